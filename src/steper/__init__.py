@@ -1,0 +1,1 @@
+"""steper: distil a multi-step retrieval-augmented LM into a small one, step by step."""

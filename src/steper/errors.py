@@ -1,0 +1,63 @@
+"""Errors a user can mend.
+
+Every error that the user's input, settings or surroundings can cause is a `SteperError`: its text
+is one line that says what, where, the value, what was expected and how to mend it. The command
+line prints that line and exits 2. Anything else that is raised is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SteperError(Exception):
+    """Base of all errors that the user can mend; `str(error)` is one clear line."""
+
+
+class InputError(SteperError):
+    """A file or value given by the user is not what was expected."""
+
+
+class SettingsError(SteperError):
+    """Settings contradict each other, or contradict those that a run folder was made with."""
+
+
+class MissingExtraError(SteperError):
+    """An optional dependency is not installed; the text names the extra that holds it."""
+
+
+class ModelError(SteperError):
+    """A language model could not be loaded or did not answer."""
+
+
+class RetrievalError(SteperError):
+    """A retriever could not be reached, or its index does not fit its settings."""
+
+
+class QuestionDropped(Exception):
+    """One question cannot be carried on, for a reason that belongs in its record (no fault).
+
+    Raised by a teacher that cannot know the next step (a gold passage was not retrieved). The
+    engine records the trajectory as dropped with `reason`.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """One line for an unknown name, with the nearest known ones."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {what} {name!r}; {hint}"
+
+
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """The error for an optional `package` that the extra `extra` installs."""
+    return MissingExtraError(
+        f"this needs the package {package}, which is not installed: pip install 'steper[{extra}]'"
+    )

@@ -1,0 +1,73 @@
+"""What a language model is to the rest of the package.
+
+A model takes many requests at once and hands each back, as its future, the moment it is finished;
+the caller never waits for a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from steper.prompt.segments import Form, Prompt
+from steper.records import Passage, Record, StepRole, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation asked of a model.
+
+    `strategy`, `step`, `role`, `passages` (those the prompt shows) and `rationales` (the reasoning
+    that stands so far) say in structured form what the prompt says in text, for teachers that are
+    no LM (gold annotations, scripts). `stop` strings end the text and are not part of it.
+    """
+
+    question_id: str
+    strategy: str
+    step: int
+    role: StepRole
+    prompt: Prompt
+    stop: tuple[str, ...] = ()
+    max_tokens: int = 128
+    passages: tuple[Passage, ...] = field(default=(), repr=False)
+    rationales: tuple[str, ...] = ()
+
+
+class Completion(Record):
+    """What a model wrote, without the stop string; `finish` says why it ended."""
+
+    text: str
+    finish: Literal["stop", "length"] = "stop"
+    usage: Usage = Usage()
+
+
+class LanguageModel(Protocol):
+    """A teacher or student: requests in, a future per request out."""
+
+    name: str
+    form: Form
+    context_window: int | None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides what the model writes (JSON values); recorded, and compared on resume."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text`: exact for local models, a cautious estimate for servers."""
+        ...
+
+    def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
+        """Start all requests; a future fails with ModelError or QuestionDropped."""
+        ...
+
+    def close(self) -> None:
+        """Give back threads, connections and memory; requests under way are cancelled."""
+        ...
+
+
+def truncate_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """`text` up to the first stop string, and whether one was found."""
+    cut = min((at for s in stop if s and (at := text.find(s)) >= 0), default=-1)
+    return (text[:cut], True) if cut >= 0 else (text, False)

@@ -1,0 +1,184 @@
+"""The records that stages hand each other: typed, frozen, versioned, validated when read.
+
+A trajectory is self-contained: it carries the passages that its steps retrieved, so whatever comes
+after the teacher (examples, evaluation, viewer) needs neither index nor corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+Benchmark = Literal["hotpotqa", "2wikimultihopqa", "musique", "generic"]
+
+StepKind = Literal["init", "exp", "agg"]
+"""Reasoning initialization (first step), expansion (middle), aggregation (last); StepER §3."""
+
+StepRole = Literal["reason", "read"]
+"""`reason`: the strategy's own next piece of reasoning. `read`: a separate reader's answer."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def passage_id(title: str, text: str) -> str:
+    """Content id of a passage: the same title and text have the same id in every corpus."""
+    return hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:16]
+
+
+class Passage(Record):
+    """A retrievable unit of text; `id` is the corpus's own or `passage_id(title, text)`."""
+
+    id: str
+    title: str
+    text: str
+
+    @classmethod
+    def make(cls, title: str, text: str) -> Passage:
+        """A passage with its content id."""
+        return cls(id=passage_id(title, text), title=title, text=text)
+
+
+class Hop(Record):
+    """One hop of a question's gold annotation.
+
+    `question` may refer to earlier hops' answers as `#1`, `#2`, … (MuSiQue); 2Wiki gives the triple
+    `subject`, `relation` and `answer` instead. `passage_id` is the gold passage that states it.
+    """
+
+    answer: str
+    question: str | None = None
+    subject: str | None = None
+    relation: str | None = None
+    passage_id: str | None = None
+
+
+class Question(Record):
+    """A question with its gold annotation, as far as the benchmark has one.
+
+    `answers[0]` is the official answer, the rest are accepted aliases; a question without answers
+    can be taught but not scored. `gold` are the passages that support the answer. `context` are the
+    candidate passages that the benchmark ships with the question (for `--corpus auto`).
+    """
+
+    id: str
+    text: str
+    benchmark: Benchmark = "generic"
+    answers: tuple[str, ...] = ()
+    type: str | None = None
+    hops: int | None = None
+    gold: tuple[Passage, ...] = ()
+    decomposition: tuple[Hop, ...] = ()
+    context: tuple[Passage, ...] = ()
+
+
+class Hit(Record):
+    """A passage that a search returned; `rank` counts from 1 within its search."""
+
+    passage_id: str
+    score: float
+    rank: int
+
+
+class Usage(Record):
+    """What one generation cost; `dollars` is None where no price is known."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        known = [d for d in (self.dollars, other.dollars) if d is not None]
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            dollars=sum(known) if known else None,
+        )
+
+
+class Step(Record):
+    """One search (or none) and the one generation that follows it.
+
+    `context` are the ids of the passages that the prompt showed, in order (P≤s after guards), and
+    `dropped` those that the context budget left out. `raw` is what the model wrote, `rationale`
+    what the strategy kept of it: the text that later prompts and training see.
+    """
+
+    index: int = Field(ge=1)
+    kind: StepKind
+    role: StepRole = "reason"
+    query: str | None = None
+    hits: tuple[Hit, ...] = ()
+    context: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    raw: str = ""
+    rationale: str = ""
+    usage: Usage = Usage()
+
+
+class StopReason(str, Enum):
+    """Why a trajectory ended; every trajectory has one."""
+
+    ANSWERED = "answered"
+    FORCED = "forced_at_step_cap"
+    STEP_CAP = "step_cap"
+    REPEATED_QUERY = "repeated_query"
+    EMPTY_GENERATION = "empty_generation"
+    CONTEXT_BUDGET = "context_budget"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+Status = Literal["answered", "capped", "failed", "dropped"]
+
+
+class Trajectory(Record):
+    """All that happened for one question.
+
+    `status`: `answered`; `capped` (a guard ended it without an answer); `failed` (the model or the
+    retriever gave up; `error` says why); `dropped` (the teacher could not go on; `error` says why).
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    question_id: str
+    question: str
+    strategy: str
+    layout: str
+    model: str
+    steps: tuple[Step, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    answer: str = ""
+    status: Status
+    stop_reason: StopReason
+    error: str | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and cost of all steps together."""
+        return sum((step.usage for step in self.steps), Usage())
+
+    @model_validator(mode="after")
+    def _passages_known(self) -> Trajectory:
+        known = {p.id for p in self.passages}
+        for step in self.steps:
+            for pid in (*(h.passage_id for h in step.hits), *step.context, *step.dropped):
+                if pid not in known:
+                    raise ValueError(
+                        f"steps[{step.index - 1}] names passage {pid!r}, not in passages"
+                    )
+        return self
+
+
+class Prediction(Record):
+    """An answer to a question, by whatever system."""
+
+    question_id: str
+    answer: str

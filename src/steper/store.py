@@ -1,0 +1,177 @@
+"""Files: JSON lines read with every bad line named, written atomically, each with its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from steper.errors import InputError
+
+R = TypeVar("R", bound=BaseModel)
+
+MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` whole, on success, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def dump_line(value: BaseModel | dict[str, Any]) -> bytes:
+    """One JSON line, with its newline."""
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def write_jsonl(path: Path, rows: Iterable[BaseModel | dict[str, Any]]) -> int:
+    """Write all rows atomically; returns how many there were."""
+    count = 0
+    with atomic_writer(path) as out:
+        for row in rows:
+            out.write(dump_line(row))
+            count += 1
+    return count
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one indented JSON value atomically."""
+    with atomic_writer(path) as out:
+        out.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def open_input(path: Path) -> IO[bytes]:
+    """Open a file the user named; a missing or unreadable one is an InputError."""
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; a file was expected")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value of a file; broken JSON is named by file, line and column."""
+    with open_input(path) as file:
+        text = file.read()
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
+        ) from None
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each non-blank line; a bad line is named."""
+    with open_input(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise InputError(
+                    f"{path}, line {number}, column {error.colno}: not JSON ({error.msg})"
+                ) from None
+            if not isinstance(value, dict):
+                raise InputError(
+                    f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"
+                )
+            yield number, value
+
+
+def field_error(error: ValidationError) -> str:
+    """The first problem of a validation error as `field: problem, not VALUE`."""
+    first = error.errors()[0]
+    field = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
+    ).lstrip(".")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"{field}: unknown field"
+    if first["type"] == "missing":
+        return f"{field}: required field is missing"
+    shown = repr(first["input"])
+    return f"{field}: {message}, not {shown[:80]}" if field else message
+
+
+def read_records(path: Path, record: type[R]) -> Iterator[R]:
+    """Validated records of a JSON-lines file; a bad one is named by file, line and field."""
+    for number, value in read_json_lines(path):
+        try:
+            yield record.model_validate(value)
+        except ValidationError as error:
+            raise InputError(f"{path}, line {number}: {field_error(error)}") from None
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open_input(path) as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _sha256_py310(file)
+        )
+
+
+def _sha256_py310(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the package's own checkout, when it is run from one."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and commit that a manifest records."""
+    versions = {name: found for name in MANIFEST_PACKAGES if (found := _version(name))}
+    return {"versions": versions, "git_commit": _git_commit()}

@@ -1,0 +1,1 @@
+"""Small text functions that more than one stage needs."""
