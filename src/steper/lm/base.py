@@ -11,8 +11,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from steper.errors import ModelError
 from steper.prompt.segments import Form, Prompt
 from steper.records import Passage, Record, StepRole, Usage
+
+
+class FatalModelError(ModelError):
+    """No request to this model can succeed (key refused, unknown model): the run should end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class LanguageModel(Protocol):
     context_window: int | None
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that decides what the model writes (JSON values); recorded, and compared on resume."""
+        """All that decides what the model writes, as JSON values: recorded, compared on resume."""
         ...
 
     def count_tokens(self, text: str) -> int:
