@@ -51,13 +51,15 @@ class Hop(Record):
     """One hop of a question's gold annotation.
 
     `question` may refer to earlier hops' answers as `#1`, `#2`, … (MuSiQue); 2Wiki gives the triple
-    `subject`, `relation` and `answer` instead. `passage_id` is the gold passage that states it.
+    `subject`, `relation` and `answer` instead; HotpotQA only `fact`, the supporting sentence, with
+    no answer of its own (""). `passage_id` is the gold passage that states it.
     """
 
     answer: str
     question: str | None = None
     subject: str | None = None
     relation: str | None = None
+    fact: str | None = None
     passage_id: str | None = None
 
 
@@ -108,8 +110,9 @@ class Step(Record):
     """One search (or none) and the one generation that follows it.
 
     `context` are the ids of the passages that the prompt showed, in order (P≤s after guards), and
-    `dropped` those that the context budget left out. `raw` is what the model wrote, `rationale`
-    what the strategy kept of it: the text that later prompts and training see.
+    `dropped` those that the context budget left out. `cue` is what the prompt made the rationale
+    begin with ("So the answer is:"), `raw` what the model wrote after it, `rationale` what the
+    strategy kept, cue included: the text that later prompts and training see.
     """
 
     index: int = Field(ge=1)
@@ -119,6 +122,7 @@ class Step(Record):
     hits: tuple[Hit, ...] = ()
     context: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    cue: str = ""
     raw: str = ""
     rationale: str = ""
     usage: Usage = Usage()
@@ -132,6 +136,7 @@ class StopReason(str, Enum):
     STEP_CAP = "step_cap"
     REPEATED_QUERY = "repeated_query"
     EMPTY_GENERATION = "empty_generation"
+    NO_MARKER = "no_marker"
     CONTEXT_BUDGET = "context_budget"
     FAILED = "failed"
     DROPPED = "dropped"

@@ -1,0 +1,1 @@
+"""Gold annotations as text: hops → sub-questions and statements that read as English."""

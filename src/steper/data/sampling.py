@@ -1,0 +1,39 @@
+"""Disjoint test and dev samples of a question file, by seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from steper.errors import InputError
+from steper.records import Question
+
+
+class Sample(NamedTuple):
+    """Two disjoint sets of questions, each in the order of the file."""
+
+    test: list[Question]
+    dev: list[Question]
+
+
+def sample_questions(
+    questions: Sequence[Question], test: int = 500, dev: int = 100, seed: int = 0
+) -> Sample:
+    """`test` and `dev` questions at random; IRCoT's authors take 500 and 100 of each dev set.
+
+    The choice depends on the ids and the seed alone, not on the file's order. Raises InputError
+    when there are too few questions.
+    """
+    if min(test, dev) < 0:
+        raise InputError(f"test ({test}) and dev ({dev}) must not be negative")
+    if test + dev > len(questions):
+        raise InputError(
+            f"{test} test and {dev} dev questions were asked for, but there are "
+            f"{len(questions)}; ask for fewer"
+        )
+    ids = random.Random(seed).sample(sorted(q.id for q in questions), test + dev)
+    chosen, others = set(ids[:test]), set(ids[test:])
+    return Sample(
+        test=[q for q in questions if q.id in chosen], dev=[q for q in questions if q.id in others]
+    )

@@ -1,0 +1,97 @@
+"""2WikiMultiHopQA (Ho et al. 2020): the official JSON, and the `id_aliases` file.
+
+`evidences` are triples (subject, relation, object), one a hop, in the order of the reasoning. Both
+official downloads are read: with Wikidata ids (`evidences_id`, `answer_id`) and without. The
+`id_aliases` file is JSON lines `{"Q_id", "aliases", "demonyms"}`: as in the official
+`2wikimultihop_evaluate_v1.1.py`, the accepted answers are answer ∪ aliases ∪ demonyms of
+`answer_id`; an `answer_id` that the file lacks (dates have none) adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from steper.data.annotations.alignment import align_triples
+from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
+from steper.data.items import Item, Row, read_items
+from steper.errors import InputError
+from steper.records import Hop, Question
+
+HOPS = {"compositional": 2, "inference": 2, "comparison": 2, "bridge_comparison": 4}
+
+Triple = tuple[str, str, str]
+
+Aliases = Mapping[str, tuple[str, ...]]
+"""Wikidata id → other accepted names, without repetition."""
+
+
+class Wiki2Row(Row):
+    """One item of a 2WikiMultiHopQA file."""
+
+    id: str = Field(alias="_id")
+    question: str
+    context: list[Paragraph]
+    type: Literal["compositional", "inference", "comparison", "bridge_comparison"] | None = None
+    answer: str | None = None
+    answer_id: str | None = None
+    supporting_facts: list[SupportingFact] = []
+    evidences: list[Triple] = []
+    evidences_id: list[Triple] = []
+    entity_ids: str | None = None
+    level: str | None = None
+
+
+class AliasRow(Row):
+    """One line of the `id_aliases` file."""
+
+    q_id: str = Field(alias="Q_id")
+    aliases: list[str] = []
+    demonyms: list[str] = []
+
+
+def load_aliases(path: Path) -> dict[str, tuple[str, ...]]:
+    """The `id_aliases` file as Wikidata id → aliases and demonyms."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in read_items(path):
+        row = item.parse(AliasRow, "the id_aliases file")
+        found[row.q_id] = tuple(dict.fromkeys((*row.aliases, *row.demonyms)))
+    if not found:
+        raise InputError(f"{path} holds no aliases; the id_aliases file of 2Wiki was expected")
+    return found
+
+
+def read_wiki2(item: Item, counts: Counter[str], aliases: Aliases | None = None) -> Question:
+    """The question of one item; sentences come stripped and are joined with one space."""
+    row = item.parse(Wiki2Row, "2wikimultihopqa")
+    context = SentenceContext(row.context, joint=" ")
+    facts = gold_passages(row.supporting_facts, context, item, counts, may_lack=False)
+    gold = distinct([passage for passage, _ in facts])
+    passages = align_triples(row.evidences, [passage for passage, _ in facts])
+    hops = tuple(
+        Hop(subject=s, relation=r, answer=a, passage_id=passage.id if passage else None)
+        for (s, r, a), passage in zip(row.evidences, passages, strict=True)
+    )
+    counts["hop_without_gold_passage"] += sum(hop.passage_id is None for hop in hops)
+    return Question(
+        id=row.id,
+        text=row.question.strip(),
+        benchmark="2wikimultihopqa",
+        answers=_answers(row, aliases or {}),
+        type=row.type,
+        hops=HOPS[row.type] if row.type else len(hops) or None,
+        gold=gold,
+        decomposition=hops,
+        context=distinct(context.passages),
+    )
+
+
+def _answers(row: Wiki2Row, aliases: Aliases) -> tuple[str, ...]:
+    if row.answer is None:
+        return ()
+    others = aliases.get(row.answer_id, ()) if row.answer_id else ()
+    return tuple(dict.fromkeys((row.answer, *others)))
