@@ -1,0 +1,244 @@
+"""The records of an evaluation, and how per-question scores become them.
+
+In: one `QuestionScore` a question. Out: `Metrics`: means with bootstrap intervals, overall and by
+hop count and question type, recall per step, what the run cost, and what was counted how.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from steper.evaluate.answers import AnswerScore
+from steper.evaluate.retrieval import Coverage
+from steper.evaluate.statistics import Bootstrap, Estimate, Floats, estimate_means
+from steper.records import Benchmark, Record, Status, StopReason, Usage
+
+METRICS_VERSION = 1
+
+
+class QuestionScore(Record):
+    """All that is measured of one question's trajectory.
+
+    `answer` is what was scored: empty unless the trajectory's status is `answered`. `score` is None
+    where the question has no gold answer, `coverage` where it has no gold passages.
+    """
+
+    question_id: str
+    benchmark: Benchmark
+    hops: int | None = None
+    type: str | None = None
+    status: Status
+    stop_reason: StopReason
+    reason: str | None = None
+    answer: str = ""
+    score: AnswerScore | None = None
+    coverage: Coverage | None = None
+    steps: int = 0
+    searches: int = 0
+    usage: Usage = Usage()
+    unpriced: int = 0
+
+
+class AnswerMetrics(Record):
+    """Mean answer scores of `n` questions, as fractions."""
+
+    n: int
+    em: Estimate
+    f1: Estimate
+    precision: Estimate
+    recall: Estimate
+    acc: Estimate
+    acc_token: Estimate
+
+
+class RetrievalMetrics(Record):
+    """Mean paragraph recall of `n` questions with gold passages, as fractions.
+
+    `recall`, `all_gold`: share of the gold passages retrieved, and of questions with all of them;
+    `shown_recall`, `shown_all_gold`: the same of what prompts showed. `precision`: share of the
+    retrieved passages that are gold (0 where none was retrieved); `passages`: their number.
+    """
+
+    n: int
+    recall: Estimate
+    all_gold: Estimate
+    shown_recall: Estimate
+    shown_all_gold: Estimate
+    precision: Estimate
+    passages: Estimate
+
+
+class StepRetrieval(RetrievalMetrics):
+    """RetrievalMetrics up to `step`; `running` trajectories have that step, the others keep their
+    last value."""
+
+    step: int
+    running: int
+
+
+class Group(Record):
+    """Scores of a set of `n` trajectories; None where none of them has the gold that it takes."""
+
+    n: int
+    answers: AnswerMetrics | None = None
+    retrieval: RetrievalMetrics | None = None
+
+
+class Outcome(Record):
+    """How many trajectories ended so; `reason` is the head of their error."""
+
+    status: Status
+    stop_reason: StopReason
+    reason: str | None = None
+    n: int
+
+
+class Effort(Record):
+    """What the trajectories took.
+
+    `steps`, `searches` are means a question; tokens and dollars are totals. `dollars` adds what is
+    known: `unpriced` generations have no known price, and it is None if no generation has one.
+    """
+
+    steps: Estimate
+    searches: Estimate
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float | None
+    unpriced: int
+
+
+class Metrics(Record):
+    """An evaluated run. Every trajectory counts in `overall`, failed, capped and dropped ones with
+    an empty answer; `kept` leaves out the dropped ones. `missing` questions have no trajectory and
+    count nowhere; those `without_answers` count in everything but answer scores."""
+
+    version: int = METRICS_VERSION
+    run: str | None = None
+    inputs: dict[str, str] = {}
+    questions: int
+    trajectories: int
+    missing: int
+    without_answers: int
+    without_gold_passages: int
+    benchmarks: dict[Benchmark, int]
+    statuses: dict[Status, int]
+    outcomes: tuple[Outcome, ...]
+    overall: Group
+    kept: Group
+    by_hops: dict[str, Group]
+    by_type: dict[str, Group]
+    steps: tuple[StepRetrieval, ...]
+    effort: Effort | None
+    bootstrap: Bootstrap
+    warnings: tuple[str, ...] = ()
+
+
+def answer_metrics(scores: Sequence[AnswerScore], settings: Bootstrap) -> AnswerMetrics | None:
+    """Means of the answer scores; None if there are none."""
+    if not scores:
+        return None
+    names = tuple(AnswerScore.model_fields)
+    table = np.array([[getattr(score, name) for name in names] for score in scores])
+    estimates = dict(zip(names, estimate_means(table, settings), strict=True))
+    return AnswerMetrics(n=len(scores), **estimates)
+
+
+_RETRIEVAL_NAMES = tuple(name for name in RetrievalMetrics.model_fields if name != "n")
+
+
+def _coverage_row(cover: Coverage, step: int | None) -> list[float]:
+    """The values of `_RETRIEVAL_NAMES` up to `step` (from 0), or at the end."""
+    if not cover.retrieved:
+        return [0.0] * len(_RETRIEVAL_NAMES)
+    at = len(cover.retrieved) - 1 if step is None else min(step, len(cover.retrieved) - 1)
+    got, seen, passages = cover.retrieved[at], cover.shown[at], cover.passages[at]
+    return [
+        got / cover.gold,
+        float(got == cover.gold),
+        seen / cover.gold,
+        float(seen == cover.gold),
+        cover.relevant[at] / passages if passages else 0.0,
+        float(passages),
+    ]
+
+
+def retrieval_metrics(
+    covers: Sequence[Coverage], settings: Bootstrap, step: int | None = None
+) -> RetrievalMetrics | None:
+    """Mean recall up to `step` (counted from 0; None: at the end); None if there are no covers."""
+    if not covers:
+        return None
+    table: Floats = np.array([_coverage_row(cover, step) for cover in covers])
+    estimates = dict(zip(_RETRIEVAL_NAMES, estimate_means(table, settings), strict=True))
+    return RetrievalMetrics(n=len(covers), **estimates)
+
+
+def step_metrics(covers: Sequence[Coverage], settings: Bootstrap) -> tuple[StepRetrieval, ...]:
+    """Recall per step, for as many steps as the longest trajectory has."""
+    lengths = [len(cover.retrieved) for cover in covers]
+    rows = []
+    for step in range(max(lengths, default=0)):
+        means = retrieval_metrics(covers, settings, step)
+        if means is not None:
+            running = sum(length > step for length in lengths)
+            rows.append(StepRetrieval(step=step + 1, running=running, **dict(means)))
+    return tuple(rows)
+
+
+def group(scores: Sequence[QuestionScore], settings: Bootstrap) -> Group:
+    """Answer and retrieval metrics of a set of questions."""
+    return Group(
+        n=len(scores),
+        answers=answer_metrics([s.score for s in scores if s.score is not None], settings),
+        retrieval=retrieval_metrics([s.coverage for s in scores if s.coverage], settings),
+    )
+
+
+def groups_by(
+    scores: Sequence[QuestionScore],
+    key: Callable[[QuestionScore], str | int | None],
+    settings: Bootstrap,
+) -> dict[str, Group]:
+    """One Group a value of `key`, in its order; questions without it are `unknown`, last.
+
+    Empty where no question has the key at all.
+    """
+    parts: dict[str | int | None, list[QuestionScore]] = defaultdict(list)
+    for score in scores:
+        parts[key(score)].append(score)
+    if set(parts) <= {None}:
+        return {}
+    order = sorted((k for k in parts if k is not None), key=lambda k: (isinstance(k, str), k))
+    named = {str(k): group(parts[k], settings) for k in order}
+    if None in parts:
+        named["unknown"] = group(parts[None], settings)
+    return named
+
+
+def outcomes(scores: Sequence[QuestionScore]) -> tuple[Outcome, ...]:
+    """How trajectories ended, most frequent first."""
+    counts = Counter((s.status, s.stop_reason, s.reason) for s in scores)
+    return tuple(
+        Outcome(status=status, stop_reason=stop, reason=reason, n=n)
+        for (status, stop, reason), n in counts.most_common()
+    )
+
+
+def effort(scores: Sequence[QuestionScore], settings: Bootstrap) -> Effort | None:
+    """Steps, searches, tokens and dollars; None if there are no scores."""
+    if not scores:
+        return None
+    steps, searches = estimate_means([[s.steps, s.searches] for s in scores], settings)
+    usage = sum((s.usage for s in scores), Usage())
+    return Effort(
+        steps=steps,
+        searches=searches,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        dollars=usage.dollars,
+        unpriced=sum(s.unpriced for s in scores),
+    )

@@ -1,0 +1,187 @@
+"""Evaluate a run: its questions and trajectories become Metrics.
+
+In: a run folder (manifest.json, questions.jsonl, trajectories.jsonl) or the records themselves.
+Out: `Metrics`, and the `QuestionScore` of every trajectory for paired tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from steper.errors import InputError
+from steper.evaluate.answers import score_answer
+from steper.evaluate.metrics import (
+    Metrics,
+    QuestionScore,
+    effort,
+    group,
+    groups_by,
+    outcomes,
+    step_metrics,
+)
+from steper.evaluate.retrieval import coverage
+from steper.evaluate.statistics import Bootstrap
+from steper.records import Question, Trajectory
+from steper.store import read_json, read_records, sha256_file
+
+MANIFEST, QUESTIONS, TRAJECTORIES = "manifest.json", "questions.jsonl", "trajectories.jsonl"
+
+_REASON_LENGTH = 80
+
+
+class Evaluation(BaseModel):
+    """An evaluation with what it was made of; `scores` and `questions` are in the same order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metrics: Metrics
+    scores: tuple[QuestionScore, ...]
+    questions: tuple[Question, ...]
+
+
+def _reason(error: str | None) -> str | None:
+    """The head of an error, up to its first colon: what many trajectories have in common."""
+    return error.split(": ", 1)[0].strip()[:_REASON_LENGTH] if error else None
+
+
+def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
+    """Scores of one trajectory; unless it answered, its answer counts as empty."""
+    answer = trajectory.answer if trajectory.status == "answered" else ""
+    priced = [s.usage.dollars is not None for s in trajectory.steps if s.usage.prompt_tokens]
+    return QuestionScore(
+        question_id=question.id,
+        benchmark=question.benchmark,
+        hops=question.hops,
+        type=question.type,
+        status=trajectory.status,
+        stop_reason=trajectory.stop_reason,
+        reason=_reason(trajectory.error),
+        answer=answer,
+        score=score_answer(answer, question.answers, question.benchmark)
+        if question.answers
+        else None,
+        coverage=coverage(question, trajectory),
+        steps=len(trajectory.steps),
+        searches=sum(step.query is not None for step in trajectory.steps),
+        usage=trajectory.usage,
+        unpriced=priced.count(False),
+    )
+
+
+def _by_id(questions: Sequence[Question], trajectories: Iterable[Trajectory]) -> dict[str, Any]:
+    """Trajectories by question id; raises InputError on duplicates and unknown ids."""
+    twice = [qid for qid, n in Counter(q.id for q in questions).items() if n > 1]
+    if twice:
+        raise InputError(f"question id {twice[0]!r} occurs twice; ids must be unique")
+    known = {q.id for q in questions}
+    found: dict[str, Trajectory] = {}
+    for trajectory in trajectories:
+        qid = trajectory.question_id
+        if qid not in known:
+            raise InputError(f"a trajectory is of question {qid!r}, which is not in the questions")
+        if qid in found:
+            raise InputError(f"question {qid!r} has two trajectories; one was expected")
+        found[qid] = trajectory
+    return found
+
+
+def _summarise(
+    scores: Sequence[QuestionScore], questions: int, settings: Bootstrap, warnings: Sequence[str]
+) -> Metrics:
+    return Metrics(
+        questions=questions,
+        trajectories=len(scores),
+        missing=questions - len(scores),
+        without_answers=sum(s.score is None for s in scores),
+        without_gold_passages=sum(s.coverage is None for s in scores),
+        benchmarks=dict(Counter(s.benchmark for s in scores)),
+        statuses=dict(Counter(s.status for s in scores)),
+        outcomes=outcomes(scores),
+        overall=group(scores, settings),
+        kept=group([s for s in scores if s.status != "dropped"], settings),
+        by_hops=groups_by(scores, lambda s: s.hops, settings),
+        by_type=groups_by(scores, lambda s: s.type, settings),
+        steps=step_metrics([s.coverage for s in scores if s.coverage], settings),
+        effort=effort(scores, settings),
+        bootstrap=settings,
+        warnings=tuple(warnings),
+    )
+
+
+def evaluate_trajectories(
+    questions: Iterable[Question],
+    trajectories: Iterable[Trajectory],
+    bootstrap: Bootstrap | None = None,
+    warnings: Sequence[str] = (),
+) -> Evaluation:
+    """Evaluate trajectories; questions without one are counted as missing and not scored.
+
+    Raises InputError on duplicate question ids, two trajectories of one question, and trajectories
+    of unknown questions.
+    """
+    asked = tuple(questions)
+    found = _by_id(asked, trajectories)
+    tried = tuple(q for q in asked if q.id in found)
+    scores = tuple(score_question(q, found[q.id]) for q in tried)
+    notes = list(warnings)
+    if len(tried) < len(asked):
+        notes.append(f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory")
+    metrics = _summarise(scores, len(asked), bootstrap or Bootstrap(), notes)
+    return Evaluation(metrics=metrics, scores=scores, questions=tried)
+
+
+def _read_manifest(run: Path) -> dict[str, Any]:
+    if not run.is_dir():
+        raise InputError(f"{run}: no such folder; a run that `steper teach` wrote was expected")
+    path = run / MANIFEST
+    if not path.exists():
+        raise InputError(f"{run} holds no {MANIFEST}; is it a run that `steper teach` wrote?")
+    manifest = read_json(path)
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path}: a JSON object was expected, not {type(manifest).__name__}")
+    return manifest
+
+
+def _unfinished(run: Path, status: object, missing: int, partial: bool) -> list[str]:
+    """Warnings of a run that is not whole; raises InputError unless `partial` allows it."""
+    if status != "complete":
+        problem = f"{run} is not finished (its manifest's status is {status!r}, not 'complete')"
+    elif missing:
+        problem = f"{run} lacks the trajectories of {missing} of its questions"
+    else:
+        return []
+    if not partial:
+        raise InputError(
+            f"{problem}; finish it with the same `steper teach` command, "
+            "or score what is there with --partial"
+        )
+    return [f"{problem}: only what is there is scored"]
+
+
+def evaluate_run(
+    run: Path | str, partial: bool = False, bootstrap: Bootstrap | None = None
+) -> Evaluation:
+    """Evaluate a run folder.
+
+    Raises InputError when it is not a run, a record in it is broken, or, unless `partial`, it is
+    unfinished.
+    """
+    run = Path(run)
+    status = _read_manifest(run).get("status")
+    if not (run / TRAJECTORIES).exists():
+        raise InputError(f"{run} holds no {TRAJECTORIES}: no trajectory is finished yet")
+    questions = list(read_records(run / QUESTIONS, Question))
+    trajectories = list(read_records(run / TRAJECTORIES, Trajectory))
+    warnings = _unfinished(run, status, len(questions) - len(trajectories), partial)
+    try:
+        evaluation = evaluate_trajectories(questions, trajectories, bootstrap, warnings)
+    except InputError as error:
+        raise InputError(f"{run}: {error}") from None
+    inputs = {name: sha256_file(run / name) for name in (QUESTIONS, TRAJECTORIES)}
+    metrics = evaluation.metrics.model_copy(update={"run": str(run), "inputs": inputs})
+    return evaluation.model_copy(update={"metrics": metrics})

@@ -1,0 +1,135 @@
+"""Uncertainty of means over questions: bootstrap intervals, and paired tests of two systems.
+
+In: one row of scores a question. Out: `Estimate` (mean and percentile interval) or `Paired`. All is
+seeded by the caller's settings and vectorised; memory is bounded by working in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from steper.errors import InputError
+from steper.records import Record
+
+_BLOCK = 2_000_000  # resampled values held at a time
+
+Floats = NDArray[np.float64]
+
+
+class Bootstrap(Record):
+    """How intervals are made: `resamples` draws of all questions with replacement."""
+
+    resamples: int = Field(default=2000, ge=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 0
+
+
+class Estimate(Record):
+    """A mean with its percentile bootstrap interval `[low, high]`."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Paired(Record):
+    """Two systems on the same questions: mean of each, mean difference `a - b`, two-sided p."""
+
+    n: int
+    a: float
+    b: float
+    difference: Estimate
+    p_value: float
+
+
+def _blocks(total: int, width: int) -> Iterator[int]:
+    """Sizes of row blocks that add up to `total`, each of about `_BLOCK` values of `width`."""
+    size = max(1, _BLOCK // max(1, width))
+    for start in range(0, total, size):
+        yield min(size, total - start)
+
+
+def _resampled_means(values: Floats, settings: Bootstrap) -> Floats:
+    """Column means of `resamples` draws of the rows of `values`: (n, m) -> (resamples, m).
+
+    A draw is held as how often each row came up, so all columns share it in one matrix product.
+    """
+    n = len(values)
+    rng = np.random.default_rng(settings.seed)
+    means = []
+    for rows in _blocks(settings.resamples, n):
+        drawn = rng.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
+        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        means.append(counts.astype(np.float64) @ values / n)
+    return np.concatenate(means)
+
+
+def estimate_means(values: ArrayLike, settings: Bootstrap | None = None) -> list[Estimate]:
+    """Mean and percentile interval (Efron 1979) of each column of `values` (n, m), n >= 1.
+
+    Rows are questions: they are drawn whole, so columns stay paired. Where all values of a column
+    are equal the interval is that point: the bootstrap cannot see what was never observed.
+    """
+    settings = settings or Bootstrap()
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or not len(table):
+        raise ValueError(f"values have shape {table.shape}; (n, m) with n >= 1 was expected")
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(_resampled_means(table, settings), [tail, 1 - tail], axis=0)
+    mean = table.mean(axis=0)
+    # Rounding of the matrix product may put a bound of a constant column an ulp off its mean.
+    constant = np.ptp(table, axis=0) == 0
+    low, high = np.where(constant, mean, low), np.where(constant, mean, high)
+    columns = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Estimate(value=v, low=lo, high=hi) for v, lo, hi in columns]
+
+
+def _sign_flip_p(differences: Floats, settings: Bootstrap) -> float:
+    """Two-sided p of the paired permutation test: under the null each difference's sign is a coin.
+
+    All 2^k sign patterns of the k non-zero differences where there are at most `resamples` of
+    them; else as many random ones, with the observed one counted in: (1 + hits) / (1 + resamples).
+    """
+    moving = differences[differences != 0]
+    k = len(moving)
+    observed = abs(moving.sum()) - 1e-9 * np.abs(moving).sum()
+    if k == 0:
+        return 1.0
+    if k < 63 and 2**k <= settings.resamples:
+        patterns = (np.arange(2**k)[:, None] >> np.arange(k)) & 1
+        return float((np.abs((2 * patterns - 1) @ moving) >= observed).mean())
+    rng = np.random.default_rng(settings.seed)
+    hits = 0
+    for rows in _blocks(settings.resamples, k):
+        signs = 2.0 * rng.integers(0, 2, size=(rows, k)) - 1
+        hits += int((np.abs(signs @ moving) >= observed).sum())
+    return (1 + hits) / (1 + settings.resamples)
+
+
+def compare_paired(
+    a: Sequence[float] | Floats, b: Sequence[float] | Floats, settings: Bootstrap | None = None
+) -> Paired:
+    """Compare two systems' scores of the same questions, in the same order: shapes (n,), n >= 1.
+
+    The interval is the paired bootstrap's (questions drawn whole), p the sign-flip permutation
+    test's. Raises InputError when the two differ in length or are empty.
+    """
+    settings = settings or Bootstrap()
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if left.shape != right.shape or left.ndim != 1 or not len(left):
+        raise InputError(
+            f"paired scores have shapes {left.shape} and {right.shape}; "
+            "two lists of the same questions' scores were expected"
+        )
+    differences = left - right
+    return Paired(
+        n=len(left),
+        a=float(left.mean()),
+        b=float(right.mean()),
+        difference=estimate_means(differences[:, None], settings)[0],
+        p_value=_sign_flip_p(differences, settings),
+    )
