@@ -1,0 +1,244 @@
+"""BM25 over titles and texts, as IRCoT's authors search: built once, memory-mapped, batched.
+
+Which fields: IRCoT's query is Elasticsearch's `bool: should: [match text, match title]`, so a
+passage's score is the sum of two BM25 scores, each with its own field's statistics
+(`fields: separate`, the default). With `fields: title+text` the two are one field: simpler to
+compare with other systems' numbers, a little less to score, but a title's words then count no more
+than any other word of the passage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from steper.errors import InputError, RetrievalError
+from steper.records import Passage
+from steper.retrieve.analysis import Analyzer, words
+from steper.retrieve.base import Found
+from steper.retrieve.fields import Array, Field, FieldTerms, TermIds
+from steper.retrieve.folder import IndexManifest, read_manifest, replacing_folder, write_manifest
+from steper.retrieve.passages import PassageStore, PassageWriter
+from steper.retrieve.settings import BM25Settings
+from steper.store import provenance
+
+VOCABULARY_FILE = "vocabulary.json"
+PROGRESS_EVERY = 1000
+
+
+class BM25Index:
+    """A searchable corpus; a `Retriever`. Make one with `build` or `load`."""
+
+    def __init__(
+        self,
+        settings: BM25Settings,
+        passages: PassageStore,
+        fields: dict[str, Field],
+        vocabulary: dict[str, int],
+        corpus_sha256: str,
+        n_threads: int | None = None,
+    ) -> None:
+        self.settings = settings
+        self.n_threads = n_threads or min(8, os.cpu_count() or 1)
+        self._passages = passages
+        self._fields = fields
+        self._vocabulary = vocabulary
+        self._corpus_sha256 = corpus_sha256
+        self._analyzer = Analyzer(settings)
+
+    @classmethod
+    def build(
+        cls,
+        passages: Iterable[Passage],
+        settings: BM25Settings = BM25Settings(),  # noqa: B008 (frozen)
+        *,
+        n_threads: int | None = None,
+        spool: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> BM25Index:
+        """Index a corpus, reading it once.
+
+        `spool` is the folder of the temporary file that holds the passages' texts until the index
+        is closed (the system's where None). `on_progress` is told now and then how many passages
+        have been read. Raises InputError when the corpus is empty, has no word to search for, or
+        gives two passages one id.
+        """
+        analyzer = Analyzer(settings)
+        vocabulary: dict[str, int] = {}
+        writer = PassageWriter(spool)
+        try:
+            terms = _read(
+                passages, settings, TermIds(vocabulary, analyzer.term), writer, on_progress
+            )
+            store, corpus_sha256 = writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+        fields = {}
+        for name in list(terms):
+            field = Field.build(terms.pop(name), len(vocabulary), settings)
+            if field is not None:
+                fields[name] = field
+        if not fields:
+            store.close()
+            raise InputError(f"none of the corpus's {len(store)} passages has a word to search for")
+        return cls(settings, store, fields, vocabulary, corpus_sha256, n_threads)
+
+    def save(self, path: Path) -> None:
+        """Write the index's folder, whole or not at all; an index that is there is replaced.
+
+        Raises InputError when `path` is a file or a folder of other things.
+        """
+        with replacing_folder(path) as folder:
+            self._passages.save(folder)
+            for name, field in self._fields.items():
+                field.save(folder / name)
+            (folder / VOCABULARY_FILE).write_bytes(orjson.dumps(self._vocabulary))
+            write_manifest(folder, self._manifest())
+
+    @classmethod
+    def load(
+        cls, path: Path, settings: BM25Settings | None = None, *, n_threads: int | None = None
+    ) -> BM25Index:
+        """Open an index, memory-mapped: passages and scores stay on disk until they are used.
+
+        `settings`, where given, must be those that the index was made with. Raises InputError when
+        there is no index at `path`, RetrievalError when it is damaged or of another format, or was
+        made with other settings or another tokenizer.
+        """
+        manifest = read_manifest(path)
+        _check_settings(path, manifest, settings)
+        names = sorted({Path(name).parent.name for name in manifest.files} - {""})
+        vocabulary = orjson.loads((path / VOCABULARY_FILE).read_bytes())
+        return cls(
+            manifest.settings,
+            PassageStore.open(path),
+            {name: Field.load(path / name) for name in names},
+            vocabulary,
+            manifest.corpus_sha256,
+            n_threads,
+        )
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Found]]:
+        """For each query at most `k` passages, best first; ties in corpus order.
+
+        A passage that shares no term with the query is absent, so a query of stop words alone finds
+        nothing. A term that the query repeats counts as often. Raises InputError when k < 1.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; at least 1 passage must be asked for")
+        terms = [self._query_terms(query) for query in queries]
+        if self.n_threads > 1 and len(terms) > 1:
+            with ThreadPoolExecutor(min(self.n_threads, len(terms))) as pool:
+                return list(pool.map(lambda ids: self._best(ids, k), terms))
+        return [self._best(ids, k) for ids in terms]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings, corpus hash and count."""
+        return {
+            "kind": "bm25",
+            "settings": self.settings.model_dump(mode="json"),
+            "passages": len(self),
+            "corpus_sha256": self._corpus_sha256,
+        }
+
+    def close(self) -> None:
+        """Give back the files; the index can't be used any more."""
+        self._fields = {}
+        self._passages.close()
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return len(self._passages)
+
+    def _query_terms(self, query: str) -> list[int]:
+        known = (self._vocabulary.get(self._analyzer.term(word), -1) for word in words(query))
+        return [number for number in known if number >= 0]
+
+    def _best(self, terms: list[int], k: int) -> list[Found]:
+        if not terms:
+            return []
+        scores = sum_scores([field.scores(terms) for field in self._fields.values()])
+        return [Found(self._passages[n], float(scores[n])) for n in top(scores, k).tolist()]
+
+    def _manifest(self) -> IndexManifest:
+        return IndexManifest(
+            settings=self.settings,
+            analyzer_check=self._analyzer.check(),
+            passages=len(self),
+            terms=len(self._vocabulary),
+            corpus_sha256=self._corpus_sha256,
+            made_by=provenance(),
+            files={},
+        )
+
+
+def _read(
+    passages: Iterable[Passage],
+    settings: BM25Settings,
+    ids: TermIds,
+    writer: PassageWriter,
+    on_progress: Callable[[int], None] | None,
+) -> dict[str, FieldTerms]:
+    """Spool all passages and collect their terms, by field."""
+    together = settings.fields == "title+text"
+    names = ("title+text",) if together else ("title", "text")
+    terms = {name: FieldTerms() for name in names}
+    add = [field.add for field in terms.values()]
+    for passage in passages:
+        writer.add(passage)
+        parts = (passage.title, passage.text)
+        for add_terms, text in zip(add, ("\n".join(parts),) if together else parts, strict=True):
+            add_terms([number for word in words(text) if (number := ids[word]) >= 0])
+        if on_progress and len(writer) % PROGRESS_EVERY == 0:
+            on_progress(len(writer))
+    if not len(writer):
+        raise InputError("the corpus is empty: there is no passage to index")
+    if on_progress:
+        on_progress(len(writer))
+    return terms
+
+
+def sum_scores(scores: list[Array]) -> Array:
+    """The sum of the fields' scores, (n,) float32; the first is added to in place."""
+    total = scores[0]
+    for more in scores[1:]:
+        total += more
+    return total
+
+
+def top(scores: Array, k: int) -> Array:
+    """Numbers of the at most `k` passages with the highest scores above 0, best first.
+
+    Of equal scores the lower number comes first. `scores` (n,) float32; returns (≤ k,) int64.
+    """
+    least = 0.0
+    if k < len(scores):
+        least = np.partition(scores, -k)[-k]
+    found = np.flatnonzero(scores >= least) if least > 0 else np.flatnonzero(scores > 0)
+    order = np.argsort(-scores[found], kind="stable")
+    best: Array = found[order[:k]]
+    return best
+
+
+def _check_settings(path: Path, manifest: IndexManifest, wanted: BM25Settings | None) -> None:
+    again = f"build it again: steper index --corpus FILE --out {path}"
+    made = manifest.settings
+    if wanted is not None and wanted != made:
+        differing = ", ".join(
+            f"{name}: {getattr(made, name)!r}, not {getattr(wanted, name)!r}"
+            for name in BM25Settings.model_fields
+            if getattr(made, name) != getattr(wanted, name)
+        )
+        raise RetrievalError(f"{path} was made with other settings ({differing}); {again}")
+    if Analyzer(made).check() != manifest.analyzer_check:
+        raise RetrievalError(
+            f"{path} was made with another version of the tokenizer or of PyStemmer "
+            f"({manifest.made_by.get('versions')}), whose terms differ; {again}"
+        )
