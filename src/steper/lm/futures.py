@@ -1,35 +1,47 @@
-"""Settling futures that their owner may have cancelled meanwhile.
+"""Futures that can be cancelled at any time and settled without asking.
 
-A model's futures stay *pending* until they are settled, so that `cancel()` works at any time; the
-answer to a cancelled request is thrown away.
+A model's futures stay *pending* until they are settled, so `cancel()` always works; the answer to
+a cancelled request is thrown away.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 from steper.lm.base import Completion
+
+_telling = threading.Lock()
+
+
+class CompletionFuture(Future[Completion]):
+    """A future whose `cancel` also releases those in `concurrent.futures.wait`."""
+
+    _told = False
+
+    def cancel(self) -> bool:
+        """Cancel unless settled; true if the future is now cancelled."""
+        if not super().cancel():
+            return False
+        with _telling:
+            first, self._told = not self._told, True
+        if first:
+            self.set_running_or_notify_cancel()
+        return True
 
 
 def settle(future: Future[Completion], outcome: Completion | BaseException) -> None:
     """Give `future` its completion or its exception, unless it has been cancelled or settled."""
-    try:
-        if not future.set_running_or_notify_cancel():
-            return
-    except (InvalidStateError, RuntimeError):  # settled, or cancelled and its waiters told
-        return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+    with suppress(InvalidStateError):
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
 def cancel_all(futures: Iterable[Future[Completion]]) -> None:
     """Cancel whatever is still pending; callbacks and waiters are told."""
     for future in futures:
-        if future.cancel():
-            try:
-                future.set_running_or_notify_cancel()
-            except (InvalidStateError, RuntimeError):
-                continue
+        future.cancel()

@@ -22,7 +22,7 @@ from pydantic import ValidationError, model_validator
 
 from steper.errors import InputError, ModelError
 from steper.lm.base import Completion, Request, truncate_at_stop
-from steper.lm.futures import cancel_all, settle
+from steper.lm.futures import CompletionFuture, cancel_all, settle
 from steper.prompt.segments import Form
 from steper.records import Record, StepRole, Usage
 from steper.store import field_error, read_json_lines, sha256_file
@@ -163,7 +163,7 @@ class ScriptedModel:
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
         """Start all requests; each future is settled after its delay."""
-        futures: list[Future[Completion]] = [Future() for _ in requests]
+        futures: list[Future[Completion]] = [CompletionFuture() for _ in requests]
         pauses = [self._delay(request) for request in requests] if self._delay else []
         with self._changed:
             if self._closed:

@@ -1,0 +1,251 @@
+"""A local transformers causal LM of any architecture, run in batches by one worker thread."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from steper.errors import ModelError
+from steper.lm.base import Completion, Request
+from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.hf_batch import Row, RowEnds, Sampler, pick_batch
+from steper.lm.hf_load import load
+from steper.lm.settings import GenerationSettings, HFSettings
+from steper.prompt.segments import Form
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.003
+"""How long an idle worker lets requests arrive before it starts a batch with what is there."""
+
+CLOSE_SECONDS = 10.0
+"""How long `close` waits for the forward pass under way."""
+
+
+class HFModel:
+    """Greedy or sampled completions of the model in a folder or on the Hugging Face hub.
+
+    A batch holds the oldest waiting request and those nearest to it in length, padded on the left;
+    the worker never waits for a batch to fill. Each future is settled the moment its row ends.
+    A completion that would pass the context window ends there, with finish "length"; a prompt that
+    leaves no room for one token fails with ModelError.
+
+    Chat prompts go through the tokenizer's chat template; where the last message is the
+    assistant's, the model continues it. Plain prompts are tokenized as they are, with the special
+    tokens that the tokenizer adds (BOS).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        generation: GenerationSettings | None = None,
+        settings: HFSettings | None = None,
+    ) -> None:
+        """Load the model. Raises ModelError, or MissingExtraError without the extra `hf`."""
+        self.name = f"hf:{name}"
+        self._path = name
+        self._generation = generation or GenerationSettings()
+        self._settings = settings or HFSettings()
+        self._loaded = load(name, self._settings)
+        self._tokenizer = self._loaded.tokenizer
+        template = bool(getattr(self._tokenizer, "chat_template", None))
+        self.form: Form = self._settings.form or ("chat" if template else "plain")
+        if self.form == "chat" and not template:
+            raise ModelError(f"{name}: form is chat, but its tokenizer has no chat template")
+        self.context_window = self._loaded.window
+        self._tokenizer_lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._inbox: list[tuple[Request, Future[Completion]]] = []
+        self._open: list[Row] = []  # the worker's own: tokenized, not yet ended
+        self._closed = False
+        self._worker = threading.Thread(target=self._run, name="steper-hf", daemon=True)
+        self._worker.start()
+        log.info("%s on %s in %s", self.name, self._loaded.device, self._loaded.dtype)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, digest of the files, dtype, form, template and sampling; not device and batching.
+
+        The digest is explained at `hf_load._digest`.
+        """
+        template = getattr(self._tokenizer, "chat_template", None) if self.form == "chat" else None
+        generation = self._generation.model_dump(mode="json")
+        return {
+            "kind": "hf",
+            "model": self._path,
+            "digest": self._loaded.digest,
+            "dtype": self._loaded.dtype,
+            "form": self.form,
+            "chat_template": template and hashlib.sha256(str(template).encode()).hexdigest()[:16],
+            "context_window": self.context_window,
+            "generation": generation if self._generation.temperature else {"temperature": 0.0},
+        }
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` without special tokens, exactly."""
+        with self._tokenizer_lock:
+            return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
+        """Queue all requests for the worker."""
+        futures: list[Future[Completion]] = [CompletionFuture() for _ in requests]
+        with self._changed:
+            if self._closed:
+                raise ModelError(f"{self.name} is closed")
+            self._inbox.extend(zip(requests, futures, strict=True))
+            self._changed.notify()
+        return futures
+
+    def close(self) -> None:
+        """Cancel what is pending, and end the worker after the forward pass under way."""
+        self._shut()
+        if self._worker is not threading.current_thread():
+            self._worker.join(CLOSE_SECONDS)
+            if self._worker.is_alive():
+                log.warning("%s: a forward pass is still running", self.name)
+
+    def _shut(self, error: BaseException | None = None) -> None:
+        """Take no more requests, and cancel those that are open or fail them with `error`."""
+        with self._changed:
+            self._closed = True
+            futures = [f for _, f in self._inbox] + [row.future for row in list(self._open)]
+            self._inbox.clear()
+            self._changed.notify_all()
+        if error is None:
+            cancel_all(futures)
+            return
+        for future in futures:
+            settle(future, error)
+
+    def _run(self) -> None:
+        """The worker thread; whatever ends it is told to all futures."""
+        try:
+            while self._take_in():
+                if not self._open:
+                    continue
+                limits = self._settings.batch_size, self._settings.batch_tokens
+                self._generate(pick_batch(self._open, *limits))
+                self._open = [row for row in self._open if not row.future.done()]
+        except BaseException as error:
+            log.exception("%s: the worker ended", self.name)
+            self._shut(error)
+
+    def _take_in(self) -> bool:
+        """Move the inbox to the open rows, waiting for a first one; False once closed."""
+        with self._changed:
+            idle = not self._open
+            while not (self._inbox or self._open or self._closed):
+                self._changed.wait()
+        if idle:
+            time.sleep(GATHER_SECONDS)
+        with self._changed:
+            if self._closed:
+                return False
+            arrived, self._inbox = self._inbox, []
+            rows = [Row(request, future) for request, future in arrived]
+            self._open = [*self._open, *rows]
+        for row in rows:
+            self._tokenize(row)
+        self._open = [row for row in self._open if not row.future.done()]
+        return True
+
+    def _tokenize(self, row: Row) -> None:
+        """Set the row's prompt ids and limit, or fail its future."""
+        request, window = row.request, self.context_window
+        try:
+            row.prompt_ids = self._encode(request)
+            room = request.max_tokens
+            if window is not None:
+                room = min(room, window - len(row.prompt_ids))
+            if room < 1:
+                raise ModelError(
+                    f"{self.name}: the prompt of question {request.question_id!r}, step "
+                    f"{request.step}, has {len(row.prompt_ids)} tokens, but the context window is "
+                    f"{window}; show fewer passages or set a context budget"
+                    if request.max_tokens > 0
+                    else f"max_tokens is {request.max_tokens}; it must be at least 1"
+                )
+            row.limit = room
+        except Exception as error:  # noqa: BLE001 - it belongs to the request's future
+            settle(row.future, error)
+
+    def _encode(self, request: Request) -> list[int]:
+        prompt = request.prompt
+        with self._tokenizer_lock:
+            if prompt.form == "plain":
+                return list(self._tokenizer(prompt.text(), verbose=False)["input_ids"])
+            messages = prompt.messages()
+            resumed = messages[-1]["role"] == "assistant"
+            try:
+                encoded = self._tokenizer.apply_chat_template(
+                    messages,
+                    add_generation_prompt=not resumed,
+                    continue_final_message=resumed,
+                    return_dict=True,
+                )
+            except Exception as error:
+                raise ModelError(
+                    f"{self.name}: its chat template refuses the prompt of question "
+                    f"{request.question_id!r} ({str(error).splitlines()[0]})"
+                ) from error
+            return list(encoded["input_ids"])
+
+    def _decode(self, ids: list[int]) -> str:
+        with self._tokenizer_lock:
+            return str(
+                self._tokenizer.decode(
+                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
+            )
+
+    def _generate(self, batch: list[Row]) -> None:
+        """Run one batch to its end; its failure goes to its futures, out of memory is split."""
+        import torch
+
+        try:
+            self._forward(batch)
+        except torch.OutOfMemoryError as error:
+            left = [row for row in batch if not row.future.done()]
+            torch.cuda.empty_cache()
+            if len(left) > 1:
+                log.warning("%s: out of memory with %d rows; halving", self.name, len(left))
+                for half in (left[::2], left[1::2]):
+                    self._generate(half)
+                return
+            for row in left:
+                reason = f"{self.name}: out of memory on {self._loaded.device} with one request"
+                settle(row.future, ModelError(f"{reason} ({str(error).splitlines()[0]})"))
+        except Exception as error:  # noqa: BLE001 - it belongs to the requests' futures
+            for row in batch:
+                settle(row.future, error)
+        if not self._closed:
+            for row in batch:
+                settle(row.future, RuntimeError(f"{self.name}: a row was left without an end"))
+
+    def _forward(self, batch: list[Row]) -> None:
+        """Generate for all rows: ids (B, T), padded on the left; RowEnds settles the futures."""
+        import torch
+
+        for row in batch:
+            row.written, row.done = [], row.future.done()
+        width = max(len(row.prompt_ids) for row in batch)
+        ids = torch.full((len(batch), width), self._loaded.pad)
+        mask = torch.zeros_like(ids)
+        for n, row in enumerate(batch):
+            ids[n, width - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
+            mask[n, width - len(row.prompt_ids) :] = 1
+        sampler = [Sampler(batch, self._generation)] if self._generation.temperature else []
+        ends = RowEnds(batch, self._decode, self._loaded.eos, lambda: self._closed)
+        self._loaded.model.generate(
+            ids.to(self._loaded.device),
+            attention_mask=mask.to(self._loaded.device),
+            max_new_tokens=max(row.limit for row in batch),
+            do_sample=False,
+            logits_processor=sampler,
+            stopping_criteria=[ends],
+        )

@@ -1,0 +1,156 @@
+"""One batch of generations: which requests share it, when each row ends, how a token is sampled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from steper.lm.base import Completion, Request, truncate_at_stop
+from steper.lm.futures import settle
+from steper.lm.settings import GenerationSettings
+from steper.records import Usage
+
+CONTEXT_TOKENS = 4
+"""Prompt tokens decoded with the completion, so that a leading space survives (SentencePiece)."""
+
+
+@dataclass(eq=False)
+class Row:
+    """A request on its way through the model; `limit` is the most tokens it may write."""
+
+    request: Request
+    future: Future[Completion]
+    prompt_ids: list[int] = field(default_factory=list)
+    limit: int = 0
+    written: list[int] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def length(self) -> int:
+        """Most tokens that the row can come to occupy."""
+        return len(self.prompt_ids) + self.limit
+
+
+def pick_batch(pending: Sequence[Row], batch_size: int, batch_tokens: int) -> list[Row]:
+    """The oldest pending row and those nearest to it in prompt length, within both limits.
+
+    `pending` is in order of arrival; so no row starves, and little is padded.
+    """
+    oldest = pending[0]
+    centre = len(oldest.prompt_ids)
+    near = sorted(pending, key=lambda row: (row is not oldest, abs(len(row.prompt_ids) - centre)))
+    batch: list[Row] = []
+    longest_prompt = longest_limit = 0
+    for row in near[:batch_size]:
+        longest_prompt = max(longest_prompt, len(row.prompt_ids))
+        longest_limit = max(longest_limit, row.limit)
+        if batch and (len(batch) + 1) * (longest_prompt + longest_limit) > batch_tokens:
+            break
+        batch.append(row)
+    return batch
+
+
+class RowEnds:
+    """A stopping criterion that ends rows one by one and settles each the moment it ends.
+
+    A row ends at an end-of-sequence token, at the first of its own stop strings *in the written
+    text*, at its token limit, when its future is cancelled, and when `closed()`. (transformers'
+    `stop_strings` are one set for the whole batch, also match across the end of the prompt, and
+    index the whole vocabulary for each new set.)
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        decode: Callable[[list[int]], str],
+        eos: frozenset[int],
+        closed: Callable[[], bool],
+    ) -> None:
+        self._rows = rows
+        self._decode = decode
+        self._eos = eos
+        self._closed = closed
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        """`input_ids` (B, T) with the new tokens in the last column → rows at an end, (B,) bool."""
+        import torch
+
+        closed = self._closed()
+        for row, token in zip(self._rows, input_ids[:, -1].tolist(), strict=True):
+            if not row.done:
+                self._extend(row, token)
+                row.done = row.done or closed or row.future.cancelled()
+        return torch.tensor([row.done for row in self._rows], device=input_ids.device)
+
+    def _extend(self, row: Row, token: int) -> None:
+        row.written.append(token)
+        ended = token in self._eos
+        if ended or len(row.written) >= row.limit or self._may_have_stopped(row):
+            text, stopped = truncate_at_stop(self._text(row, ended), row.request.stop)
+            if not (ended or stopped or len(row.written) >= row.limit):
+                return
+            row.done = True
+            usage = Usage(prompt_tokens=len(row.prompt_ids), completion_tokens=len(row.written))
+            finish = Completion(
+                text=text, finish="stop" if ended or stopped else "length", usage=usage
+            )
+            settle(row.future, finish)
+
+    def _may_have_stopped(self, row: Row) -> bool:
+        """Whether the last tokens hold a stop string: a token has at least one byte of text."""
+        if not row.request.stop:
+            return False
+        tail = row.written[-(max(len(s.encode()) for s in row.request.stop) + CONTEXT_TOKENS) :]
+        return truncate_at_stop(self._decode(tail), row.request.stop)[1]
+
+    def _text(self, row: Row, ended: bool) -> str:
+        before = row.prompt_ids[-CONTEXT_TOKENS:]
+        written = row.written[:-1] if ended else row.written
+        prefix, whole = self._decode(before), self._decode(before + written)
+        return whole[len(prefix) :] if whole.startswith(prefix) else self._decode(written)
+
+
+class Sampler:
+    """A logits processor that samples each row with its own random numbers.
+
+    The numbers of a row come from (seed, request) alone: what a request samples depends neither on
+    the batch it fell into nor on when it was asked (but for float rounding, which differs between
+    batch shapes and can tip a token whose cumulative probability lies within about 1e-6 of the
+    number drawn). The chosen token alone keeps a finite score, so greedy search takes it.
+    """
+
+    def __init__(self, rows: Sequence[Row], settings: GenerationSettings) -> None:
+        self._settings = settings
+        self._numbers = [Random(_sampling_key(row.request, settings.seed)) for row in rows]
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Scores (B, V) → the same shape, 0 at the sampled token and -inf elsewhere."""
+        import torch
+
+        drawn = [[numbers.random()] for numbers in self._numbers]
+        wide = scores.cpu().double() if scores.device.type == "mps" else scores.double()
+        probs = torch.softmax(wide / self._settings.temperature, dim=-1)
+        if self._settings.top_p < 1:
+            probs = keep_top_p(probs, self._settings.top_p)
+        # Inverse CDF in vocabulary order: sorted order would flip with rounding.
+        cumulative = probs.cumsum(-1)
+        point = torch.tensor(drawn, dtype=cumulative.dtype, device=cumulative.device)
+        chosen = torch.searchsorted(cumulative, point * cumulative[:, -1:], right=True)
+        chosen = chosen.clamp(max=scores.shape[-1] - 1).to(scores.device)
+        return torch.full_like(scores, float("-inf")).scatter(1, chosen, 0.0)
+
+
+def keep_top_p(probs: Any, top_p: float) -> Any:
+    """(B, V) probabilities with all but the smallest set of total ≥ `top_p` set to zero."""
+    ordered, order = probs.sort(dim=-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    return probs.masked_fill((before >= top_p).scatter(1, order, before >= top_p), 0.0)
+
+
+def _sampling_key(request: Request, seed: int) -> bytes:
+    parts = (str(seed), request.question_id, str(request.step), request.role, request.prompt.text())
+    return hashlib.sha256("\0".join(parts).encode()).digest()

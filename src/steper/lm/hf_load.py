@@ -1,0 +1,217 @@
+"""Loading a local transformers causal LM: folder or hub name in; model, tokenizer, limits out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steper.errors import ModelError, missing_extra
+from steper.lm.settings import HFSettings
+
+WHOLE_FILE_BYTES = 64 << 20
+SAMPLES = 256
+SAMPLE_BYTES = 16 << 10
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to generate.
+
+    `window` is the longest prompt + completion in tokens, None if unlimited; `digest` identifies
+    configuration, tokenizer and weights.
+    """
+
+    model: Any
+    tokenizer: Any
+    device: str
+    dtype: str
+    window: int | None
+    eos: frozenset[int]
+    pad: int
+    digest: str
+
+
+def load(name: str, settings: HFSettings) -> Loaded:
+    """Load the model in folder `name`, or of that name on the Hugging Face hub.
+
+    Raises ModelError, in one line, if there is none or it cannot be loaded, and MissingExtraError
+    without torch or transformers.
+    """
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        raise missing_extra(error.name or "transformers", "hf") from None
+    source = _source(name)
+    hub: dict[str, Any] = {
+        "revision": settings.revision,
+        "trust_remote_code": settings.trust_remote_code,
+    }
+    with _one_line(name), _no_progress_bars():
+        config = transformers.AutoConfig.from_pretrained(source, **hub)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **hub)
+        device = _device(settings.device)
+        dtype = _dtype(settings.dtype, device, config)
+        attention = (
+            {} if settings.attention == "auto" else {"attn_implementation": settings.attention}
+        )
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, output_loading_info=True, **attention, **hub
+        )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelError(
+            f"{name}: {len(missing)} weights are missing from its files ({missing[0]}, …)"
+        )
+    eos, pad = _special_tokens(model, tokenizer)
+    # Only our settings decide how tokens are chosen: the model's own defaults (temperature,
+    # repetition penalty, …) are left out, or the fingerprint would not say what was done.
+    model.generation_config = transformers.GenerationConfig(
+        eos_token_id=sorted(eos) or None, pad_token_id=pad
+    )
+    return Loaded(
+        model=model.to(device).eval(),
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        window=settings.context_window or _window(config, tokenizer),
+        eos=eos,
+        pad=pad,
+        digest=_digest(_folder(source, settings)),
+    )
+
+
+def _source(name: str) -> str:
+    """The folder or hub name to load; a folder that holds no model is a ModelError."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            adapter = (path / "adapter_config.json").is_file()
+            what = "a LoRA adapter; merge it into its base model first" if adapter else "no model"
+            raise ModelError(f"{name}: the folder has no config.json, so it holds {what}")
+        return str(path)
+    if path.exists():
+        raise ModelError(f"{name} is a file; a transformers model folder was expected")
+    if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
+        raise ModelError(f"{name}: no such folder")
+    return name
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn whatever loading raises into a ModelError of one line."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ModelError(
+            f"{name}: cannot be loaded as a causal LM ({type(error).__name__}: {reason[:300]})"
+        ) from error
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """No bars from transformers meanwhile: the library logs, the command line prints."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device {wanted!r} cannot be used here ({reason})") from None
+    return wanted
+
+
+def _dtype(wanted: str, device: str, config: Any) -> str:
+    """bfloat16 only where it loses nothing (16-bit weights) and the hardware is fast at it.
+
+    A checkpoint in float32 (as our own small models) keeps its precision.
+    """
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    stored = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
+    if str(stored).removeprefix("torch.") not in ("bfloat16", "float16"):
+        return "float32"
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device == "cpu":
+        fast = any(
+            getattr(torch.cpu, probe, bool)()
+            for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        )
+    else:
+        fast = False
+    return "bfloat16" if fast else "float32"
+
+
+def _special_tokens(model: Any, tokenizer: Any) -> tuple[frozenset[int], int]:
+    """The ids that end a text (the model's and the tokenizer's), and the id to pad with."""
+    own = model.generation_config.eos_token_id
+    ids = own if isinstance(own, list) else [own]
+    eos = frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+    pad = tokenizer.pad_token_id
+    return eos, pad if pad is not None else min(eos, default=0)
+
+
+def _window(config: Any, tokenizer: Any) -> int | None:
+    limits = (
+        getattr(config.get_text_config(), "max_position_embeddings", None),
+        tokenizer.model_max_length,
+    )
+    known = [n for n in limits if isinstance(n, int) and 0 < n < 1 << 31]
+    return min(known, default=None)
+
+
+def _folder(source: str, settings: HFSettings) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    from transformers.utils import cached_file
+
+    found = cached_file(source, "config.json", revision=settings.revision)
+    return Path(str(found)).parent
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over names, sizes and contents of configuration, tokenizer and weight files.
+
+    Of a file above 64 MiB, 256 evenly spaced blocks of 16 KiB stand for the contents: another
+    training of the same architecture differs in them, and a 140 GB model is not read twice.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_FILE_BYTES:
+                digest.update(file.read())
+                continue
+            for n in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * n // (SAMPLES - 1))
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()

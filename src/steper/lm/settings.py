@@ -1,0 +1,119 @@
+"""Settings of language models: the one place where their defaults and descriptions stand.
+
+The command line's help and the documentation derive from these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from steper.prompt.segments import Form
+
+DType = Literal["auto", "bfloat16", "float32"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenerationSettings(Settings):
+    """How the next token is chosen."""
+
+    temperature: float = Field(
+        0.0, ge=0, le=10, description="0 takes the likeliest token; above 0 samples."
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Sample from the likeliest tokens of this total probability."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the sampling; unused at temperature 0.")
+
+
+class HFSettings(Settings):
+    """How a local transformers model is loaded and run."""
+
+    device: str = Field(
+        "auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, …"
+    )
+    dtype: DType = Field(
+        "auto",
+        description="auto: bfloat16 where the weights have 16 bits and the hardware multiplies "
+        "bfloat16 natively, float32 otherwise.",
+    )
+    attention: Attention = Field(
+        "auto", description="Attention implementation; auto leaves the choice to transformers."
+    )
+    form: Form | None = Field(
+        None, description="chat or plain; by default chat where the tokenizer has a template."
+    )
+    batch_size: int = Field(32, ge=1, description="Most requests in a batch.")
+    batch_tokens: int = Field(
+        32768,
+        ge=1,
+        description="Most tokens in a batch (rows x (longest prompt + longest completion)).",
+    )
+    context_window: int | None = Field(
+        None, ge=2, description="Longest prompt + completion in tokens; by default the model's own."
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the model. Only for models you trust."
+    )
+
+
+class TokenPrice(Settings):
+    """What a model's tokens cost."""
+
+    prompt: float = Field(ge=0, description="Dollars per million prompt tokens.")
+    completion: float = Field(ge=0, description="Dollars per million completion tokens.")
+
+
+class OpenAISettings(Settings):
+    """How an OpenAI-compatible server is reached."""
+
+    base_url: str | None = Field(
+        None,
+        description="Address up to /v1, such as http://localhost:8000/v1; by default the "
+        "environment variable OPENAI_BASE_URL, else OpenAI's own.",
+    )
+    api: Literal["chat", "completions"] = Field(
+        "chat", description="chat: /chat/completions; completions: raw text to /completions."
+    )
+    api_key_env: str = Field(
+        "OPENAI_API_KEY",
+        description="Environment variable that holds the key; not needed for local servers.",
+    )
+    concurrency: int = Field(64, ge=1, description="Most requests under way at once.")
+    timeout: float = Field(
+        600.0, gt=0, description="Seconds to wait for one answer before trying again."
+    )
+    max_retries: int = Field(
+        6, ge=0, description="Times a request is tried again after 429, 5xx, time-outs and resets."
+    )
+    prices: dict[str, TokenPrice] = Field(
+        default_factory=dict,
+        description="Dollars per million tokens: {model: {prompt: …, completion: …}}.",
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of the request body, as the server wants."
+    )
+    context_window: int | None = Field(
+        None, ge=2, description="Longest prompt + completion in tokens, if it is known."
+    )
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens",
+        description="Name of the completion limit in chat requests; OpenAI's reasoning models "
+        "want max_completion_tokens.",
+    )
+
+    @model_validator(mode="after")
+    def _http(self) -> OpenAISettings:
+        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(
+                f"base_url is {self.base_url!r}; it must start with http:// or https://"
+            )
+        return self
