@@ -1,1 +1,71 @@
 """Small text functions that more than one stage needs."""
+
+from __future__ import annotations
+
+import re
+
+_ANSWER = re.compile(r"\banswer is\s*:?\s*(.*)", re.IGNORECASE | re.DOTALL)
+_REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
+_ARITHMETIC = re.compile(r"\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
+_ABBREVIATION = re.compile(r"(\b\w\.\w\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|No|vs|etc)\.)$")
+_WH_WORDS = frozenset(["who", "what", "when", "where", "why", "which", "how", "does", "is"])
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of an English text, without white space around them.
+
+    Abbreviations do not end one: "St. Louis", "U.S. Army", "Dr. King".
+    """
+    from sentencex import segment
+
+    return [clean for piece in segment("en", text) if (clean := piece.strip())]
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, or the empty string."""
+    return next(iter(sentences(text.strip())), "")
+
+
+def strip_full_stop(text: str) -> str:
+    """`text` without its closing full stop; one that belongs to an abbreviation stays."""
+    text = text.strip()
+    if text.endswith("..") or (text.endswith(".") and not _ABBREVIATION.search(text)):
+        return text[:-1].rstrip()
+    return text
+
+
+def stated_answer(text: str) -> str | None:
+    """What follows "answer is:" in a rationale, or None where it says no such thing.
+
+    IRCoT stops at `.* answer is:? (.*)\\.?`. Only the rest of the line counts, and a Markdown
+    emphasis around the answer is taken off.
+    """
+    found = _ANSWER.search(text)
+    if not found:
+        return None
+    lines = found.group(1).strip().splitlines()
+    return strip_full_stop(lines[0].strip().strip("*").strip()) if lines else ""
+
+
+def is_reasoning(sentence: str) -> bool:
+    """Whether a sentence only concludes (thus, so, that is, therefore, hence) or calculates.
+
+    Such a sentence names nothing to search for; IRCoT takes the one before as the query.
+    """
+    return bool(_REASONING_START.match(sentence.strip()) or _ARITHMETIC.search(sentence))
+
+
+def without_wh_words(text: str) -> str:
+    """`text` without who, what, when, where, why, which, how, does, is (IRCoT's query rule)."""
+    return " ".join(w for w in text.split() if w.lower().strip(".,?!") not in _WH_WORDS)
+
+
+def normalise_space(text: str) -> str:
+    """Lower-cased text with single spaces, for comparing queries and titles."""
+    return " ".join(text.lower().split())
+
+
+def limit_words(text: str, limit: int) -> tuple[str, bool]:
+    """At most the first `limit` words of a text, and whether any were cut."""
+    words = text.split(" ")
+    return (text, False) if len(words) <= limit else (" ".join(words[:limit]), True)

@@ -1,0 +1,158 @@
+"""IRCoT: interleaved retrieval and chain of thought (Trivedi et al., ACL 2023).
+
+Each step searches with the last sentence of the reasoning, then writes the next sentence. Details
+follow the authors' code (StonyBrookNLP/ircot); each is a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal
+
+from pydantic import Field
+
+from steper.prompt.segments import Form
+from steper.records import StopReason
+from steper.strategy.actions import Action, Actions
+from steper.strategy.loop import Loop, Prompted, StepSettings
+from steper.strategy.trace import Ending, Trace
+from steper.text import (
+    is_reasoning,
+    normalise_space,
+    sentences,
+    stated_answer,
+    strip_full_stop,
+    without_wh_words,
+)
+
+ANSWER_CUE = "So the answer is:"
+
+
+class IRCoTSettings(StepSettings):
+    """Settings of IRCoT; the defaults are StepER's (S = 5, K = 4)."""
+
+    max_steps: int = Field(5, ge=1, description="steps at most (S)")
+    query_sentences: Literal["last", "all"] = Field(
+        "last", description="the reasoning that makes the next query"
+    )
+    drop_wh_words: bool = Field(True, description="take who, what, when, … out of later queries")
+    reader: Literal["none", "direct", "cot"] = Field(
+        "none", description="none: the loop's answer (StepER); else a separate reader answers"
+    )
+    repeated_query: Literal["answer", "stop", "continue"] = Field(
+        "answer", description="when a query comes again: answer now, give up, or go on without it"
+    )
+    force_answer: bool = Field(
+        True, description="when a guard ends the loop, ask once more for the answer alone"
+    )
+
+
+class IRCoT(Prompted[IRCoTSettings]):
+    """One sentence of reasoning a step, each one the query of the next search."""
+
+    name = "ircot"
+    settings_type = IRCoTSettings
+
+    def run(self, trace: Trace) -> Actions:
+        """The loop; see `steper.strategy.actions.Strategy`."""
+        loop = self.loop(trace)
+        ending = yield from self._reason(loop)
+        if ending.reason is StopReason.CONTEXT_BUDGET:
+            return ending
+        if self.settings.reader != "none":
+            return (yield from final_reader(loop, self.settings.reader, ending))
+        if self.settings.force_answer and self._may_force(ending.reason):
+            return (yield from forced_answer(loop, ANSWER_CUE, ending.reason))
+        return ending
+
+    def _may_force(self, reason: StopReason) -> bool:
+        if reason is StopReason.REPEATED_QUERY:
+            return self.settings.repeated_query == "answer"
+        return reason is StopReason.STEP_CAP
+
+    def _reason(self, loop: Loop) -> Actions:
+        query: str | None = loop.trace.question
+        asked: set[str] = set()
+        for _ in range(self.settings.max_steps):
+            asked.add(normalise_space(query or ""))
+            completion = yield from loop.step(query, one_line(self.form))
+            if completion is None:
+                return Ending("", StopReason.CONTEXT_BUDGET)
+            sentence = kept_sentence(completion.text)
+            told = sentence in loop.rationales
+            loop.keep(completion, sentence)
+            if not sentence:
+                return Ending("", StopReason.EMPTY_GENERATION)
+            answer = stated_answer(sentence)
+            if answer is not None:
+                reason = StopReason.ANSWERED if answer else StopReason.EMPTY_GENERATION
+                return Ending(answer, reason)
+            query = self._next_query(loop.rationales)
+            if told or (query and normalise_space(query) in asked):
+                query = None
+                if self.settings.repeated_query != "continue":
+                    return Ending("", StopReason.REPEATED_QUERY)
+        return Ending("", StopReason.STEP_CAP)
+
+    def _next_query(self, rationales: list[str]) -> str | None:
+        """The next query, or None after a sentence that only concludes: no search then.
+
+        IRCoT searches again with the sentence before such a one. That search was made already, so
+        it can find nothing new.
+        """
+        if is_reasoning(rationales[-1]):
+            return None
+        if self.settings.query_sentences == "all":
+            query = " ".join(r for r in rationales if not is_reasoning(r))
+        else:
+            query = rationales[-1]
+        return (without_wh_words(query) if self.settings.drop_wh_words else query) or None
+
+
+def kept_sentence(text: str) -> str:
+    """The first sentence of what a model wrote.
+
+    Where it states the answer it goes on to the next full stop: titles hold "?" and "!".
+    """
+    kept = ""
+    for sentence in sentences(text.strip()):
+        kept = f"{kept} {sentence}".strip()
+        if kept.endswith(".") or stated_answer(kept) is None:
+            break
+    return kept
+
+
+def one_line(form: Form) -> tuple[str, ...]:
+    """Stop strings of a generation of which one sentence is kept."""
+    return ("\n",) if form == "plain" else ("\n\n",)
+
+
+def forced_answer(loop: Loop, cue: str, reason: StopReason) -> Actions:
+    """Ask once more, without a search, with `cue` as the beginning of the text."""
+    completion = yield from loop.step(None, ("\n",), cue)
+    if completion is None:
+        return Ending("", StopReason.CONTEXT_BUDGET)
+    step = loop.keep(completion, completion.text, cue)
+    answer = stated_answer(step.rationale) or ""
+    forced = reason is StopReason.STEP_CAP and answer
+    return Ending(answer, StopReason.FORCED if forced else reason)
+
+
+def final_reader(loop: Loop, reader: str, ending: Ending) -> Generator[Action, object, Ending]:
+    """A separate reader over all passages answers the question (IRCoT §4; its authors' QA step)."""
+    stop = ("\n",) if reader == "direct" else ("\n\n",)
+    completion = yield from loop.read(loop.trace.question, f"reader_{reader}", stop)
+    if completion is None:
+        return Ending("", StopReason.CONTEXT_BUDGET)
+    step = loop.keep(completion, completion.text)
+    return read_answer(step.rationale, reader, ending.reason)
+
+
+def read_answer(text: str, reader: str, reason: StopReason) -> Ending:
+    """The answer in a reader's text: what it states, or for a direct reader its first line."""
+    answer = stated_answer(text)
+    if answer is None and reader == "direct" and text:
+        answer = strip_full_stop(text.splitlines()[0])
+    if answer:
+        return Ending(answer, reason)
+    return Ending("", StopReason.NO_MARKER if text else StopReason.EMPTY_GENERATION)

@@ -1,0 +1,121 @@
+"""The state of one question: the steps taken and the passages gathered, as a strategy writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from steper.lm.base import Completion
+from steper.records import (
+    Hit,
+    Passage,
+    Status,
+    Step,
+    StepKind,
+    StepRole,
+    StopReason,
+    Trajectory,
+)
+from steper.retrieve.base import Found
+
+_STATUS: dict[StopReason, Status] = {
+    StopReason.ANSWERED: "answered",
+    StopReason.FORCED: "answered",
+    StopReason.FAILED: "failed",
+    StopReason.DROPPED: "dropped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a strategy ended: its answer (empty where there is none) and why it stopped."""
+
+    answer: str
+    reason: StopReason
+
+    @property
+    def status(self) -> Status:
+        """A guard that ended the loop with an answer in hand leaves it answered."""
+        return _STATUS.get(self.reason, "answered" if self.answer else "capped")
+
+
+@dataclass
+class Trace:
+    """Steps so far of one question; the strategy appends, the engine turns it into a record."""
+
+    question: str
+    steps: list[Step] = field(default_factory=list)
+    passages: dict[str, Passage] = field(default_factory=dict)
+
+    def add(
+        self,
+        completion: Completion,
+        rationale: str,
+        *,
+        role: StepRole = "reason",
+        query: str | None = None,
+        found: Sequence[Found] = (),
+        context: Sequence[Passage] = (),
+        dropped: Sequence[Passage] = (),
+        cue: str = "",
+    ) -> None:
+        """Append a finished step. Its kind is set when the trajectory is over."""
+        for passage in (*(f.passage for f in found), *context, *dropped):
+            self.passages.setdefault(passage.id, passage)
+        hits = tuple(
+            Hit(passage_id=f.passage.id, score=f.score, rank=rank)
+            for rank, f in enumerate(found, start=1)
+        )
+        self.steps.append(
+            Step(
+                index=len(self.steps) + 1,
+                kind="exp",
+                role=role,
+                query=query,
+                hits=hits,
+                context=tuple(p.id for p in context),
+                dropped=tuple(p.id for p in dropped),
+                cue=cue,
+                raw=completion.text,
+                rationale=rationale,
+                usage=completion.usage,
+            )
+        )
+
+    def trajectory(
+        self,
+        question_id: str,
+        strategy: str,
+        layout: str,
+        model: str,
+        ending: Ending,
+        error: str | None = None,
+    ) -> Trajectory:
+        """The record of the finished question, each step with its kind."""
+        last = len(self.steps)
+        steps = tuple(
+            step.model_copy(update={"kind": step_kind(step.index, last)}) for step in self.steps
+        )
+        return Trajectory(
+            question_id=question_id,
+            question=self.question,
+            strategy=strategy,
+            layout=layout,
+            model=model,
+            steps=steps,
+            passages=tuple(self.passages.values()),
+            answer=ending.answer,
+            status=ending.status,
+            stop_reason=ending.reason,
+            error=error,
+        )
+
+
+def step_kind(index: int, last: int) -> StepKind:
+    """Kind of step `index` (from 1) of `last`: the last one aggregates, the first initializes.
+
+    A trajectory of a single step has only its aggregation.
+    """
+    if index == last:
+        return "agg"
+    return "init" if index == 1 else "exp"
