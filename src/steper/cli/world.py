@@ -1,0 +1,64 @@
+"""`steper world`: write a small world to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def world(
+    *,
+    out: Path,
+    seed: int = 1,
+    domain: str = "culture",
+    train: int = 1200,
+    dev: int = 200,
+    test: int = 500,
+    recall: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Generate a small encyclopedia with multi-hop questions.
+
+    Writes corpus.jsonl, train.json, dev.json and test.json (2WikiMultiHopQA's format), gold.jsonl
+    (the gold chain of every question) and world.json (how it was made). The same seed gives the
+    same files everywhere.
+
+    Parameters
+    ----------
+    out
+        The folder to write to.
+    seed
+        Seed of the facts and questions; the names are the same in every world.
+    domain
+        culture, or ood for a world with other types and relations.
+    train
+        Number of training questions.
+    dev
+        Number of development questions.
+    test
+        Number of test questions.
+    recall
+        Also print how many gold passages BM25 finds with the question alone and with the gold
+        rationales as further queries.
+    """
+    from rich.console import Console
+
+    from steper.data.world import make_world, measure_recall, write_world
+
+    console = Console()
+    made = make_world(seed, domain, {"train": train, "dev": dev, "test": test})
+    files = write_world(made, out)
+    if recall:
+        for row in measure_recall(made):
+            console.print(
+                f"{row.hops} hops, {row.questions} test questions: all gold passages among the "
+                f"first 4 by the question alone {row.question_alone:.1%}, in the loop with gold "
+                f"rationales {row.with_gold_rationales:.1%} (in time for each hop "
+                f"{row.followable:.1%})",
+                highlight=False,
+            )
+    counts = ", ".join(f"{len(questions)} {part}" for part, questions in made.questions.items())
+    names = ", ".join(path.name for path in files.values())
+    console.print(f"{len(made.passages)} articles; questions: {counts}", highlight=False)
+    console.print(f"Wrote {names} to {out}", markup=False, highlight=False)

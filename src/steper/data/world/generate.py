@@ -1,0 +1,151 @@
+"""Making a world from a seed, and writing it in the benchmarks' own formats."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from steper.data.world.culture import CULTURE
+from steper.data.world.facts import Facts, sample_facts
+from steper.data.world.names import PARTS, part_names
+from steper.data.world.passages import WorldPassage, write_passages
+from steper.data.world.questions import QuestionMaker, WorldQuestion
+from steper.data.world.schema import Domain
+from steper.data.world.voyages import VOYAGES
+from steper.errors import InputError
+
+DOMAINS = {"culture": CULTURE, "ood": VOYAGES}
+"""The domains by the name that the command line takes."""
+
+DEFAULT_COUNTS = {"train": 1200, "dev": 200, "test": 500}
+"""Questions of each split unless told otherwise."""
+
+CONTEXT_SIZE = 10
+"""Paragraphs in the context of a question, as in HotpotQA's distractor setting and 2Wiki."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A generated encyclopedia with its questions."""
+
+    domain: str
+    seed: int
+    passages: dict[str, WorldPassage]
+    facts: dict[str, Facts]
+    questions: dict[str, list[WorldQuestion]]
+
+
+def make_world(seed: int, domain: str = "culture", counts: dict[str, int] | None = None) -> World:
+    """The world of `seed`: the same in every process.
+
+    `counts` gives the number of questions of each split (train, dev, test). Raises InputError
+    for an unknown domain or split, or for more questions than a split can give.
+    """
+    if domain not in DOMAINS:
+        raise InputError(f"domain is {domain!r}; expected one of {', '.join(DOMAINS)}")
+    counts = DEFAULT_COUNTS if counts is None else counts
+    unknown = set(counts) - set(PARTS)
+    if unknown:
+        raise InputError(f"unknown split {min(unknown)!r}; expected {', '.join(PARTS)}")
+    rules: Domain = DOMAINS[domain]
+    passages: dict[str, WorldPassage] = {}
+    facts: dict[str, Facts] = {}
+    questions: dict[str, list[WorldQuestion]] = {}
+    for part in PARTS:
+        rng = random.Random(f"{rules.name}/{seed}/{part}")
+        facts[part] = sample_facts(rules, part_names(rules, part), rng)
+        own = write_passages(rules, facts[part], part, rng)
+        maker = QuestionMaker(rules, facts[part], own, rng)
+        try:
+            questions[part] = maker.make(counts.get(part, 0), part, f"{rules.name}-{seed}")
+        except ValueError as error:
+            raise InputError(f"{error}; ask for fewer with counts") from error
+        passages |= own
+    order = list(passages)
+    random.Random(f"{rules.name}/{seed}/order").shuffle(order)
+    return World(domain, seed, {title: passages[title] for title in order}, facts, questions)
+
+
+def corpus_rows(world: World) -> list[dict[str, str]]:
+    """The corpus: one row an article, with id, title and text."""
+    return [
+        {"id": f"{world.domain}-{index:05d}", "title": passage.title, "text": passage.text}
+        for index, passage in enumerate(world.passages.values())
+    ]
+
+
+def official_row(world: World, question: WorldQuestion) -> dict[str, object]:
+    """A question in the format of 2WikiMultiHopQA."""
+    return {
+        "_id": question.id,
+        "type": question.type,
+        "question": question.question,
+        "context": [
+            [title, list(world.passages[title].sentences)] for title in _context(world, question)
+        ],
+        "supporting_facts": [
+            list(fact) for fact in dict.fromkeys((h.title, h.sentence) for h in question.hops)
+        ],
+        "evidences": [[h.subject, h.relation.replace("_", " "), h.answer] for h in question.hops],
+        "answer": question.answer,
+    }
+
+
+def _context(world: World, question: WorldQuestion) -> list[str]:
+    """Gold titles and distractors of the same split, those that share a word first."""
+    rng = random.Random(f"{world.seed}/{question.id}")
+    gold = list(question.gold_titles)
+    words = {word for title in gold for word in title.split()} - {"The", "of", "at", "and"}
+    others = [
+        title
+        for title, passage in world.passages.items()
+        if passage.part == question.part and title not in gold
+    ]
+    rng.shuffle(others)
+    others.sort(key=lambda title: words.isdisjoint(title.split()))
+    titles = gold + others[: CONTEXT_SIZE - len(gold)]
+    rng.shuffle(titles)
+    return titles
+
+
+def write_world(world: World, out: Path) -> dict[str, Path]:
+    """Write the world to the folder `out`; returns what was written, by name.
+
+    `train.json`, `dev.json`, `test.json` are in 2WikiMultiHopQA's format, `corpus.jsonl` holds
+    the articles, `gold.jsonl` the gold chain of every question with its sub-questions, and
+    `world.json` says how the world was made, with a hash of each file.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is not a folder; name a folder to write the world to")
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"corpus": "".join(_line(row) for row in corpus_rows(world))}
+    for part, questions in world.questions.items():
+        rows = [official_row(world, question) for question in questions]
+        texts[part] = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    texts["gold"] = "".join(
+        _line(asdict(question)) for part in world.questions.values() for question in part
+    )
+    lines = {"corpus", "gold"}
+    files = {name: out / f"{name}.{'jsonl' if name in lines else 'json'}" for name in texts}
+    for name, text in texts.items():
+        files[name].write_text(text, encoding="utf-8")
+    files["world"] = out / "world.json"
+    about = {
+        "domain": world.domain,
+        "seed": world.seed,
+        "passages": len(world.passages),
+        "questions": {part: len(questions) for part, questions in world.questions.items()},
+        "sha256": {
+            files[name].name: hashlib.sha256(text.encode()).hexdigest()
+            for name, text in texts.items()
+        },
+    }
+    files["world"].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return files
+
+
+def _line(row: dict[str, object] | dict[str, str]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
