@@ -2,6 +2,16 @@
 
 from steper.retrieve.base import Found, Retriever
 from steper.retrieve.bm25 import BM25Index
+from steper.retrieve.http import HttpRetriever
+from steper.retrieve.opening import open_retriever
 from steper.retrieve.settings import BM25Settings, HttpSettings
 
-__all__ = ["BM25Index", "BM25Settings", "Found", "HttpSettings", "Retriever"]
+__all__ = [
+    "BM25Index",
+    "BM25Settings",
+    "Found",
+    "HttpRetriever",
+    "HttpSettings",
+    "Retriever",
+    "open_retriever",
+]

@@ -22,13 +22,14 @@ from steper.errors import InputError, RetrievalError
 from steper.records import Passage
 from steper.retrieve.analysis import Analyzer, words
 from steper.retrieve.base import Found
-from steper.retrieve.fields import Array, Field, FieldTerms, TermIds
+from steper.retrieve.fields import Array, Field, FieldTerms, TermIds, score_matrix
 from steper.retrieve.folder import IndexManifest, read_manifest, replacing_folder, write_manifest
 from steper.retrieve.passages import PassageStore, PassageWriter
 from steper.retrieve.settings import BM25Settings
 from steper.store import provenance
 
 VOCABULARY_FILE = "vocabulary.json"
+FIELDS = ("title", "text")
 PROGRESS_EVERY = 1000
 
 
@@ -69,25 +70,27 @@ class BM25Index:
         have been read. Raises InputError when the corpus is empty, has no word to search for, or
         gives two passages one id.
         """
-        analyzer = Analyzer(settings)
         vocabulary: dict[str, int] = {}
+        ids = TermIds(vocabulary, Analyzer(settings).term)
         writer = PassageWriter(spool)
         try:
-            terms = _read(
-                passages, settings, TermIds(vocabulary, analyzer.term), writer, on_progress
-            )
+            terms = _read(passages, settings, ids, writer, on_progress)
             store, corpus_sha256 = writer.finish()
         except BaseException:
             writer.discard()
             raise
-        fields = {}
-        for name in list(terms):
-            field = Field.build(terms.pop(name), len(vocabulary), settings)
-            if field is not None:
-                fields[name] = field
-        if not fields:
+        if not vocabulary:
             store.close()
-            raise InputError(f"none of the corpus's {len(store)} passages has a word to search for")
+            raise InputError(
+                f"none of the corpus's {len(writer)} passages has a word to search for"
+            )
+        ids.clear()
+        shape = len(writer), len(vocabulary)
+        fields = {}
+        for name in terms:
+            found = terms[name].take()
+            if len(found[0]):
+                fields[name] = Field.build(score_matrix(*found, shape, settings), settings)
         return cls(settings, store, fields, vocabulary, corpus_sha256, n_threads)
 
     def save(self, path: Path) -> None:
@@ -188,14 +191,13 @@ def _read(
 ) -> dict[str, FieldTerms]:
     """Spool all passages and collect their terms, by field."""
     together = settings.fields == "title+text"
-    names = ("title+text",) if together else ("title", "text")
-    terms = {name: FieldTerms() for name in names}
+    terms = {name: FieldTerms(ids) for name in (("title+text",) if together else FIELDS)}
     add = [field.add for field in terms.values()]
     for passage in passages:
         writer.add(passage)
         parts = (passage.title, passage.text)
-        for add_terms, text in zip(add, ("\n".join(parts),) if together else parts, strict=True):
-            add_terms([number for word in words(text) if (number := ids[word]) >= 0])
+        for add_text, text in zip(add, ("\n".join(parts),) if together else parts, strict=True):
+            add_text(text)
         if on_progress and len(writer) % PROGRESS_EVERY == 0:
             on_progress(len(writer))
     if not len(writer):

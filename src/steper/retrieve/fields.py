@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from steper.retrieve.analysis import words
 from steper.retrieve.settings import BM25Settings
 
 Array = np.ndarray[Any, Any]
@@ -33,85 +34,79 @@ class TermIds(dict[str, int]):
 
 
 class FieldTerms:
-    """The term ids of one field of every passage, flat: 4 bytes a token."""
+    """The term ids of one field of every passage, flat: 4 bytes a word."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: TermIds) -> None:
+        self._id = ids.__getitem__
         self._flat = array("i")
-        self._lengths = array("i")
+        self._ends = array("q")
 
-    def add(self, terms: Iterable[int]) -> None:
-        """Append the next passage's terms."""
-        before = len(self._flat)
-        self._flat.extend(terms)
-        self._lengths.append(len(self._flat) - before)
+    def add(self, text: str) -> None:
+        """Append the next passage's text."""
+        self._flat.fromlist(list(map(self._id, words(text))))
+        self._ends.append(len(self._flat))
 
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def lengths(self) -> Array:
-        """Terms of each passage, (n,) int32."""
-        return np.frombuffer(self._lengths, dtype=np.int32)
-
-    def filled(self) -> _Docs:
-        """The passages that have a term in this field, as bm25s takes them."""
-        lengths = self.lengths()
-        return _Docs(self._flat, lengths[lengths > 0])
+    def take(self) -> tuple[Array, Array]:
+        """(term, passage) of every word that is not left out, both (m,) int32; empties this."""
+        terms = np.array(self._flat, dtype=np.int32)
+        lengths = np.diff(np.array(self._ends, dtype=np.int64), prepend=0)
+        self._flat, self._ends = array("i"), array("q")
+        passages = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        kept = terms >= 0
+        return terms[kept], passages[kept]
 
 
-class _Docs(Sequence[list[int]]):
-    """Token ids of documents, made into lists one at a time."""
+def score_matrix(
+    terms: Array, passages: Array, shape: tuple[int, int], settings: BM25Settings
+) -> dict[str, Any]:
+    """Lucene's BM25 score of every (term, passage) that occurs, by term.
 
-    def __init__(self, flat: array[int], lengths: Array) -> None:
-        self._flat = flat
-        self._ends = np.cumsum(lengths, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, number: Any) -> Any:
-        start = int(self._ends[number - 1]) if number else 0
-        return self._flat[start : int(self._ends[number])].tolist()
-
-    def __iter__(self) -> Iterator[list[int]]:
-        start = 0
-        for end in self._ends.tolist():
-            yield self._flat[start:end].tolist()
-            start = end
-
-
-class Field:
-    """Scores of every (term, passage) of one field, by term: bm25s's eager index.
-
-    Lucene's BM25 (Kamphuis et al. 2020, "Lucene (accurate)"): a term that stands tf times in a
-    field of dl terms is worth
+    A term that stands tf times in a field of dl terms is worth (Kamphuis et al. 2020, "Lucene
+    (accurate)")
 
         log(1 + (N - df + 0.5) / (df + 0.5)) · tf / (tf + k1 · (1 - b + b · dl / avgdl))
 
     where N, df and avgdl are of those passages that have a term in this field, as in Lucene.
     Lucene rounds dl to a byte (exact up to 40 terms); here it is exact. Elasticsearch 7 multiplies
     all by k1 + 1, which changes no order.
+
+    `terms` and `passages` (m,) int32 are the occurrences, `shape` = (n passages, n terms). Returns
+    bm25s's arrays: data (p,) float32, indices (p,) int32 (passages, ascending within a term),
+    indptr (n_terms + 1,) int64. Does in numpy what bm25s's own builder does passage by passage, in
+    a fifth of its time; a test holds the two equal.
     """
+    n_passages, n_terms = shape
+    lengths = np.bincount(passages, minlength=n_passages)
+    filled = np.count_nonzero(lengths)
+    norms = settings.k1 * (1 - settings.b + settings.b * (lengths * (filled / len(passages))))
+    keys = terms.astype(np.int64) << 32
+    keys |= passages
+    keys.sort()
+    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    frequencies = np.diff(first, append=len(keys)).astype(np.float32)
+    keys = keys[first]
+    indices = keys.astype(np.int32)  # the low half
+    df = np.bincount(keys >> 32, minlength=n_terms)
+    idf = np.log1p((filled - df + 0.5) / (df + 0.5)).astype(np.float32)
+    data = frequencies / (frequencies + norms.astype(np.float32)[indices])
+    data *= np.repeat(idf, df)
+    indptr = np.append(0, np.cumsum(df))
+    return {"data": data, "indices": indices, "indptr": indptr, "num_docs": n_passages}
+
+
+class Field:
+    """Scores of every (term, passage) of one field in a bm25s index."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
 
     @classmethod
-    def build(cls, terms: FieldTerms, n_terms: int, settings: BM25Settings) -> Field | None:
-        """The field's index, or None where no passage has a term in it."""
+    def build(cls, scores: dict[str, Any], settings: BM25Settings) -> Field:
+        """A field of a `score_matrix`."""
         import bm25s
 
-        lengths = terms.lengths()
-        if not lengths.any():
-            return None
         index = bm25s.BM25(k1=settings.k1, b=settings.b, method="lucene")
-        index.scores = index.build_index_from_ids(
-            range(n_terms), terms.filled(), show_progress=False
-        )
-        index.vocab_dict = {}
-        if not lengths.all():
-            numbers = np.flatnonzero(lengths).astype(np.int32)
-            index.scores["indices"] = numbers[index.scores["indices"]]
-            index.scores["num_docs"] = len(lengths)
+        index.scores, index.vocab_dict, index.nonoccurrence_array = scores, {}, None
         return cls(index)
 
     def scores(self, terms: Sequence[int]) -> Array:

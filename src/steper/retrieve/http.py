@@ -1,0 +1,223 @@
+"""A client of Search-R1's retrieval server, the protocol that most search-agent code speaks.
+
+    POST /retrieve  {"queries": ["…", …], "topk": 3, "return_scores": true}
+    → {"result": [[{"document": {"id": "7", "contents": "\\"Title\\"\\nText"}, "score": 1.5}, …], …]}
+
+Servers differ: a document may come bare, without its score; its `id` may be a number or missing;
+`title` and `text` may stand beside `contents` or in its place. All of these are read.
+Source: PeterGriffinJin/Search-R1, search_r1/search/retrieval_server.py.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from steper.errors import InputError, RetrievalError
+from steper.records import Passage, passage_id
+from steper.retrieve.base import Found
+from steper.retrieve.settings import HttpSettings
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class HttpRetriever:
+    """Searches by asking a server; a `Retriever`. Thread-safe."""
+
+    def __init__(
+        self,
+        url: str,
+        settings: HttpSettings = HttpSettings(),  # noqa: B008 (frozen)
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`url` is the server's address; without a path, `/retrieve` is meant."""
+        import httpx
+
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise InputError(f"{url!r} is not a web address ({error})") from None
+        if address.scheme not in ("http", "https") or not address.host:
+            raise InputError(f"{url!r} is not a web address: http://HOST:PORT is expected")
+        if address.path in ("", "/"):
+            address = address.copy_with(path="/retrieve")
+        self.url = str(address)
+        self.settings = settings
+        self._sleep = sleep
+        timeout = httpx.Timeout(settings.timeout_s, connect=settings.connect_timeout_s)
+        self._client = httpx.Client(timeout=timeout, follow_redirects=True)
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Found]]:
+        """For each query at most `k` passages, best first, as the server ranks them.
+
+        Where the server gives no scores, a passage's score is 1 / rank. Raises RetrievalError when
+        the server can't be reached after all tries, refuses, or answers something else than the
+        protocol's; InputError when k < 1.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; at least 1 passage must be asked for")
+        found: list[list[Found]] = []
+        size = self.settings.batch_size
+        for start in range(0, len(queries), size):
+            batch = list(queries[start : start + size])
+            found += parse_reply(self._ask(batch, k), len(batch), k, self.url)
+        return found
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The address: all that is known of what a server finds."""
+        return {"kind": "http", "url": self.url}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _ask(self, queries: list[str], k: int) -> Any:
+        """The JSON of the reply to one request, tried again where that may help."""
+        import httpx
+        import tenacity
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.settings.attempts),
+            retry=tenacity.retry_if_exception(_may_pass),
+            wait=self._wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._post, {"queries": queries, "topk": k, "return_scores": True})
+        except httpx.HTTPStatusError as error:
+            raise RetrievalError(f"{self.url}: {_refusal(error.response)}") from None
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise RetrievalError(
+                f"{self.url}: no answer after {self.settings.attempts} tries ({reason}); "
+                "is the retrieval server running, and is this its address?"
+            ) from None
+
+    def _post(self, body: dict[str, Any]) -> Any:
+        response = self._client.post(self.url, json=body)
+        response.raise_for_status()
+        try:
+            return response.json()
+        except ValueError:
+            raise RetrievalError(
+                f"{self.url}: the reply is not JSON but {response.text[:60]!r}; "
+                "is this a Search-R1 retrieval server?"
+            ) from None
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds before the next try: what Retry-After asks for, or 1, 2, 4, … × backoff."""
+        import httpx
+
+        error = state.outcome.exception() if state.outcome else None
+        asked = _retry_after(error.response) if isinstance(error, httpx.HTTPStatusError) else None
+        if asked is None:
+            backoff: float = self.settings.backoff_s * 2 ** (state.attempt_number - 1)
+            return min(backoff, self.settings.max_wait_s)
+        if asked > self.settings.max_wait_s:
+            raise RetrievalError(
+                f"{self.url}: the server asks to wait {asked:.0f} s, more than max_wait_s "
+                f"({self.settings.max_wait_s:g}); try again later"
+            )
+        return asked
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again may help: the network's faults, 429 and the server's own errors."""
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in RETRY_STATUS
+    return isinstance(error, httpx.TransportError) and not isinstance(
+        error, httpx.UnsupportedProtocol
+    )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that `Retry-After` asks for (a number or a date), or None."""
+    value = response.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _refusal(response: httpx.Response) -> str:
+    text = " ".join(response.text.split())
+    return f"the server answers {response.status_code} {response.reason_phrase}: {text[:200]!r}"
+
+
+def parse_reply(reply: Any, n_queries: int, k: int, url: str) -> list[list[Found]]:
+    """The passages of a reply, at most `k` a query.
+
+    Raises RetrievalError, naming the place, where the reply has another shape.
+    """
+    result = reply.get("result") if isinstance(reply, dict) else None
+    if not isinstance(result, list):
+        raise _odd(url, "", 'an object with a list "result"', reply)
+    if len(result) != n_queries:
+        raise _odd(url, ".result", f"{n_queries} lists, one a query", f"{len(result)} of them")
+    found = []
+    for number, row in enumerate(result):
+        place = f".result[{number}]"
+        if not isinstance(row, list):
+            raise _odd(url, place, "a list", row)
+        found.append(
+            [_found(item, rank, url, f"{place}[{rank - 1}]") for rank, item in enumerate(row, 1)][
+                :k
+            ]
+        )
+    return found
+
+
+def _found(item: Any, rank: int, url: str, place: str) -> Found:
+    """One passage with its score, from `{"document": …, "score": …}` or a bare document."""
+    document, score = item, 1 / rank
+    if isinstance(item, dict) and "document" in item:
+        document = item["document"]
+        score = item.get("score", score)
+        if isinstance(score, bool) or not isinstance(score, (int, float)):
+            raise _odd(url, f"{place}.score", "a number", score)
+    if not isinstance(document, dict):
+        raise _odd(url, place, "a document", document)
+    title, text = document.get("title"), document.get("text")
+    if not isinstance(text, str):
+        contents = document.get("contents")
+        if not isinstance(contents, str):
+            raise _odd(url, place, 'a document with "contents", or "title" and "text"', document)
+        title, text = _split(contents)
+    title = title if isinstance(title, str) else ""
+    key = document.get("id")
+    if key is None or key == "":
+        key = passage_id(title, text)
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        raise _odd(url, f"{place}.id", "a string or a whole number", key)
+    return Found(Passage(id=str(key), title=title, text=text), float(score))
+
+
+def _split(contents: str) -> tuple[str, str]:
+    """Title and text of `contents`: its first line, quotes stripped, and the rest."""
+    head, newline, text = contents.partition("\n")
+    return (head.strip().strip('"').strip(), text) if newline else ("", contents)
+
+
+def _odd(url: str, place: str, expected: str, value: Any) -> RetrievalError:
+    shown = value if isinstance(value, str) else repr(value)
+    return RetrievalError(
+        f"{url}: reply{place} is {shown[:80]}, {expected} was expected; "
+        "is this a Search-R1 retrieval server?"
+    )
