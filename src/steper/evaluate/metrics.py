@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from steper.evaluate.answers import AnswerScore
 from steper.evaluate.retrieval import Coverage
@@ -17,6 +19,8 @@ from steper.evaluate.statistics import Bootstrap, Estimate, Floats, estimate_mea
 from steper.records import Benchmark, Record, Status, StopReason, Usage
 
 METRICS_VERSION = 1
+
+T = TypeVar("T")
 
 
 class QuestionScore(Record):
@@ -72,8 +76,7 @@ class RetrievalMetrics(Record):
 
 
 class StepRetrieval(RetrievalMetrics):
-    """RetrievalMetrics up to `step`; `running` trajectories have that step, the others keep their
-    last value."""
+    """Recall up to `step`: `running` trajectories have it, the others keep their last value."""
 
     step: int
     running: int
@@ -112,13 +115,18 @@ class Effort(Record):
 
 
 class Metrics(Record):
-    """An evaluated run. Every trajectory counts in `overall`, failed, capped and dropped ones with
-    an empty answer; `kept` leaves out the dropped ones. `missing` questions have no trajectory and
-    count nowhere; those `without_answers` count in everything but answer scores."""
+    """An evaluated run.
+
+    Every trajectory counts in `overall`: failed, capped and dropped ones with an empty answer;
+    `kept` leaves out the dropped ones. `missing` questions have no trajectory and count nowhere;
+    those `without_answers` count in everything but answer scores. `inputs` are SHA-256 by file,
+    `provenance` the versions that scored it.
+    """
 
     version: int = METRICS_VERSION
     run: str | None = None
-    inputs: dict[str, str] = {}
+    inputs: dict[str, str] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
     questions: int
     trajectories: int
     missing: int
@@ -198,25 +206,20 @@ def group(scores: Sequence[QuestionScore], settings: Bootstrap) -> Group:
     )
 
 
-def groups_by(
-    scores: Sequence[QuestionScore],
-    key: Callable[[QuestionScore], str | int | None],
-    settings: Bootstrap,
-) -> dict[str, Group]:
-    """One Group a value of `key`, in its order; questions without it are `unknown`, last.
+def partition(items: Sequence[T], key: Callable[[T], str | int | None]) -> dict[str, list[T]]:
+    """Items by `key`, in the keys' order; those without one are `unknown`, last.
 
-    Empty where no question has the key at all.
+    Empty where no item has a key at all.
     """
-    parts: dict[str | int | None, list[QuestionScore]] = defaultdict(list)
-    for score in scores:
-        parts[key(score)].append(score)
-    if set(parts) <= {None}:
+    parts: dict[str | int | None, list[T]] = defaultdict(list)
+    for item in items:
+        parts[key(item)].append(item)
+    nameless = parts.pop(None, [])
+    if not parts:
         return {}
-    order = sorted((k for k in parts if k is not None), key=lambda k: (isinstance(k, str), k))
-    named = {str(k): group(parts[k], settings) for k in order}
-    if None in parts:
-        named["unknown"] = group(parts[None], settings)
-    return named
+    order = sorted(parts, key=lambda k: (isinstance(k, str), k))
+    named = {str(k): parts[k] for k in order}
+    return named | {"unknown": nameless} if nameless else named
 
 
 def outcomes(scores: Sequence[QuestionScore]) -> tuple[Outcome, ...]:

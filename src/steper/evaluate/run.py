@@ -7,29 +7,39 @@ Out: `Metrics`, and the `QuestionScore` of every trajectory for paired tests.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from steper.errors import InputError
-from steper.evaluate.answers import score_answer
+from steper.evaluate.answers import check_benchmark, no_aliases, score_answer
 from steper.evaluate.metrics import (
+    Group,
     Metrics,
     QuestionScore,
     effort,
     group,
-    groups_by,
     outcomes,
+    partition,
     step_metrics,
 )
+from steper.evaluate.predictions import submission_name, write_predictions
 from steper.evaluate.retrieval import coverage
 from steper.evaluate.statistics import Bootstrap
-from steper.records import Question, Trajectory
-from steper.store import read_json, read_records, sha256_file
+from steper.records import Prediction, Question, Trajectory
+from steper.store import (
+    provenance,
+    read_json,
+    read_records,
+    sha256_file,
+    write_json,
+    write_jsonl,
+)
 
 MANIFEST, QUESTIONS, TRAJECTORIES = "manifest.json", "questions.jsonl", "trajectories.jsonl"
+METRICS, SCORES = "metrics.json", "scores.jsonl"
 
 _REASON_LENGTH = 80
 
@@ -90,6 +100,14 @@ def _by_id(questions: Sequence[Question], trajectories: Iterable[Trajectory]) ->
     return found
 
 
+def _groups(
+    scores: Sequence[QuestionScore],
+    key: Callable[[QuestionScore], str | int | None],
+    settings: Bootstrap,
+) -> dict[str, Group]:
+    return {name: group(part, settings) for name, part in partition(scores, key).items()}
+
+
 def _summarise(
     scores: Sequence[QuestionScore], questions: int, settings: Bootstrap, warnings: Sequence[str]
 ) -> Metrics:
@@ -104,8 +122,8 @@ def _summarise(
         outcomes=outcomes(scores),
         overall=group(scores, settings),
         kept=group([s for s in scores if s.status != "dropped"], settings),
-        by_hops=groups_by(scores, lambda s: s.hops, settings),
-        by_type=groups_by(scores, lambda s: s.type, settings),
+        by_hops=_groups(scores, lambda s: s.hops, settings),
+        by_type=_groups(scores, lambda s: s.type, settings),
         steps=step_metrics([s.coverage for s in scores if s.coverage], settings),
         effort=effort(scores, settings),
         bootstrap=settings,
@@ -113,7 +131,7 @@ def _summarise(
     )
 
 
-def evaluate_trajectories(
+def score_trajectories(
     questions: Iterable[Question],
     trajectories: Iterable[Trajectory],
     bootstrap: Bootstrap | None = None,
@@ -130,9 +148,22 @@ def evaluate_trajectories(
     scores = tuple(score_question(q, found[q.id]) for q in tried)
     notes = list(warnings)
     if len(tried) < len(asked):
-        notes.append(f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory")
+        notes.append(
+            f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory and count "
+            "nowhere"
+        )
+    notes += no_aliases(asked)
     metrics = _summarise(scores, len(asked), bootstrap or Bootstrap(), notes)
     return Evaluation(metrics=metrics, scores=scores, questions=tried)
+
+
+def evaluate_trajectories(
+    questions: Iterable[Question],
+    trajectories: Iterable[Trajectory],
+    bootstrap: Bootstrap | None = None,
+) -> Metrics:
+    """The Metrics of trajectories in memory; see `score_trajectories`."""
+    return score_trajectories(questions, trajectories, bootstrap).metrics
 
 
 def _read_manifest(run: Path) -> dict[str, Any]:
@@ -160,16 +191,16 @@ def _unfinished(run: Path, status: object, missing: int, partial: bool) -> list[
             f"{problem}; finish it with the same `steper teach` command, "
             "or score what is there with --partial"
         )
-    return [f"{problem}: only what is there is scored"]
+    return [f"{problem}: only what is there is scored"] if status != "complete" else []
 
 
-def evaluate_run(
+def score_run(
     run: Path | str, partial: bool = False, bootstrap: Bootstrap | None = None
 ) -> Evaluation:
-    """Evaluate a run folder.
+    """Evaluate a run folder, keeping each question's scores.
 
     Raises InputError when it is not a run, a record in it is broken, or, unless `partial`, it is
-    unfinished.
+    unfinished or lacks trajectories.
     """
     run = Path(run)
     status = _read_manifest(run).get("status")
@@ -179,9 +210,42 @@ def evaluate_run(
     trajectories = list(read_records(run / TRAJECTORIES, Trajectory))
     warnings = _unfinished(run, status, len(questions) - len(trajectories), partial)
     try:
-        evaluation = evaluate_trajectories(questions, trajectories, bootstrap, warnings)
+        evaluation = score_trajectories(questions, trajectories, bootstrap, warnings)
     except InputError as error:
         raise InputError(f"{run}: {error}") from None
     inputs = {name: sha256_file(run / name) for name in (QUESTIONS, TRAJECTORIES)}
-    metrics = evaluation.metrics.model_copy(update={"run": str(run), "inputs": inputs})
+    facts = {"run": str(run), "inputs": inputs, "provenance": provenance()}
+    metrics = evaluation.metrics.model_copy(update=facts)
     return evaluation.model_copy(update={"metrics": metrics})
+
+
+def evaluate_run(
+    run: Path | str, partial: bool = False, bootstrap: Bootstrap | None = None
+) -> Metrics:
+    """The Metrics of a run folder; see `score_run`."""
+    return score_run(run, partial, bootstrap).metrics
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path | str) -> list[Path]:
+    """Write metrics.json, scores.jsonl and the predictions, each atomically; returns their paths.
+
+    Predictions are in the benchmark's submission format; a run of several benchmarks has a file
+    for each, such as predictions.hotpotqa.json. Raises InputError if the folder cannot be written.
+    """
+    folder = Path(folder)
+    written = [folder / METRICS, folder / SCORES]
+    try:
+        write_json(written[0], evaluation.metrics.model_dump(mode="json"))
+        write_jsonl(written[1], evaluation.scores)
+        parts = partition(evaluation.scores, lambda s: s.benchmark)
+        for name, scores in parts.items():
+            benchmark = check_benchmark(name)
+            path = folder / submission_name(benchmark)
+            if len(parts) > 1:
+                path = path.with_name(f"{path.stem}.{name}{path.suffix}")
+            answers = (Prediction(question_id=s.question_id, answer=s.answer) for s in scores)
+            write_predictions(path, answers, benchmark)
+            written.append(path)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    return written
