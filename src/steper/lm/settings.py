@@ -85,7 +85,7 @@ class OpenAISettings(Settings):
     )
     api_key_env: str = Field(
         "OPENAI_API_KEY",
-        description="Environment variable that holds the key; not needed for local servers.",
+        description="Environment variable that holds the key; servers at http:// need none.",
     )
     concurrency: int = Field(64, ge=1, description="Most requests under way at once.")
     timeout: float = Field(
@@ -93,6 +93,12 @@ class OpenAISettings(Settings):
     )
     max_retries: int = Field(
         6, ge=0, description="Times a request is tried again after 429, 5xx, time-outs and resets."
+    )
+    max_retry_after: float = Field(
+        600.0,
+        ge=0,
+        description="Longest Retry-After to obey, in seconds; a server that asks for more fails "
+        "the request.",
     )
     prices: dict[str, TokenPrice] = Field(
         default_factory=dict,
