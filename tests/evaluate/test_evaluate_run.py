@@ -179,7 +179,8 @@ def test_what_is_not_a_run_is_said(tmp_path, make_run, mixed):
         evaluate_run(run)
 
 
-def test_written_files_read_back(make_run, mixed):
+def test_written_files_read_back(make_run, mixed, monkeypatch):
+    monkeypatch.setattr("steper.evaluate.run.provenance", lambda: {"git_commit": "abc"})
     run = make_run(*mixed)
     evaluation = score_run(run, bootstrap=Bootstrap(resamples=50))
     names = [path.name for path in write_evaluation(evaluation, run)]

@@ -30,8 +30,11 @@ def test_missing_prediction_counts_zero_over_all_questions(benchmark):
     assert got.overall.em.value == 0.25
     assert got.overall.f1.value == pytest.approx((1 + 2 / 3) / 4)
     assert (got.missing, got.unknown) == (("c", "d"), ("z",))
-    assert "2 missing predictions count 0 as in the official script: c, d" in got.warnings
-    assert "1 predictions are for unknown ids, left out: z" in got.warnings
+    assert (
+        "no prediction for 2 questions (c, d): each counts 0 as in the official script"
+        in got.warnings
+    )
+    assert "predictions for 1 unknown id (z) are left out" in got.warnings
 
 
 def test_missing_is_zero_even_where_an_empty_answer_would_be_right():
@@ -44,7 +47,7 @@ def test_musique_wants_ids_to_match():
     with pytest.raises(InputError) as error:
         score_predictions(questions, a_file(e="x", y="x"), "musique")
     assert str(error.value) == (
-        "no prediction for 4 questions (a, b, c and 1 more) and 1 predictions for unknown ids (y); "
+        "no prediction for 4 questions (a, b, c and 1 more) and predictions for 1 unknown id (y); "
         "MuSiQue's script wants exactly one line for each question"
     )
     any_order = a_file(**dict.fromkeys("edcba", "England"))
@@ -70,12 +73,13 @@ def test_read_one_object(tmp_path):
 def test_read_lines(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text(
-        '{"id": "a", "predicted_answer": "x", "predicted_support_idxs": [1]}\n\n'
-        '{"id": "b", "predicted_answer": "y", "predicted_answerable": true}\n'
+        '{"id": "a", "predicted_answer": "x", "predicted_support_idxs": []}\n\n'
+        '{"id": "b", "predicted_answer": "y", "predicted_answerable": true, '
+        '"z": 1, "predicted_support_idxs": [1]}\n'
     )
     file = read_predictions(path, "musique")
     assert [(p.question_id, p.answer) for p in file.predictions] == [("a", "x"), ("b", "y")]
-    assert file.ignored == ("predicted_support_idxs", "predicted_answerable")
+    assert file.ignored == ("predicted_support_idxs", "z")
 
 
 @pytest.mark.parametrize(

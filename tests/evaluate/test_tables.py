@@ -13,7 +13,7 @@ from steper.errors import InputError
 from steper.evaluate.metrics import Metrics
 from steper.evaluate.run import evaluate_trajectories
 from steper.evaluate.statistics import Estimate
-from steper.evaluate.tables import counts_line, effort_line, run_tables, with_interval
+from steper.evaluate.tables import counts_line, effort_lines, run_tables, with_interval
 
 
 def printed(metrics, width=80):
@@ -37,7 +37,10 @@ def test_tables_fit_80_columns_uncut(mixed):
     assert text.count("bridge_comparison") == 1
     for word in ("EM", "Acc (whole tokens)", "By hops", "after each step", "gold_not_retrieved"):
         assert word in text
-    assert text == printed(evaluate_trajectories(questions, trajectories), width=80)
+    wide = printed(evaluate_trajectories(questions, trajectories), width=200)
+    assert [line.rstrip() for line in text.splitlines()] == [
+        line.rstrip() for line in wide.splitlines()
+    ]
 
 
 def test_tables_leave_out_what_has_nothing_to_say():
@@ -49,14 +52,23 @@ def test_tables_leave_out_what_has_nothing_to_say():
     assert "ended" not in text
 
 
+def test_many_reasons_are_cut_with_a_count():
+    names = [f"q{i}" for i in range(20)]
+    failed = [make_trajectory(q, status="failed", error=f"fault {q}: x") for q in names]
+    text = printed(evaluate_trajectories([make_question(q) for q in names], failed))
+    assert "others" in text
+    assert "8 more kinds, in metrics.json" in text
+
+
 def test_lines(mixed):
     metrics = evaluate_trajectories(mixed[0] + [make_question("more")], mixed[1])
     assert counts_line(metrics) == (
         "6 questions, 5 trajectories: 2 answered, 1 capped, 1 dropped, 1 failed; 1 missing"
     )
-    assert effort_line(metrics.effort) == (
-        "1.40 steps and 1.40 searches a question, 70 + 14 tokens (prompt + completion), $0.0070"
-    )
+    assert effort_lines(metrics.effort) == [
+        "1.40 steps and 1.40 searches a question",
+        "70 prompt + 14 completion tokens, $0.0070",
+    ]
 
 
 def test_eval_prints_tables_and_writes_files(make_run, mixed, capsys):
@@ -100,7 +112,7 @@ def test_score_from_files(tmp_path, capsys):
     score(predictions, questions=questions, benchmark="hotpotqa", json=True)
     out, err = capsys.readouterr()
     assert json.loads(out)["overall"]["em"]["value"] == 0.5
-    assert "1 missing predictions count 0" in " ".join(err.split())
+    assert "no prediction for 1 question (b): each counts 0" in " ".join(err.split())
     score(predictions, questions=questions, benchmark="hotpotqa")
     out = capsys.readouterr().out
     assert out.startswith("2 questions, 1 predictions\n")

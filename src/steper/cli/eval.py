@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from steper.evaluate.metrics import Metrics
 
 
 def eval_(
@@ -32,22 +35,28 @@ def eval_(
     from rich.console import Console
 
     from steper.evaluate.run import METRICS, score_run, write_evaluation
-    from steper.evaluate.tables import counts_line, effort_line, run_tables
 
     evaluation = score_run(run, partial)
-    metrics, written = evaluation.metrics, write_evaluation(evaluation, run)
-    for warning in metrics.warnings:
+    written = write_evaluation(evaluation, run)
+    for warning in evaluation.metrics.warnings:
         Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
     if json:
         print((run / METRICS).read_text("utf-8"), end="")
         return
-    out = Console()
-    out.print(counts_line(metrics), markup=False, highlight=False)
+    _show(evaluation.metrics)
+    print(f"Wrote {', '.join(path.name for path in written)} to {run}")
+
+
+def _show(metrics: Metrics) -> None:
+    from rich.console import Console
+
+    from steper.evaluate.tables import counts_line, effort_lines, run_tables
+
+    out = Console(highlight=False)
+    out.print(counts_line(metrics), markup=False)
     for table in run_tables(metrics):
         out.print()
         out.print(table)
     out.print()
-    if metrics.effort:
-        out.print(effort_line(metrics.effort), markup=False, highlight=False)
-    names = ", ".join(path.name for path in written)
-    out.print(f"Wrote {names} to {run}", markup=False, highlight=False)
+    for line in effort_lines(metrics.effort) if metrics.effort else []:
+        out.print(line, markup=False)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from steper.evaluate.predictions import PredictionMetrics
 
 
 def score(
@@ -41,7 +44,6 @@ def score(
     from steper.data import load_questions
     from steper.evaluate.answers import check_benchmark
     from steper.evaluate.predictions import read_predictions, score_predictions
-    from steper.evaluate.tables import prediction_tables
 
     name = check_benchmark(benchmark)
     file = read_predictions(predictions, name)
@@ -50,12 +52,20 @@ def score(
         Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
     if json:
         print(metrics.model_dump_json(indent=2))
-        return
-    out = Console()
+    else:
+        _show(metrics)
+
+
+def _show(metrics: PredictionMetrics) -> None:
+    from rich.console import Console
+
+    from steper.evaluate.tables import prediction_tables
+
+    out = Console(highlight=False)
     counts = f"{metrics.questions} questions, {metrics.predictions} predictions"
     if metrics.without_answers:
         counts += f"; {metrics.without_answers} without a gold answer (not scored)"
-    out.print(counts, markup=False, highlight=False)
+    out.print(counts, markup=False)
     for table in prediction_tables(metrics):
         out.print()
         out.print(table)

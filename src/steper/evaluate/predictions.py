@@ -64,6 +64,11 @@ class PredictionMetrics(Record):
     warnings: tuple[str, ...] = ()
 
 
+def _says_something(value: Any) -> bool:
+    """Whether an ignored field's value deserves a note; empty ones and a plain `true` do not."""
+    return bool(value) and value is not True
+
+
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -98,7 +103,7 @@ def _read_object(path: Path, benchmark: Benchmark) -> PredictionFile:
             _prediction(str(path), f"answer[{_shown(qid)}]", qid, answer, benchmark)
             for qid, answer in answers.items()
         ),
-        ignored=tuple(name for name in value if name != "answer" and value[name]),
+        ignored=tuple(k for k, v in value.items() if k != "answer" and _says_something(v)),
     )
 
 
@@ -120,7 +125,8 @@ def _read_lines(path: Path, benchmark: Benchmark) -> PredictionFile:
             lines[qid] = number
             answer = row["predicted_answer"]
             predictions.append(_prediction(where, "predicted_answer", qid, answer, benchmark))
-            ignored |= {name: None for name in row if name not in ("id", "predicted_answer")}
+            fields = row.keys() - {"id", "predicted_answer"}
+            ignored |= {name: None for name in sorted(fields) if _says_something(row[name])}
     except InputError as error:
         hint = f"; {_FORMATS[benchmark]}" if "not JSON" in str(error) else ""
         raise InputError(f"{error}{hint}") from None
@@ -136,18 +142,18 @@ def read_predictions(path: Path, benchmark: str) -> PredictionFile:
     return _read_lines(path, name) if name in JSON_LINES else _read_object(path, name)
 
 
-def _few(ids: Sequence[str]) -> str:
-    """The first three ids and how many more there are."""
+def _few(noun: str, ids: Sequence[str]) -> str:
+    """How many there are and the first three: `4 questions (a, b, c and 1 more)`."""
     rest = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return ", ".join(ids[:3]) + rest
+    return f"{len(ids)} {noun}{'s' * (len(ids) != 1)} ({', '.join(ids[:3])}{rest})"
 
 
 def _strict(benchmark: Benchmark, missing: Sequence[str], unknown: Sequence[str]) -> None:
     """MuSiQue's `evaluate_v1.0.py` asserts that predictions and questions match one to one."""
     if benchmark != "musique" or not (missing or unknown):
         return
-    parts = [f"no prediction for {len(missing)} questions ({_few(missing)})"] if missing else []
-    parts += [f"{len(unknown)} predictions for unknown ids ({_few(unknown)})"] if unknown else []
+    parts = [f"no prediction for {_few('question', missing)}"] if missing else []
+    parts += [f"predictions for {_few('unknown id', unknown)}"] if unknown else []
     raise InputError(
         f"{' and '.join(parts)}; MuSiQue's script wants exactly one line for each question"
     )
@@ -159,9 +165,9 @@ def _warnings(
     lines = []
     if missing:
         official = " as in the official script" if benchmark != "generic" else ""
-        lines.append(f"{len(missing)} missing predictions count 0{official}: {_few(missing)}")
+        lines.append(f"no prediction for {_few('question', missing)}: each counts 0{official}")
     if unknown:
-        lines.append(f"{len(unknown)} predictions are for unknown ids, left out: {_few(unknown)}")
+        lines.append(f"predictions for {_few('unknown id', unknown)} are left out")
     if file.ignored:
         lines.append(f"only answers are scored; ignored: {', '.join(file.ignored)}")
     return tuple(lines)
@@ -177,6 +183,16 @@ def _parts(
     parts = partition(questions, key).items()
     found = {name: answer_metrics([scores[q.id] for q in part], settings) for name, part in parts}
     return {name: means for name, means in found.items() if means is not None}
+
+
+def _scores(
+    questions: Sequence[Question], answers: Mapping[str, str], benchmark: Benchmark
+) -> dict[str, AnswerScore]:
+    """Scores by question id; without a prediction all are 0."""
+    return {
+        q.id: score_answer(answers[q.id], q.answers, benchmark) if q.id in answers else ZERO
+        for q in questions
+    }
 
 
 def score_predictions(
@@ -200,10 +216,7 @@ def score_predictions(
     missing = tuple(q.id for q in scored if q.id not in answers)
     unknown = tuple(sorted(answers.keys() - {q.id for q in asked}))
     _strict(name, missing, unknown)
-    scores = {
-        q.id: score_answer(answers[q.id], q.answers, name) if q.id in answers else ZERO
-        for q in scored
-    }
+    scores = _scores(scored, answers, name)
     overall = answer_metrics(list(scores.values()), settings)
     assert overall is not None  # scored is not empty
     return PredictionMetrics(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich.console import Group as Together
+from rich.console import JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from steper.evaluate.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
 from steper.evaluate.predictions import PredictionMetrics
 from steper.evaluate.statistics import Bootstrap, Estimate
+
+_OUTCOME_ROWS = 12
 
 _ANSWER_ROWS = {
     "em": "EM",
@@ -41,11 +46,17 @@ def _level(settings: Bootstrap) -> str:
     return f"{100 * settings.confidence:g}"
 
 
-def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", header_style="dim")
+        justify: JustifyMethod = "right" if i else "left"
+        table.add_column(name, justify=justify, header_style="dim", no_wrap=True)
     return table
+
+
+def _titled(title: str, table: Table) -> Together:
+    """A table under its title; rich's own titles break to the table's width."""
+    return Together(Text(title, style="bold"), table)
 
 
 def _rows(
@@ -53,40 +64,44 @@ def _rows(
     names: Mapping[str, str],
     columns: Sequence[AnswerMetrics | RetrievalMetrics | None],
 ) -> None:
-    """One row a measure, one cell a column; nothing where no column has the measures."""
-    if not any(columns):
-        return
+    """One row a measure, one cell a column."""
     table.add_row("n", *(str(c.n) if c else "-" for c in columns))
     for field, label in names.items():
         table.add_row(label, *(with_interval(getattr(c, field)) if c else "-" for c in columns))
 
 
-def overall_table(metrics: Metrics) -> Table:
+def overall_tables(metrics: Metrics) -> list[Together]:
     """Answer scores and recall of all trajectories, and of the kept ones where some dropped out."""
     dropped = metrics.statuses.get("dropped", 0)
     groups = [metrics.overall, metrics.kept] if dropped else [metrics.overall]
-    title = f"Scores in %, with {_level(metrics.bootstrap)} % intervals"
-    table = _table(title, ["", "all", "kept"][: len(groups) + 1])
-    _rows(table, _ANSWER_ROWS, [g.answers for g in groups])
-    if metrics.effort and metrics.effort.searches.value:
-        table.add_section()
-        _rows(table, _RETRIEVAL_ROWS, [g.retrieval for g in groups])
-    return table
+    columns = ["", "all", "kept"][: len(groups) + 1]
+    level = f"%, with {_level(metrics.bootstrap)} % intervals"
+    answers, retrieval = _table(columns), _table(columns)
+    _rows(answers, _ANSWER_ROWS, [g.answers for g in groups])
+    tables = [_titled(f"Answers, {level}", answers)] if metrics.overall.answers else []
+    if metrics.overall.retrieval and _searched(metrics):
+        _rows(retrieval, _RETRIEVAL_ROWS, [g.retrieval for g in groups])
+        tables.append(_titled(f"Retrieval at the end, {level}", retrieval))
+    return tables
 
 
-def answers_table(title: str, parts: Mapping[str, AnswerMetrics]) -> Table:
+def _searched(metrics: Metrics) -> bool:
+    return metrics.effort is not None and metrics.effort.searches.value > 0
+
+
+def answers_table(title: str, parts: Mapping[str, AnswerMetrics]) -> Together:
     """EM, F1 and Acc of each part."""
-    table = _table(title, ["", "n", "EM", "F1", "Acc"])
+    table = _table(["", "n", "EM", "F1", "Acc"])
     for name, means in parts.items():
         cells = (with_interval(e) for e in (means.em, means.f1, means.acc))
         table.add_row(name, str(means.n), *cells)
-    return table
+    return _titled(title, table)
 
 
-def steps_table(metrics: Metrics) -> Table:
+def steps_table(metrics: Metrics) -> Together:
     """Recall after each step."""
-    columns = ["step", "running", "gold retrieved", "all gold", "shown", "passages", "gold of them"]
-    table = _table("Retrieval after each step", columns)
+    columns = ["step", "running", "gold retrieved", "all gold", "shown", "passages", "precision"]
+    table = _table(columns)
     for row in metrics.steps:
         table.add_row(
             str(row.step),
@@ -97,30 +112,35 @@ def steps_table(metrics: Metrics) -> Table:
             f"{row.passages.value:.1f}",
             percent(row.precision.value),
         )
-    return table
+    return _titled("Retrieval after each step, %", table)
 
 
-def outcomes_table(metrics: Metrics) -> Table:
+def outcomes_table(metrics: Metrics) -> Together:
     """How trajectories ended, with the reasons of those that did not answer."""
-    table = _table("How trajectories ended", ["status", "stop reason", "reason", "n"])
-    for outcome in metrics.outcomes:
+    table = _table(["status", "n", "stop reason", "reason"])
+    for column in table.columns[2:]:
+        column.justify = "left"
+    table.columns[3].no_wrap = False
+    for outcome in metrics.outcomes[:_OUTCOME_ROWS]:
         stop = outcome.stop_reason.value
-        table.add_row(outcome.status, stop, outcome.reason or "", str(outcome.n))
-    table.columns[1].justify = table.columns[2].justify = "left"
-    return table
+        reason = Text(outcome.reason or "")
+        table.add_row(outcome.status, str(outcome.n), stop, reason)
+    rest = metrics.outcomes[_OUTCOME_ROWS:]
+    if rest:
+        others = f"{len(rest)} more kinds, in metrics.json"
+        table.add_row("others", str(sum(o.n for o in rest)), "", others)
+    return _titled("How trajectories ended", table)
 
 
-def effort_line(effort: Effort) -> str:
-    """Steps, searches, tokens and dollars in one line."""
-    tokens = f"{effort.prompt_tokens:,} + {effort.completion_tokens:,} tokens (prompt + completion)"
-    parts = [
-        f"{effort.steps.value:.2f} steps and {effort.searches.value:.2f} searches a question",
-        tokens,
-    ]
+def effort_lines(effort: Effort) -> list[str]:
+    """Steps and searches in one line, tokens and dollars in another."""
+    steps = f"{effort.steps.value:.2f} steps and {effort.searches.value:.2f} searches a question"
+    cost = f"{effort.prompt_tokens:,} prompt + {effort.completion_tokens:,} completion tokens"
     if effort.dollars is not None:
-        floor = f" (without {effort.unpriced:,} unpriced generations)" if effort.unpriced else ""
-        parts.append(f"${effort.dollars:,.4f}{floor}")
-    return ", ".join(parts)
+        cost += f", ${effort.dollars:,.4f}"
+        if effort.unpriced:
+            cost += f" (without {effort.unpriced:,} generations of unknown price)"
+    return [steps, cost]
 
 
 def counts_line(metrics: Metrics) -> str:
@@ -143,24 +163,27 @@ def _answer_parts(groups: Mapping[str, Group]) -> dict[str, AnswerMetrics]:
     return {name: g.answers for name, g in groups.items() if g.answers}
 
 
-def run_tables(metrics: Metrics) -> list[Table]:
+def run_tables(metrics: Metrics) -> list[Together]:
     """All tables of an evaluated run that have something to say."""
-    tables = [overall_table(metrics)]
-    for title, groups in (("By hops", metrics.by_hops), ("By type", metrics.by_type)):
+    tables = overall_tables(metrics)
+    for title, groups in (("By hops, %", metrics.by_hops), ("By type, %", metrics.by_type)):
         parts = _answer_parts(groups)
         if parts:
             tables.append(answers_table(title, parts))
-    if metrics.steps and metrics.effort and metrics.effort.searches.value:
+    if metrics.steps and _searched(metrics):
         tables.append(steps_table(metrics))
     if set(metrics.statuses) - {"answered"}:
         tables.append(outcomes_table(metrics))
     return tables
 
 
-def prediction_tables(metrics: PredictionMetrics) -> list[Table]:
+def prediction_tables(metrics: PredictionMetrics) -> list[Together]:
     """Tables of a scored predictions file."""
-    level = _level(metrics.bootstrap)
-    overall = _table(f"{metrics.benchmark}: scores in %, with {level} % intervals", ["", "all"])
+    overall = _table(["", "all"])
     _rows(overall, _ANSWER_ROWS, [metrics.overall])
-    parts = (("By hops", metrics.by_hops), ("By type", metrics.by_type))
-    return [overall, *(answers_table(title, found) for title, found in parts if found)]
+    title = f"{metrics.benchmark}: answers, %, with {_level(metrics.bootstrap)} % intervals"
+    parts = (("By hops, %", metrics.by_hops), ("By type, %", metrics.by_type))
+    return [
+        _titled(title, overall),
+        *(answers_table(name, found) for name, found in parts if found),
+    ]
