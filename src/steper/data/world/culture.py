@@ -17,7 +17,7 @@ from steper.data.world.schema import (
 _TYPES = (
     EntityType(
         "person",
-        420,
+        400,
         (
             (
                 SentenceSpec(
@@ -149,7 +149,7 @@ _TYPES = (
     *(
         EntityType(
             name,
-            40,
+            55,
             (
                 (
                     SentenceSpec(
@@ -179,7 +179,7 @@ _TYPES = (
     ),
     EntityType(
         "school",
-        50,
+        80,
         (
             (
                 SentenceSpec(
@@ -203,7 +203,7 @@ _TYPES = (
     ),
     EntityType(
         "city",
-        90,
+        100,
         (
             (
                 SentenceSpec(

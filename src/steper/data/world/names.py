@@ -19,11 +19,15 @@ PARTS = {"train": 0.6, "dev": 0.12, "test": 0.28}
 _INVENTORY_SEED = 20260101
 
 FEMALE = (
+    "Amelia Audrey Beatrice Carol Daphne Elsa Esther Fiona Gloria Harriet Helen Ingrid Joan Judith "
+    "Karen Louise Mabel Miriam Nina Paula Rachel Sonia Tessa Ursula Violet "
     "Ada Agnes Alma Anna Bella Celia Clara Cora Dora Edith Ella Emma Flora Grace Greta Hilda Ida Irene Iris Jane Julia "
     "Laura Lena Lucy Mary Nora Olive "
     "Rosa Ruth Sarah Sybil Vera Wanda Zelda"
 ).split()
 MALE = (
+    "Andrew Barnaby Basil Caleb Conrad Duncan Edwin Elias Fergus Gilbert Graham Herbert Isaac "
+    "Jasper Joseph Kenneth Laurence Magnus Neville Oliver Patrick Ralph Samuel Stephen Vincent "
     "Aaron Abel Adam Albert Alfred Arthur Bruno Carl Cyril David Dennis Edgar Ernest Felix Frank George Harold "
     "Henry Hugo "
     "Ivan Jacob John Leo Lewis Martin Oscar Owen Paul Peter Simon Thomas Victor Walter"
@@ -35,7 +39,10 @@ SURNAMES = (
     "Kerr Lacey Langley Lark Leland Locke Lowell Marsh Mercer Mills Moss Nash Norris Oakley Orr "
     "Page Parrish Pierce Pruitt Quill Quinn Ramsey Reed Rhodes Rowe Sawyer Selby Sharp Sloan Stone "
     "Sutton Tate Thorne Todd Tyler Upton Vale Vance Vaughn Wade Ward Webb Wells Wilder Wren Wyatt "
-    "Yates York"
+    "Yates York Aldous Barrow Bellamy Brewer Burton Clifton Colby Dawson Dexter Easton Emery Fenton "
+    "Forbes Gilmore Gordon Graves Hadley Hawkins Hobbs Hudson Jessup Kendall Kirby Lambert Lawson "
+    "Lister Maddox Merrill Newell Osborn Perkins Porter Radley Rigby Rollins Russell Savage Stanton "
+    "Talbot Tilden Turner Wallis Warner Weston Whitby Winslow Woodward"
 ).split()
 ADJECTIVES = (
     "Amber Ancient Autumn Bitter Black Blue Brave Bright Broken Burning Calm Clear Copper Crimson "
