@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Benchmark = Literal["hotpotqa", "2wikimultihopqa", "musique", "generic"]
 
@@ -110,7 +110,8 @@ class Step(Record):
     """One search (or none) and the one generation that follows it.
 
     `context` are the ids of the passages that the prompt showed, in order (P≤s after guards), and
-    `dropped` those that the context budget left out. `cue` is what the prompt made the rationale
+    `dropped` those that the context budget left out, `shortened` those shown up to the word limit
+    of prompts. `cue` is what the prompt made the rationale
     begin with ("So the answer is:"), `raw` what the model wrote after it, `rationale` what the
     strategy kept, cue included: the text that later prompts and training see.
     """
@@ -122,6 +123,7 @@ class Step(Record):
     hits: tuple[Hit, ...] = ()
     context: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    shortened: tuple[str, ...] = ()
     cue: str = ""
     raw: str = ""
     rationale: str = ""
@@ -148,6 +150,7 @@ Status = Literal["answered", "capped", "failed", "dropped"]
 class Trajectory(Record):
     """All that happened for one question.
 
+    `settings` is the hash of the settings in the run's manifest.
     `status`: `answered`; `capped` (a guard ended it without an answer); `failed` (the model or the
     retriever gave up; `error` says why); `dropped` (the teacher could not go on; `error` says why).
     """
@@ -158,6 +161,7 @@ class Trajectory(Record):
     strategy: str
     layout: str
     model: str
+    settings: str = ""
     steps: tuple[Step, ...] = ()
     passages: tuple[Passage, ...] = ()
     answer: str = ""

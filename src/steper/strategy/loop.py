@@ -13,9 +13,10 @@ from steper.prompt.build import PromptSettings, Turn, build_prompt
 from steper.prompt.segments import Form, Prompt
 from steper.records import Passage, Step, StepRole
 from steper.retrieve.base import Found
-from steper.strategy.actions import Action, Generate, Search
+from steper.strategy.actions import Action, Actions, Generate, Search
 from steper.strategy.context import Budget, ContextSettings, Gathered, fit
 from steper.strategy.trace import Trace
+from steper.text import limit_words
 
 Sub = Generator[Action, "list[Found] | Completion", "Completion | None"]
 
@@ -50,6 +51,10 @@ class Prompted(Generic[S]):
     def fingerprint(self) -> dict[str, object]:
         """All settings that decide what is asked (JSON values)."""
         return {"name": self.name, **self.settings.model_dump(mode="json")}
+
+    def run(self, trace: Trace) -> Actions:
+        """Answer `trace.question`; see `steper.strategy.actions.Strategy`."""
+        raise NotImplementedError
 
     def loop(self, trace: Trace) -> Loop:
         """A fresh loop over the question of `trace`."""
@@ -166,7 +171,9 @@ class Loop:
         shown: tuple[Passage, ...],
         draft: dict[str, object],
     ) -> Generator[Action, object, Completion]:
-        self._draft = {"role": role, **draft}
+        words = self.prompt.passage_words
+        shortened = [p for p in shown if limit_words(p.text, words)[1]]
+        self._draft = {"role": role, "shortened": shortened, **draft}
         action = Generate(
             step=len(self.trace.steps) + 1,
             role=role,

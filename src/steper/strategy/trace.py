@@ -57,6 +57,7 @@ class Trace:
         found: Sequence[Found] = (),
         context: Sequence[Passage] = (),
         dropped: Sequence[Passage] = (),
+        shortened: Sequence[Passage] = (),
         cue: str = "",
     ) -> None:
         """Append a finished step. Its kind is set when the trajectory is over."""
@@ -75,6 +76,7 @@ class Trace:
                 hits=hits,
                 context=tuple(p.id for p in context),
                 dropped=tuple(p.id for p in dropped),
+                shortened=tuple(p.id for p in shortened),
                 cue=cue,
                 raw=completion.text,
                 rationale=rationale,
@@ -88,6 +90,7 @@ class Trace:
         strategy: str,
         layout: str,
         model: str,
+        settings: str,
         ending: Ending,
         error: str | None = None,
     ) -> Trajectory:
@@ -102,6 +105,7 @@ class Trace:
             strategy=strategy,
             layout=layout,
             model=model,
+            settings=settings,
             steps=steps,
             passages=tuple(self.passages.values()),
             answer=ending.answer,

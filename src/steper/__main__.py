@@ -1,0 +1,5 @@
+"""`python -m steper` is the `steper` command."""
+
+from steper.cli.main import main
+
+main()

@@ -1,0 +1,60 @@
+"""The `steper` command: every subcommand by name, and how errors end it.
+
+A user's mistake is one line on standard error and exit code 2; Ctrl-C is exit code 130; a bug keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "index": "steper.cli.index:index",
+    "search": "steper.cli.search:search",
+    "teach": "steper.cli.teach:teach",
+    "eval": "steper.cli.eval:eval_",
+    "show": "steper.cli.show:show",
+    "score": "steper.cli.score:score",
+    "world": "steper.cli.world:world",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    import cyclopts
+
+    from steper.errors import SteperError
+
+    app = cyclopts.App(
+        name="steper",
+        help="Distil a multi-step retrieval-augmented LM into a small one, step by step.",
+        version_flags=["--version"],
+    )
+    for name, place in COMMANDS.items():
+        app.command(place, name=name)
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (SteperError, cyclopts.CycloptsError) as error:
+        _complain(str(error), arguments)
+        return 2
+    except KeyboardInterrupt:
+        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _complain(message: str, arguments: Sequence[str]) -> None:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    command = f"steper {arguments[0]}" if arguments and arguments[0] in COMMANDS else "steper"
+    print(f"{command}: error: {' '.join(lines)}", file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of the `steper` command."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""`steper show`: one trajectory, step by step, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from steper.records import Question, Trajectory
+
+
+def show(
+    run: Path,
+    /,
+    *,
+    question: Annotated[str | None, Parameter(name=["--question", "-q"])] = None,
+    full: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Show one trajectory, step by step.
+
+    Parameters
+    ----------
+    run
+        A folder that `steper teach` wrote.
+    question
+        The question's id, or its number in the run (from 1); without it the ids are listed.
+    full
+        Show the passages' whole text, and what the model wrote beside what was kept.
+    """
+    from rich.console import Console
+
+    from steper.errors import InputError, unknown_name
+    from steper.teach import Run
+
+    folder = Run(run)
+    if not (run / "manifest.json").exists():
+        raise InputError(f"{run} is not a run folder: it has no manifest.json")
+    questions = {q.id: q for q in folder.questions()}
+    console = Console(highlight=False)
+    if question is None:
+        _list(folder, console)
+        return
+    if question not in questions and question.isdigit() and 0 < int(question) <= len(questions):
+        question = list(questions)[int(question) - 1]
+    if question not in questions:
+        raise InputError(unknown_name("question id", question, list(questions)[:20]))
+    for trajectory in folder.trajectories():
+        if trajectory.question_id == question:
+            show_trajectory(trajectory, questions[question], console, full)
+            return
+    raise InputError(f"question {question!r} has no trajectory yet: the run is unfinished")
+
+
+def _list(folder: object, console: Console) -> None:
+    from rich.table import Table
+
+    from steper.teach import Run
+
+    assert isinstance(folder, Run)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("#", "id", "steps", "status", "question"):
+        table.add_column(heading, overflow="fold" if heading == "id" else "ellipsis")
+    for number, t in enumerate(folder.trajectories(), start=1):
+        from rich.text import Text
+
+        table.add_row(
+            str(number), Text(t.question_id), str(len(t.steps)), t.status, Text(t.question)
+        )
+    console.print(table)
+    console.print(f"One of them: steper show {folder.path} --question ID", markup=False)
+
+
+def show_trajectory(
+    trajectory: Trajectory, question: Question, console: Console, full: bool = False
+) -> None:
+    """Print a trajectory: query, passages (gold ones marked), rationale of each step."""
+    from rich.text import Text
+
+    passages = {p.id: p for p in trajectory.passages}
+    gold = {p.title.lower() for p in question.gold}
+    console.print(Text(trajectory.question, style="bold"))
+    console.print(
+        f"{trajectory.question_id} · {trajectory.strategy} · {trajectory.model}",
+        style="dim",
+        markup=False,
+    )
+    for step in trajectory.steps:
+        head = f"Step {step.index} · {step.kind}" + (" · reader" if step.role == "read" else "")
+        console.print()
+        console.print(Text(head, style="bold cyan"))
+        if step.query is not None:
+            console.print(Text.assemble(("search  ", "dim"), step.query))
+        for hit in step.hits:
+            passage = passages[hit.passage_id]
+            mark = "★" if passage.title.lower() in gold else " "
+            text = passage.text if full else passage.text[:90].rsplit(" ", 1)[0] + " …"
+            line = Text.assemble(
+                (f"  {mark} {hit.rank} {hit.score:6.2f}  ", "dim"), (passage.title, "green"), "  "
+            )
+            console.print(line.append(text, "dim"), soft_wrap=full)
+        for name, ids in (("left out for room", step.dropped), ("shortened", step.shortened)):
+            if ids:
+                titles = ", ".join(passages[i].title for i in ids)
+                console.print(Text(f"  {name}: {titles}", style="yellow"))
+        if full and step.raw.strip() != step.rationale:
+            console.print(Text.assemble(("wrote   ", "dim"), step.raw))
+        console.print(Text.assemble(("kept    ", "dim"), step.rationale))
+    console.print()
+    console.print(Text.assemble(("answer  ", "dim"), (trajectory.answer or "none", "bold")))
+    if question.answers:
+        console.print(Text.assemble(("gold    ", "dim"), " | ".join(question.answers)))
+    reason = trajectory.stop_reason.value
+    console.print(Text.assemble(("ended   ", "dim"), f"{trajectory.status} ({reason})"))
+    if trajectory.error:
+        console.print(Text.assemble(("because ", "dim"), trajectory.error))

@@ -1,0 +1,241 @@
+"""`steper teach`: run a teacher over questions and write its trajectories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from steper.cli.options import given, merge, options, read_config
+from steper.errors import InputError, SettingsError
+from steper.lm.settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.prompt.build import PromptSettings
+from steper.strategy import STRATEGIES
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel as GenerationOptions
+    from pydantic import BaseModel as HFOptions
+    from pydantic import BaseModel as OpenAIOptions
+    from pydantic import BaseModel as PromptOptions
+    from pydantic import BaseModel as StrategyOptions
+
+    from steper.lm.base import LanguageModel
+    from steper.records import Question
+    from steper.retrieve.base import Retriever
+    from steper.strategy.loop import Prompted
+else:
+    StrategyOptions = options("StrategyOptions", [cls.settings_type for cls in STRATEGIES.values()])
+    PromptOptions = options("PromptOptions", [PromptSettings])
+    GenerationOptions = options("GenerationOptions", [GenerationSettings])
+    HFOptions = options("HFOptions", [HFSettings], skip=["form", "context_window"])
+    OpenAIOptions = options("OpenAIOptions", [OpenAISettings])
+
+SECTIONS = ("strategy", "prompt", "generation", "hf", "openai")
+
+
+def _flat(title: str) -> Parameter:
+    return Parameter(name="*", group=Group(title, sort_key=10))
+
+
+def teach(
+    *,
+    questions: Path,
+    corpus: str = "auto",
+    model: str,
+    out: Path,
+    strategy: str = "ircot",
+    benchmark: str = "auto",
+    aliases: Path | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    sample_seed: int = 0,
+    config: Path | None = None,
+    in_flight: int = 64,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    retry_failed: Annotated[bool, Parameter(negative="")] = False,
+    strategy_options: Annotated[StrategyOptions | None, _flat("Strategy")] = None,
+    prompt_options: Annotated[PromptOptions | None, _flat("Prompt")] = None,
+    generation_options: Annotated[GenerationOptions | None, _flat("Generation")] = None,
+    hf_options: Annotated[HFOptions | None, _flat("Local model (hf:)")] = None,
+    openai_options: Annotated[OpenAIOptions | None, _flat("Server (openai:)")] = None,
+) -> None:
+    """Run a teacher over questions and write its trajectories.
+
+    The same command again goes on where an interrupted run stopped; nothing that had finished is
+    asked again.
+
+    Parameters
+    ----------
+    questions
+        Questions in the format of HotpotQA, 2WikiMultiHopQA, MuSiQue, FlashRAG or JSON lines.
+    corpus
+        auto (the union of the questions' own contexts), a corpus.jsonl, a folder made by
+        `steper index`, or the http(s) address of a /retrieve server.
+    model
+        gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL, or
+        scripted:FILE.
+    out
+        The run's folder.
+    strategy
+        ircot, self_ask, one_shot or closed_book.
+    benchmark
+        The questions' benchmark where the file does not tell it.
+    aliases
+        2Wiki's id_aliases file.
+    limit
+        Take the first so many questions.
+    sample
+        Take so many questions at random.
+    sample_seed
+        Seed of the sample.
+    config
+        YAML file with settings in the sections strategy, prompt, generation, hf and openai;
+        options on the command line go over it.
+    in_flight
+        Questions under way at once.
+    overwrite
+        Begin anew in a folder that holds another run.
+    retry_failed
+        Ask the failed questions of a complete run again.
+    """
+    from steper.cli.progress import TeachProgress, print_summary
+    from steper.data import load_questions
+    from steper.teach import teach as run_teacher
+
+    if in_flight < 1:
+        raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
+    sections = read_config(config, SECTIONS)
+    every = load_questions(questions, benchmark, aliases)
+    chosen = _choose(every, limit, sample, sample_seed)
+    lm = _open_model(
+        model,
+        sections,
+        {
+            "generation": given(generation_options),
+            "hf": given(hf_options),
+            "openai": given(openai_options),
+        },
+        chosen,
+        config,
+    )
+    try:
+        how = _strategy(strategy, lm, sections, given(strategy_options), given(prompt_options))
+        retriever = None
+        if strategy != "closed_book":
+            retriever = _open_corpus(corpus, every, out, overwrite)
+        try:
+            with TeachProgress() as progress:
+                run = run_teacher(
+                    chosen,
+                    how,
+                    lm,
+                    retriever,
+                    out,
+                    in_flight=in_flight,
+                    overwrite=overwrite,
+                    retry_failed=retry_failed,
+                    progress=progress,
+                )
+        finally:
+            if retriever:
+                retriever.close()
+    finally:
+        lm.close()
+    print_summary(run)
+
+
+def _choose(
+    every: list[Question], limit: int | None, sample: int | None, seed: int
+) -> list[Question]:
+    from steper.data import sample_questions
+
+    if limit is not None and sample is not None:
+        raise SettingsError("--limit and --sample exclude each other; give one of them")
+    for name, number in (("--limit", limit), ("--sample", sample)):
+        if number is not None and number < 1:
+            raise SettingsError(f"{name} is {number}; at least 1 was expected")
+    if sample is not None:
+        return sample_questions(every, test=sample, dev=0, seed=seed).test
+    return every[:limit]
+
+
+def _open_model(
+    spec: str,
+    sections: dict[str, dict[str, Any]],
+    flags: dict[str, dict[str, Any]],
+    questions: list[Question],
+    config: Path | None,
+) -> LanguageModel:
+    from steper.lm.open import open_model
+
+    classes: dict[str, Any] = {
+        "generation": GenerationSettings,
+        "hf": HFSettings,
+        "openai": OpenAISettings,
+    }
+    settings: dict[str, Any] = {
+        name: merge(cls, sections[name], flags[name], f"{config}, section {name}")
+        for name, cls in classes.items()
+    }
+    return open_model(spec, questions=questions, **settings)
+
+
+def _strategy(
+    name: str,
+    lm: LanguageModel,
+    sections: dict[str, dict[str, Any]],
+    flags: dict[str, Any],
+    prompt_flags: dict[str, Any],
+) -> Prompted[Any]:
+    from steper.strategy import strategy_type
+    from steper.teach import make_strategy
+
+    settings_type = strategy_type(name).settings_type
+    for flag in flags:
+        if flag not in settings_type.model_fields:
+            raise SettingsError(f"--{flag.replace('_', '-')} is no setting of strategy {name}")
+    settings = merge(settings_type, sections["strategy"], flags, "configuration, section strategy")
+    prompt = merge(
+        PromptSettings, sections["prompt"], prompt_flags, "configuration, section prompt"
+    )
+    return make_strategy(name, lm, settings, prompt)
+
+
+def _open_corpus(spec: str, questions: list[Question], out: Path, overwrite: bool) -> Retriever:
+    """The retriever that `--corpus` names; an index made here is kept in the run's folder."""
+    from steper.data import build_corpus, load_corpus
+    from steper.retrieve import open_retriever
+
+    if "://" in spec or (spec != "auto" and Path(spec).is_dir()):
+        return open_retriever(spec)
+    if spec == "auto":
+        passages = build_corpus(questions)
+        if not passages:
+            raise InputError("--corpus auto: the questions have no contexts; name a corpus instead")
+    else:
+        passages = list(load_corpus(Path(spec)))
+    return cached_index(passages, out / "index", overwrite)
+
+
+def cached_index(passages: list[Any], path: Path, overwrite: bool) -> Retriever:
+    """An index of `passages` at `path`: the one that is there, if it is theirs, or a new one."""
+    from steper.errors import SteperError
+    from steper.retrieve import BM25Index
+
+    index = BM25Index.build(passages)
+    if path.exists() and not overwrite:
+        try:
+            there = BM25Index.load(path)
+        except SteperError:
+            there = None
+        if there is not None:
+            same = there.fingerprint() == index.fingerprint()
+            there.close()
+            if not same:
+                raise SettingsError(
+                    f"{path} was made from another corpus; use another --out, or --overwrite"
+                )
+            return index
+    index.save(path)
+    return index

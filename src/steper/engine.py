@@ -1,0 +1,333 @@
+"""Drives many strategies at once, with no step barrier: what is pending is searched or generated.
+
+One thread owns all state. Models and retrievers work in their own threads and hand each result to
+the inbox; results are recorded first and then sent into their generator, whose next action joins
+what is pending. A question at step 1 shares a batch with one at step 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
+from steper.lm.base import Completion, LanguageModel, Request
+from steper.records import Passage, Question, StopReason, Trajectory, Usage
+from steper.retrieve.base import Found, Retriever
+from steper.strategy.actions import Action, Actions, Generate, Search
+from steper.strategy.loop import Prompted
+from steper.strategy.trace import Ending, Trace
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Stats:
+    """What an engine has done so far; `replayed` actions were taken from the records."""
+
+    total: int = 0
+    done: int = 0
+    in_flight: int = 0
+    searches: int = 0
+    generations: int = 0
+    replayed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    by_status: dict[str, int] = field(default_factory=dict)
+    by_reason: dict[str, int] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the engine started."""
+        return time.monotonic() - self.started
+
+
+@dataclass(eq=False)
+class _Flight:
+    """One question under way."""
+
+    question: Question
+    trace: Trace
+    actions: Actions
+    recorded: list[Row]
+    count: int = 0
+    pending: Action | None = None
+
+
+class Engine:
+    """Runs one strategy over many questions with a model and a retriever.
+
+    At most `in_flight` questions are under way at once, which bounds memory. `record` is called
+    with finished actions before anything depends on them. A question whose model or search fails
+    is recorded as failed; `max_failures` in a row end the run with the error.
+    """
+
+    def __init__(
+        self,
+        strategy: Prompted[Any],
+        lm: LanguageModel,
+        retriever: Retriever | None,
+        *,
+        in_flight: int = 64,
+        max_failures: int = 10,
+        settings: str = "",
+        record: Callable[[Sequence[Row]], None] | None = None,
+        recorded: dict[str, list[Row]] | None = None,
+        progress: Callable[[Stats], None] | None = None,
+    ) -> None:
+        self.strategy = strategy
+        self.lm = lm
+        self.retriever = retriever
+        self.in_flight = in_flight
+        self.max_failures = max_failures
+        self.settings = settings
+        self.stats = Stats()
+        self._record = record
+        self._recorded = recorded or {}
+        self._progress = progress
+        self._inbox: SimpleQueue[tuple[_Flight, Any]] = SimpleQueue()
+        self._flights: set[_Flight] = set()
+        self._searches: list[_Flight] = []
+        self._generations: list[_Flight] = []
+        self._finished: list[Trajectory] = []
+        self._searcher: ThreadPoolExecutor | None = None
+        self._searching = False
+        self._failures = 0
+
+    def run(self, questions: Iterable[Question]) -> Iterator[Trajectory]:
+        """Trajectories in the order they finish.
+
+        Raises SteperError when the model or retriever gives up for good. Leaving the iteration
+        early drops what is in flight; its finished actions are recorded.
+        """
+        source = iter(questions)
+        self._searcher = ThreadPoolExecutor(1, "search")
+        try:
+            while self._admit(source) or self._flights or self._finished:
+                finished, self._finished = self._finished, []
+                yield from finished
+                if self._flights:
+                    self._dispatch()
+                    self._take(self._wait())
+                if self._progress:
+                    self._progress(self.stats)
+        finally:
+            self._searcher.shutdown(wait=False, cancel_futures=True)
+
+    def _admit(self, source: Iterator[Question]) -> bool:
+        """Start questions while there is room; whether any was started."""
+        started = False
+        while len(self._flights) < self.in_flight:
+            question = next(source, None)
+            if question is None:
+                break
+            trace = Trace(question.text)
+            flight = _Flight(
+                question, trace, self.strategy.run(trace), self._recorded.pop(question.id, [])
+            )
+            self._flights.add(flight)
+            self._advance(flight, None)
+            started = True
+        self.stats.in_flight = len(self._flights)
+        return started
+
+    def _dispatch(self) -> None:
+        """Hand everything pending to the model and, in one batch, to the retriever."""
+        if self._generations:
+            flights, self._generations = self._generations, []
+            futures = self.lm.submit([self._request(f) for f in flights])
+            for flight, future in zip(flights, futures, strict=True):
+                future.add_done_callback(partial(self._deliver, flight))
+        if self._searches and not self._searching:
+            flights, self._searches = self._searches, []
+            self._searching = True
+            assert self._searcher is not None
+            self._searcher.submit(self._search, flights)
+
+    def _deliver(self, flight: _Flight, done: Future[Completion]) -> None:
+        self._inbox.put((flight, done))
+
+    def _request(self, flight: _Flight) -> Request:
+        action = flight.pending
+        assert isinstance(action, Generate)
+        return Request(
+            question_id=flight.question.id,
+            strategy=self.strategy.name,
+            step=action.step,
+            role=action.role,
+            prompt=action.prompt,
+            stop=action.stop,
+            max_tokens=action.max_tokens,
+            passages=action.passages,
+            rationales=action.rationales,
+        )
+
+    def _search(self, flights: list[_Flight]) -> None:
+        """In the search thread: one batch for each k."""
+        by_k: dict[int, list[_Flight]] = {}
+        for flight in flights:
+            assert isinstance(flight.pending, Search)
+            by_k.setdefault(flight.pending.k, []).append(flight)
+        for k, group in by_k.items():
+            try:
+                assert self.retriever is not None
+                queries = [f.pending.query for f in group if isinstance(f.pending, Search)]
+                results: Sequence[Any] = self.retriever.search(queries, k)
+            except Exception as error:  # noqa: BLE001 (raised again in the engine's thread)
+                results = [error] * len(group)
+            for flight, result in zip(group, results, strict=True):
+                self._inbox.put((flight, result))
+        self._inbox.put((flights[0], _SEARCHED))
+
+    def _wait(self) -> list[tuple[_Flight, Any]]:
+        """All results that are there; waits for the first, half a second at most."""
+        events: list[tuple[_Flight, Any]] = []
+        try:
+            events.append(self._inbox.get(timeout=0.5))
+            while True:
+                events.append(self._inbox.get_nowait())
+        except Empty:
+            return events
+
+    def _take(self, events: list[tuple[_Flight, Any]]) -> None:
+        """Record results, then send each into its generator."""
+        results = []
+        for flight, outcome in events:
+            if outcome is _SEARCHED:
+                self._searching = False
+            elif isinstance(outcome, Future):
+                error = outcome.exception()
+                results.append((flight, error if error is not None else outcome.result()))
+            else:
+                results.append((flight, outcome))
+        good = [(f, r) for f, r in results if not isinstance(r, BaseException)]
+        if self._record and good:
+            self._record([_row(f, r) for f, r in good])
+        for flight, result in good:
+            self._failures = 0
+            self._count(result)
+            self._advance(flight, result)
+        for flight, error in results:
+            if isinstance(error, BaseException):
+                self._fail(flight, error)
+
+    def _count(self, result: Any) -> None:
+        if isinstance(result, Completion):
+            self.stats.generations += 1
+            self.stats.usage = self.stats.usage + result.usage
+        else:
+            self.stats.searches += 1
+
+    def _advance(self, flight: _Flight, result: Any) -> None:
+        """Send a result into the generator, replay what is recorded, queue the next action."""
+        try:
+            if flight.pending is None:
+                action = next(flight.actions)
+            else:
+                flight.count += 1
+                action = flight.actions.send(result)
+            while flight.count < len(flight.recorded):
+                flight.pending = action
+                result = _replay(flight, flight.recorded[flight.count])
+                self.stats.replayed += 1
+                flight.count += 1
+                action = flight.actions.send(result)
+        except StopIteration as stop:
+            self._finish(flight, stop.value)
+            return
+        flight.pending = action
+        if isinstance(action, Search):
+            if self.retriever is None:
+                raise SettingsError(
+                    f"strategy {self.strategy.name} searches, so it needs a corpus or an index"
+                )
+            self._searches.append(flight)
+        else:
+            self._generations.append(flight)
+
+    def _fail(self, flight: _Flight, error: BaseException) -> None:
+        if isinstance(error, QuestionDropped):
+            self._finish(flight, Ending("", StopReason.DROPPED), str(error))
+            return
+        if not isinstance(error, (ModelError, RetrievalError)) or getattr(error, "fatal", False):
+            raise error
+        self._failures += 1
+        log.warning("question %s failed: %s", flight.question.id, error)
+        nothing_worked = self.stats.generations == 0 and len(self._flights) == 1
+        if self._failures >= self.max_failures or nothing_worked:
+            raise error
+        self._finish(flight, Ending("", StopReason.FAILED), str(error))
+
+    def _finish(self, flight: _Flight, ending: Ending, error: str | None = None) -> None:
+        flight.actions.close()
+        self._flights.discard(flight)
+        trajectory = flight.trace.trajectory(
+            flight.question.id,
+            self.strategy.name,
+            self.strategy.prompt.layout,
+            self.lm.name,
+            self.settings,
+            ending,
+            error,
+        )
+        stats = self.stats
+        stats.done += 1
+        stats.in_flight = len(self._flights)
+        stats.by_status[trajectory.status] = stats.by_status.get(trajectory.status, 0) + 1
+        reason = trajectory.stop_reason.value
+        stats.by_reason[reason] = stats.by_reason.get(reason, 0) + 1
+        self._finished.append(trajectory)
+
+
+_SEARCHED = object()
+
+
+def request_digest(action: Action) -> str:
+    """What identifies an action's request, so that a record is never replayed for another one."""
+    if isinstance(action, Search):
+        text = f"search\0{action.k}\0{action.query}"
+    else:
+        said = "\0".join(f"{s.role}\1{s.text}" for s in action.prompt.segments)
+        text = f"generate\0{action.role}\0{action.max_tokens}\0{action.stop}\0{said}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _row(flight: _Flight, result: Any) -> Row:
+    """The record of a finished action."""
+    assert flight.pending is not None
+    row: Row = {
+        "question_id": flight.question.id,
+        "n": flight.count,
+        "request": request_digest(flight.pending),
+    }
+    if isinstance(result, Completion):
+        row["completion"] = result.model_dump(mode="json")
+    else:
+        row["found"] = [
+            {"passage": f.passage.model_dump(mode="json"), "score": f.score} for f in result
+        ]
+    return row
+
+
+def _replay(flight: _Flight, row: Row) -> Completion | list[Found]:
+    """The recorded result of the flight's pending action."""
+    assert flight.pending is not None
+    if row["n"] != flight.count or row["request"] != request_digest(flight.pending):
+        raise SettingsError(
+            f"question {flight.question.id}: recorded action {row['n']} is not what the strategy "
+            "asks now (its prompts have changed since); use another --out, or --overwrite"
+        )
+    if "completion" in row:
+        return Completion.model_validate(row["completion"])
+    return [
+        Found(Passage.model_validate(found["passage"]), found["score"]) for found in row["found"]
+    ]

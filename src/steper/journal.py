@@ -1,0 +1,268 @@
+"""A run folder while it is written: every finished action on disk at once, resumable anywhere.
+
+    manifest.json          settings, seeds, versions, hashes of inputs, counts, status
+    questions.jsonl        the questions, with their gold annotation
+    actions.jsonl          finished actions (searches, generations) of unfinished questions
+    trajectories.part      finished trajectories, as they finish
+    trajectories.jsonl     all trajectories in the questions' order: the result
+
+While a run is under way, lines are appended with one write each, so a killed process loses nothing
+that had finished; they are forced to the disk about once a second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steper.errors import InputError, SettingsError
+from steper.records import SCHEMA_VERSION, Question, Trajectory
+from steper.store import (
+    atomic_writer,
+    dump_line,
+    provenance,
+    read_json,
+    write_json,
+    write_jsonl,
+)
+
+SYNC_SECONDS = 1.0
+
+
+class AppendFile:
+    """A JSON-lines file that only grows; a line that a crash cut off goes when it is opened."""
+
+    def __init__(self, path: Path, sync: ThreadPoolExecutor) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._end = _trim(self._fd)
+        self._sync = sync
+        self._synced = time.monotonic()
+
+    def append(self, lines: bytes) -> int:
+        """Write whole lines; returns where they begin."""
+        start = self._end
+        view = memoryview(lines)
+        while view:
+            view = view[os.pwrite(self._fd, view, self._end) :]
+            self._end = start + len(lines) - len(view)
+        now = time.monotonic()
+        if now - self._synced > SYNC_SECONDS:
+            self._synced = now
+            self._sync.submit(os.fsync, self._fd)
+        return start
+
+    def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(offset, value) of each line."""
+        with os.fdopen(os.dup(self._fd), "rb") as file:
+            file.seek(0)
+            offset = 0
+            for line in file:
+                yield offset, orjson.loads(line)
+                offset += len(line)
+
+    def read_at(self, offset: int) -> bytes:
+        """The line that begins at `offset`."""
+        with os.fdopen(os.dup(self._fd), "rb") as file:
+            file.seek(offset)
+            return file.readline()
+
+    def close(self) -> None:
+        """Force to disk and close."""
+        os.fsync(self._fd)
+        os.close(self._fd)
+
+
+def _trim(fd: int) -> int:
+    """Cut an unfinished last line off; returns the file's length."""
+    size = os.fstat(fd).st_size
+    end = size
+    while end:
+        start = max(0, end - 65536)
+        block = os.pread(fd, end - start, start)
+        at = block.rfind(b"\n")
+        if at >= 0:
+            end = start + at + 1
+            break
+        end = start
+    if end != size:
+        os.ftruncate(fd, end)
+    return end
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """Short hash of a run's settings."""
+    return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def differing(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """`name is A there, B now` for each setting that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from differing(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name} is {_short(old)} there, {_short(new)} now"
+
+
+def _short(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+class RunFolder:
+    """A run folder opened for writing: fresh, or an earlier one taken up where it stopped.
+
+    Raises SettingsError when the folder was made with other settings, and InputError when it is
+    something else or another process is writing it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        questions: Sequence[Question],
+        settings: dict[str, Any],
+        *,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
+        self.path = path
+        self.questions = questions
+        self.settings = orjson.loads(orjson.dumps(settings))
+        self.hash = settings_hash(self.settings)
+        self.offsets: dict[str, int] = {}
+        self._check(overwrite)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_lock()
+        try:
+            self._open(overwrite, retry_failed)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _check(self, overwrite: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; a folder for the run was expected")
+        manifest = self.path / "manifest.json"
+        if not manifest.exists():
+            strange = [p.name for p in self.path.iterdir()] if self.path.exists() else []
+            if any(name not in (".lock", "index") for name in strange):
+                raise InputError(
+                    f"{self.path} holds {strange[0]!r} and no manifest.json: not a run folder; "
+                    "name an empty or new folder"
+                )
+            return
+        if overwrite:
+            return
+        old = read_json(manifest)
+        if not isinstance(old, dict) or "settings" not in old:
+            raise InputError(f"{manifest}: not the manifest of a run")
+        differences = list(differing(old["settings"], self.settings))
+        if differences:
+            raise SettingsError(
+                f"{self.path} was made with other settings: {'; '.join(differences[:3])}"
+                f"{' …' if len(differences) > 3 else ''}. "
+                "Use another --out, or --overwrite to begin anew"
+            )
+
+    def _take_lock(self) -> int:
+        fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise InputError(f"{self.path}: another steper process is writing this run") from None
+        return fd
+
+    def _open(self, overwrite: bool, retry_failed: bool) -> None:
+        manifest = self.path / "manifest.json"
+        names = ("manifest.json", "actions.jsonl", "trajectories.part", "trajectories.jsonl")
+        if overwrite:
+            for name in (*names, "metrics.json"):
+                (self.path / name).unlink(missing_ok=True)
+        old = read_json(manifest) if manifest.exists() else {}
+        self.complete = old.get("status") == "complete" and not (
+            retry_failed and old["counts"].get("failed")
+        )
+        self._seconds = old.get("seconds", 0.0)
+        self._sync = ThreadPoolExecutor(1, "sync")
+        if self.complete:
+            return
+        if not manifest.exists():
+            write_jsonl(self.path / "questions.jsonl", self.questions)
+            self._write_manifest("running", {})
+        if old.get("status") == "complete":
+            (self.path / "trajectories.jsonl").rename(self.path / "trajectories.part")
+            self._write_manifest("running", {})
+        self._actions = AppendFile(self.path / "actions.jsonl", self._sync)
+        self._part = AppendFile(self.path / "trajectories.part", self._sync)
+        for offset, row in self._part.lines():
+            self.offsets[row["question_id"]] = offset
+            if row["status"] == "failed":
+                del self.offsets[row["question_id"]]
+
+    def recorded_actions(self) -> dict[str, list[dict[str, Any]]]:
+        """Finished actions of each unfinished question, in order."""
+        out: dict[str, list[dict[str, Any]]] = {}
+        for _, row in self._actions.lines():
+            if row["question_id"] not in self.offsets:
+                out.setdefault(row["question_id"], []).append(row)
+        return out
+
+    def pending(self) -> list[Question]:
+        """The questions that have no trajectory yet."""
+        return [q for q in self.questions if q.id not in self.offsets]
+
+    def write_actions(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Record finished actions."""
+        self._actions.append(b"".join(dump_line(row) for row in rows))
+
+    def write_trajectory(self, trajectory: Trajectory) -> None:
+        """Record a finished trajectory."""
+        self.offsets[trajectory.question_id] = self._part.append(dump_line(trajectory))
+
+    def finished(self) -> Iterator[Trajectory]:
+        """The finished trajectories, in the questions' order."""
+        for question in self.questions:
+            if (offset := self.offsets.get(question.id)) is not None:
+                yield Trajectory.model_validate_json(self._part.read_at(offset))
+
+    def finish(self, counts: dict[str, Any], seconds: float) -> None:
+        """Write trajectories.jsonl in the questions' order and mark the run complete."""
+        self._seconds += seconds
+        with atomic_writer(self.path / "trajectories.jsonl") as out:
+            for question in self.questions:
+                out.write(self._part.read_at(self.offsets[question.id]))
+        self._write_manifest("complete", counts)
+        (self.path / "trajectories.part").unlink()
+        if not counts.get("failed"):
+            (self.path / "actions.jsonl").unlink()
+        self.complete = True
+
+    def _write_manifest(self, status: str, counts: dict[str, Any]) -> None:
+        write_json(
+            self.path / "manifest.json",
+            {
+                "schema_version": SCHEMA_VERSION,
+                "status": status,
+                "settings_hash": self.hash,
+                "settings": self.settings,
+                "counts": counts,
+                "seconds": round(self._seconds, 3),
+                **provenance(),
+            },
+        )
+
+    def close(self) -> None:
+        """Let go of the folder; an unfinished run can be taken up again."""
+        self._sync.shutdown(wait=True)
+        for name in ("_actions", "_part"):
+            if file := self.__dict__.pop(name, None):
+                file.close()
+        os.close(self._lock)

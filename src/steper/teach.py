@@ -1,0 +1,190 @@
+"""Run a teacher (or a student) over questions and write its trajectories."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steper.engine import Engine, Stats
+from steper.errors import InputError, SettingsError
+from steper.journal import RunFolder
+from steper.lm.base import LanguageModel
+from steper.prompt.build import PromptSettings
+from steper.prompt.templates import demonstrations
+from steper.records import Question, Trajectory
+from steper.retrieve.base import Retriever
+from steper.store import dump_line, read_json, read_records
+from steper.strategy import strategy_type
+from steper.strategy.context import Budget
+from steper.strategy.loop import Prompted, StepSettings
+from steper.text import normalise_space
+
+log = logging.getLogger(__name__)
+
+CHAT_TEMPLATE_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder to read from."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Settings, counts, versions."""
+        manifest: dict[str, Any] = read_json(self.path / "manifest.json")
+        return manifest
+
+    def trajectories(self) -> Iterator[Trajectory]:
+        """All trajectories in the questions' order; of an unfinished run those that are there."""
+        whole = self.path / "trajectories.jsonl"
+        part = self.path / "trajectories.part"
+        return read_records(part if part.exists() and not whole.exists() else whole, Trajectory)
+
+    def questions(self) -> Iterator[Question]:
+        """The questions, with their gold annotation."""
+        return read_records(self.path / "questions.jsonl", Question)
+
+
+def make_strategy(
+    name: str,
+    lm: LanguageModel,
+    settings: StepSettings | None = None,
+    prompt: PromptSettings | None = None,
+) -> Prompted[Any]:
+    """The strategy `name` for a model: in its form, with the room that its window leaves."""
+    kind = strategy_type(name)
+    settings = settings or kind.settings_type()
+    room = None
+    if lm.context_window is not None:
+        spare = CHAT_TEMPLATE_TOKENS if lm.form == "chat" else 1
+        room = lm.context_window - settings.max_tokens - spare
+        if room <= 0:
+            raise SettingsError(
+                f"max_tokens is {settings.max_tokens}, but the model {lm.name} has a window of "
+                f"{lm.context_window} tokens for prompt and text together"
+            )
+    return kind(settings, prompt, lm.form, Budget(room, lm.count_tokens))
+
+
+def questions_hash(questions: Sequence[Question]) -> str:
+    """Hash of all questions with their annotation, in order."""
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(dump_line(question))
+    return digest.hexdigest()[:16]
+
+
+def teach(
+    questions: Sequence[Question],
+    strategy: Prompted[Any],
+    lm: LanguageModel,
+    retriever: Retriever | None,
+    out: Path | str,
+    *,
+    in_flight: int = 64,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    progress: Callable[[Stats], None] | None = None,
+) -> Run:
+    """Answer all questions and write their trajectories to the folder `out`.
+
+    A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
+    Raises SettingsError when `out` was made with other settings, InputError on bad questions.
+    """
+    questions = [q.model_copy(update={"context": ()}) for q in questions]
+    check_questions(questions, strategy.prompt)
+    settings = {
+        "questions": {"count": len(questions), "hash": questions_hash(questions)},
+        "strategy": strategy.fingerprint(),
+        "prompt": strategy.prompt.model_dump(mode="json"),
+        "model": lm.fingerprint(),
+        "retriever": retriever.fingerprint() if retriever else None,
+    }
+    folder = RunFolder(
+        Path(out), questions, settings, overwrite=overwrite, retry_failed=retry_failed
+    )
+    try:
+        if not folder.complete:
+            _drive(folder, strategy, lm, retriever, in_flight, progress)
+    finally:
+        folder.close()
+    return Run(Path(out))
+
+
+def _drive(
+    folder: RunFolder,
+    strategy: Prompted[Any],
+    lm: LanguageModel,
+    retriever: Retriever | None,
+    in_flight: int,
+    progress: Callable[[Stats], None] | None,
+) -> None:
+    engine = Engine(
+        strategy,
+        lm,
+        retriever,
+        in_flight=in_flight,
+        settings=folder.hash,
+        record=folder.write_actions,
+        recorded=folder.recorded_actions(),
+        progress=progress,
+    )
+    pending = folder.pending()
+    engine.stats.total = len(folder.questions)
+    engine.stats.done = len(folder.questions) - len(pending)
+    for trajectory in engine.run(pending):
+        folder.write_trajectory(trajectory)
+    folder.finish(count_outcomes(folder), engine.stats.seconds)
+
+
+def count_outcomes(folder: RunFolder) -> dict[str, Any]:
+    """Counts for the manifest: questions in, trajectories by status and stop reason, usage."""
+    counts: dict[str, Any] = {"questions": len(folder.questions)}
+    for status in ("answered", "capped", "failed", "dropped"):
+        counts[status] = 0
+    reasons: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    totals = {"steps": 0, "searches": 0, "generations": 0, "prompt_tokens": 0}
+    totals |= {"completion_tokens": 0, "passages_dropped": 0, "passages_shortened": 0}
+    dollars: float | None = None
+    for trajectory in folder.finished():
+        counts[trajectory.status] += 1
+        reason = trajectory.stop_reason.value
+        reasons[reason] = reasons.get(reason, 0) + 1
+        if trajectory.error:
+            error = trajectory.error.split(":")[0]
+            errors[error] = errors.get(error, 0) + 1
+        usage = trajectory.usage
+        totals["steps"] += len(trajectory.steps)
+        totals["searches"] += sum(step.query is not None for step in trajectory.steps)
+        totals["generations"] += len(trajectory.steps)
+        totals["prompt_tokens"] += usage.prompt_tokens
+        totals["completion_tokens"] += usage.completion_tokens
+        totals["passages_dropped"] += sum(len(step.dropped) for step in trajectory.steps)
+        totals["passages_shortened"] += sum(len(step.shortened) for step in trajectory.steps)
+        if usage.dollars is not None:
+            dollars = (dollars or 0.0) + usage.dollars
+    return {**counts, "stop_reasons": reasons, "errors": errors, **totals, "dollars": dollars}
+
+
+def check_questions(questions: Sequence[Question], prompt: PromptSettings) -> None:
+    """Refuse an empty set, repeated ids, and questions that the prompt shows as demonstrations."""
+    if not questions:
+        raise InputError("there are no questions")
+    seen: set[str] = set()
+    shown = {normalise_space(d.question) for d in demonstrations()[: prompt.demos]}
+    for question in questions:
+        if question.id in seen:
+            raise InputError(f"question id {question.id!r} comes twice; ids must be unique")
+        seen.add(question.id)
+        if normalise_space(question.text) in shown:
+            raise InputError(
+                f"question {question.id!r} is one of the prompt's demonstrations "
+                f"({question.text!r}); take it out, or use fewer demonstrations"
+            )
