@@ -48,8 +48,8 @@ def open_model(
         return OpenAIModel(rest, generation=generation, settings=openai)
     if kind == "hf" and rest:
         return _hf(rest, generation, hf)
-    looks_like_one = "/" in spec or spec.startswith((".", "~")) or Path(spec).expanduser().is_dir()
-    if looks_like_one and not (colon and kind in ("scripted", "openai", "hf", "gold")):
+    looks_like_one = "/" in spec or spec.startswith((".", "~")) or Path(spec).is_dir()
+    if spec and looks_like_one and not (colon and kind in ("scripted", "openai", "hf", "gold")):
         return _hf(spec, generation, hf)
     forms = "; ".join(f"{form} ({what})" for form, what in SPECS.items())
     raise ModelError(f"unknown model {spec!r}; known forms: {forms}")

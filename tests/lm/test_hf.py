@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import wait
+
+import pytest
+import torch
+
+from lm.asking import ask
+from lm.tiny import make_tiny_llama
+from steper.errors import ModelError
+from steper.lm import hf_load
+from steper.lm.futures import CompletionFuture
+from steper.lm.hf import HFModel
+from steper.lm.hf_batch import Row, Sampler, keep_top_p, pick_batch
+from steper.lm.settings import GenerationSettings, HFSettings
+from steper.prompt.segments import Prompt, Segment
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tiny")
+    return {
+        "chat": make_tiny_llama(root / "chat"),
+        "plain": make_tiny_llama(root / "plain", chat=False, window=128),
+    }
+
+
+@pytest.fixture(scope="module")
+def chat(folders):
+    model = HFModel(str(folders["chat"]))
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def plain(folders):
+    model = HFModel(str(folders["plain"]))
+    yield model
+    model.close()
+
+
+def questions(count, form="chat", **fields):
+    places = (f"the town {'of the author ' * (n % 9)}" for n in range(count))
+    return [
+        ask(f"Who directed film {n} in {p}?", question_id=str(n), form=form, **fields)
+        for n, p in enumerate(places)
+    ]
+
+
+def results(model, requests):
+    return [f.result(60) for f in model.submit(requests)]
+
+
+def alone(folder, text, max_tokens=30):
+    """What transformers' own greedy search writes after `text`, unpadded."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer(text, return_tensors="pt")
+    out = model.generate(**ids, max_new_tokens=max_tokens, do_sample=False)
+    return tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_greedy_equals_transformers_own_generation(folders, chat, plain):
+    requests = questions(4, "plain", max_tokens=30)
+    written = [done.text for done in results(plain, requests)]
+    assert written == [alone(folders["plain"], r.prompt.text()) for r in requests]
+    (done,) = results(chat, [ask("Who?", form="chat", max_tokens=30)])
+    assert done.text == alone(folders["chat"], "<|user|>Who?<|end|><|assistant|>")
+
+
+def test_an_assistants_open_turn_is_continued(folders, chat):
+    turn = Prompt("chat", (Segment("user", "Who?"), Segment("assistant", "The film was")))
+    request = ask(max_tokens=30)
+    object.__setattr__(request, "prompt", turn)
+    (done,) = results(chat, [request])
+    assert done.text == alone(folders["chat"], "<|user|>Who?<|end|><|assistant|>The film was")
+
+
+def test_batching_changes_no_text(folders, chat):
+    requests = questions(24, max_tokens=24)
+    together = results(chat, requests)
+    single = HFModel(str(folders["chat"]), settings=HFSettings(batch_size=1))
+    assert [single.submit([r])[0].result(60) for r in requests] == together
+    single.close()
+    assert {done.finish for done in together} == {"length"}
+    assert all(done.usage.completion_tokens == 24 for done in together)
+
+
+def test_each_request_has_its_own_stops_and_limit(chat):
+    (free,) = results(chat, [ask("Who?", form="chat", max_tokens=40)])
+    stop = free.text[9:12]
+    cut, short, same = results(
+        chat,
+        [
+            ask("Who?", form="chat", max_tokens=40, stop=("no such text", stop)),
+            ask("Who?", form="chat", max_tokens=3),
+            ask("Who?", form="chat", max_tokens=40),
+        ],
+    )
+    assert cut.text == free.text[: free.text.index(stop)]
+    assert cut.finish == "stop"
+    assert cut.usage.completion_tokens < free.usage.completion_tokens
+    assert free.text.startswith(short.text)
+    assert (short.finish, short.usage.completion_tokens) == ("length", 3)
+    assert same == free
+
+
+def test_a_stop_string_in_the_prompt_stops_nothing(chat):
+    (free,) = results(chat, [ask("Who?", form="chat", max_tokens=20)])
+    (done,) = results(chat, [ask("Who?", form="chat", max_tokens=20, stop=("?<|end|>", "Who"))])
+    assert done == free
+
+
+def test_end_of_sequence_ends_a_row(folders, tmp_path):
+    (free,) = results_of_copy(folders["chat"], tmp_path / "a", eos=[1])
+    third = free_ids(folders["chat"], free.text)[2]
+    (ended,) = results_of_copy(folders["chat"], tmp_path / "b", eos=[1, third])
+    assert ended.finish == "stop"
+    assert ended.usage.completion_tokens == 3
+    assert free.text.startswith(ended.text)
+
+
+def free_ids(folder, text):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)(text)["input_ids"]
+
+
+def results_of_copy(folder, copy, eos):
+    shutil.copytree(folder, copy)
+    path = copy / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": eos}))
+    model = HFModel(str(copy))
+    done = results(model, [ask("The film was directed", form="chat", max_tokens=12)])
+    model.close()
+    return done
+
+
+def test_the_models_own_sampling_defaults_are_left_out(folders, chat, tmp_path):
+    shutil.copytree(folders["chat"], tmp_path / "m")
+    path = tmp_path / "m" / "generation_config.json"
+    own = {"do_sample": True, "temperature": 3.0, "repetition_penalty": 5.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    model = HFModel(str(tmp_path / "m"))
+    request = questions(1, max_tokens=20)
+    assert results(model, request) == results(chat, request)
+    model.close()
+
+
+def test_samples_depend_on_seed_and_request_not_on_the_batch(folders):
+    requests = questions(12, max_tokens=16)
+
+    def sample(seed, batch_size, order):
+        model = HFModel(
+            str(folders["chat"]),
+            generation=GenerationSettings(temperature=0.8, top_p=0.9, seed=seed),
+            settings=HFSettings(batch_size=batch_size),
+        )
+        done = dict(zip(order, results(model, [requests[n] for n in order]), strict=True))
+        model.close()
+        return [done[n].text for n in range(12)]
+
+    first = sample(0, 12, range(12))
+    assert first == sample(0, 5, range(11, -1, -1)) == sample(0, 1, range(12))
+    assert first != sample(1, 12, range(12))
+
+
+def test_sampler_draws_from_the_softmax_and_top_p_keeps_the_smallest_set():
+    scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+    counts = torch.zeros(4)
+    rows = [Row(ask(question_id=str(n)), CompletionFuture()) for n in range(4000)]
+    chosen = Sampler(rows, GenerationSettings(temperature=1.0))(None, scores.repeat(4000, 1))
+    counts = (chosen == 0).sum(0) / 4000
+    assert torch.allclose(counts, scores.exp()[0], atol=0.03)
+    probs = torch.tensor([[0.15, 0.5, 0.05, 0.3]])
+    assert keep_top_p(probs, 0.8).tolist() == [[0, 0.5, 0, pytest.approx(0.3)]]
+    assert keep_top_p(probs, 0.81).count_nonzero() == 3
+    assert keep_top_p(probs, 0.1).count_nonzero() == 1
+
+
+def test_pick_batch_takes_the_oldest_and_its_neighbours_in_length():
+    rows = [
+        Row(ask(), CompletionFuture(), prompt_ids=[0] * length, limit=10)
+        for length in (50, 500, 48, 52, 10)
+    ]
+    lengths = [len(row.prompt_ids) for row in pick_batch(rows, 3, 10_000)]
+    assert lengths == [50, 48, 52]
+    assert [len(r.prompt_ids) for r in pick_batch(rows, 9, 125)] == [50, 48]
+    assert [len(r.prompt_ids) for r in pick_batch(rows[1:2], 9, 10)] == [500]
+
+
+def test_a_prompt_longer_than_the_window_fails_alone_and_a_full_one_ends(plain):
+    words = "film " * 400
+    long, fits, good = plain.submit(
+        [ask(words), ask("a " * 60, max_tokens=500), ask("Who?", max_tokens=2)]
+    )
+    error = long.exception(30)
+    assert isinstance(error, ModelError)
+    assert "context window is 128" in str(error)
+    assert fits.result(30).finish == "length"
+    usage = fits.result().usage
+    assert usage.prompt_tokens + usage.completion_tokens == 128
+    assert good.result(30).usage.completion_tokens == 2
+
+
+def test_form_window_and_token_counts(chat, plain):
+    assert (chat.form, chat.context_window) == ("chat", 2048)
+    assert (plain.form, plain.context_window) == ("plain", 128)
+    assert chat.count_tokens("") == 0
+    (done,) = results(plain, [ask("The film was", max_tokens=1)])
+    assert plain.count_tokens("The film was") == done.usage.prompt_tokens
+    error = plain.submit([ask(form="chat")])[0].exception(30)
+    assert isinstance(error, ModelError)
+    assert "chat template" in str(error)
+
+
+def test_fingerprint_tells_weights_dtype_and_sampling_apart(folders, chat, tmp_path):
+    def fingerprint(folder, **settings):
+        model = HFModel(str(folder), **settings)
+        model.close()
+        return model.fingerprint()
+
+    base = chat.fingerprint()
+    assert fingerprint(folders["chat"]) == base
+    assert json.loads(json.dumps(base)) == base
+    half = fingerprint(folders["chat"], settings=HFSettings(dtype="bfloat16"))
+    assert half["dtype"] == "bfloat16"
+    sampled = fingerprint(folders["chat"], generation=GenerationSettings(temperature=1.0))
+    copy = shutil.copytree(folders["chat"], tmp_path / "m")
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    other = fingerprint(copy)
+    assert other["digest"] != base["digest"]
+    assert sampled != base
+
+
+def test_dtype_is_bfloat16_only_for_16_bit_weights_on_fast_hardware(monkeypatch):
+    from transformers import LlamaConfig
+
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    chosen = {
+        stored: hf_load._dtype("auto", "cpu", LlamaConfig(dtype=stored))
+        for stored in ("bfloat16", "float16", "float32")
+    }
+    assert chosen == {"bfloat16": "bfloat16", "float16": "bfloat16", "float32": "float32"}
+    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: False)
+    assert hf_load._dtype("auto", "cpu", LlamaConfig(dtype="bfloat16")) == "float32"
+    assert hf_load._dtype("bfloat16", "cpu", LlamaConfig(dtype="float32")) == "bfloat16"
+
+
+def broken(folder, target, name, content):
+    copy = shutil.copytree(folder, target / "broken")
+    (copy / name).write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"not weights"),
+        ("config.json", b"{"),
+        ("config.json", b'{"model_type": "vit"}'),
+        ("config.json", b'{"model_type": "nonesuch"}'),
+    ],
+)
+def test_folders_that_hold_no_causal_lm_are_one_line(folders, tmp_path, name, content):
+    with pytest.raises(ModelError, match="cannot be loaded as a causal LM") as caught:
+        HFModel(str(broken(folders["chat"], tmp_path, name, content)))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_weights_are_not_made_up(folders, tmp_path):
+    copy = shutil.copytree(folders["chat"], tmp_path / "m")
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 3}))
+    with pytest.raises(ModelError, match=r"9 weights are missing from its files \(model.layers.2"):
+        HFModel(str(copy))
+
+
+def test_what_is_no_model_folder_says_so(tmp_path):
+    with pytest.raises(ModelError, match="no such folder"):
+        HFModel(str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match=r"no config.json, so it holds no model"):
+        HFModel(str(tmp_path))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="merge it into its base model"):
+        HFModel(str(tmp_path))
+    with pytest.raises(ModelError, match="is a file"):
+        HFModel(str(tmp_path / "adapter_config.json"))
+
+
+def test_an_unusable_device_is_one_line(folders):
+    with pytest.raises(ModelError, match="device 'cuda:77' cannot be used here"):
+        HFModel(str(folders["chat"]), settings=HFSettings(device="cuda:77"))
+
+
+def test_a_failure_inside_the_worker_reaches_the_futures_and_the_worker_lives(folders):
+    model = HFModel(str(folders["chat"]))
+    generate = model._loaded.model.generate
+    failures = [ZeroDivisionError("a bug"), torch.OutOfMemoryError("out of memory")]
+
+    def fail(*args, **kwargs):
+        if failures:
+            raise failures.pop(0)
+        return generate(*args, **kwargs)
+
+    model._loaded.model.generate = fail
+    requests = questions(3, max_tokens=2)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        results(model, requests)
+    assert len(results(model, requests)) == 3  # halved after running out of memory
+    failures.append(torch.OutOfMemoryError("out of memory"))
+    with pytest.raises(ModelError, match="out of memory on cpu with one request"):
+        results(model, requests[:1])
+    assert len(results(model, requests)) == 3
+    model.close()
+
+
+def test_close_in_mid_batch_is_quick_and_cancels(folders):
+    before = threading.active_count()
+    model = HFModel(str(folders["chat"]), settings=HFSettings(batch_size=2))
+    futures = model.submit(questions(6, max_tokens=1500))
+    futures[5].cancel()
+    time.sleep(0.3)
+    start = time.monotonic()
+    model.close()
+    model.close()
+    assert time.monotonic() - start < 1.0
+    done, late = wait(futures, timeout=1)
+    assert not late
+    assert all(f.cancelled() for f in done)
+    assert threading.active_count() == before
+    with pytest.raises(ModelError, match="closed"):
+        model.submit(questions(1))
