@@ -162,6 +162,23 @@ def test_unfinished_run_is_refused_unless_partial(make_run, mixed):
     assert evaluate_run(lacking, partial=True).missing == 3
 
 
+def test_run_under_way_is_read_up_to_its_last_whole_line(make_run, mixed):
+    questions, trajectories = mixed
+    again = make_trajectory("failed", "England")
+    run = make_run(questions, [trajectories[3], trajectories[0], again], status="running")
+    whole = (run / "trajectories.jsonl").read_bytes()
+    (run / "trajectories.part").write_bytes(whole + b'{"question_id": "wro')
+    (run / "trajectories.jsonl").unlink()
+    with pytest.raises(InputError, match="is not finished"):
+        evaluate_run(run)
+    metrics = evaluate_run(run, partial=True)
+    assert metrics.statuses == {"answered": 2}  # the failed one was tried again
+    assert (metrics.overall.answers.em.value, metrics.missing) == (1.0, 3)
+    (run / "trajectories.part").write_bytes(b'{"question_id": 3}\n' + whole)
+    with pytest.raises(InputError, match=r"trajectories.part, line 1: \w"):
+        evaluate_run(run, partial=True)
+
+
 def test_what_is_not_a_run_is_said(tmp_path, make_run, mixed):
     with pytest.raises(InputError, match="no such folder"):
         evaluate_run(tmp_path / "nowhere")
@@ -169,8 +186,10 @@ def test_what_is_not_a_run_is_said(tmp_path, make_run, mixed):
         evaluate_run(tmp_path)
     run = make_run(*mixed)
     (run / "trajectories.jsonl").unlink()
-    with pytest.raises(InputError, match="no trajectory is finished yet"):
+    with pytest.raises(InputError, match="lacks the trajectories of 5"):
         evaluate_run(run)
+    with pytest.raises(InputError, match="no trajectory is finished yet"):
+        evaluate_run(run, partial=True)
     (run / "trajectories.jsonl").write_text('{"question_id": 3}\n')
     with pytest.raises(InputError, match=r"trajectories.jsonl, line 1: question_id"):
         evaluate_run(run)

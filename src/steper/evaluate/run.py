@@ -1,6 +1,7 @@
 """Evaluate a run: its questions and trajectories become Metrics.
 
-In: a run folder (manifest.json, questions.jsonl, trajectories.jsonl) or the records themselves.
+In: a run folder (manifest.json, questions.jsonl, and trajectories.jsonl, or trajectories.part while
+it is under way) or the records themselves.
 Out: `Metrics`, and the `QuestionScore` of every trajectory for paired tests.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from steper.errors import InputError
 from steper.evaluate.answers import check_benchmark, no_aliases, score_answer
@@ -30,6 +31,8 @@ from steper.evaluate.retrieval import coverage
 from steper.evaluate.statistics import Bootstrap
 from steper.records import Prediction, Question, Trajectory
 from steper.store import (
+    field_error,
+    open_input,
     provenance,
     read_json,
     read_records,
@@ -39,6 +42,7 @@ from steper.store import (
 )
 
 MANIFEST, QUESTIONS, TRAJECTORIES = "manifest.json", "questions.jsonl", "trajectories.jsonl"
+UNFINISHED = "trajectories.part"  # finished trajectories of a run under way, as they finish
 METRICS, SCORES = "metrics.json", "scores.jsonl"
 
 _REASON_LENGTH = 80
@@ -178,7 +182,25 @@ def _read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def _unfinished(run: Path, status: object, missing: int, partial: bool) -> list[str]:
+def _under_way(path: Path) -> list[Trajectory]:
+    """The trajectories of a file that is perhaps being written.
+
+    An unfinished last line is left out; of two trajectories of a question (one failed and was tried
+    again) the later counts.
+    """
+    with open_input(path) as file:
+        whole = file.read().rpartition(b"\n")[0]
+    found: dict[str, Trajectory] = {}
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            trajectory = Trajectory.model_validate_json(line)
+        except ValidationError as error:
+            raise InputError(f"{path}, line {number}: {field_error(error)}") from None
+        found[trajectory.question_id] = trajectory
+    return list(found.values())
+
+
+def _check_whole(run: Path, status: object, missing: int, partial: bool) -> list[str]:
     """Warnings of a run that is not whole; raises InputError unless `partial` allows it."""
     if status != "complete":
         problem = f"{run} is not finished (its manifest's status is {status!r}, not 'complete')"
@@ -204,16 +226,22 @@ def score_run(
     """
     run = Path(run)
     status = _read_manifest(run).get("status")
-    if not (run / TRAJECTORIES).exists():
-        raise InputError(f"{run} holds no {TRAJECTORIES}: no trajectory is finished yet")
     questions = list(read_records(run / QUESTIONS, Question))
-    trajectories = list(read_records(run / TRAJECTORIES, Trajectory))
-    warnings = _unfinished(run, status, len(questions) - len(trajectories), partial)
+    source = run / TRAJECTORIES
+    if not source.exists():
+        source = run / UNFINISHED
+    if source.name == TRAJECTORIES:
+        trajectories = list(read_records(source, Trajectory))
+    else:
+        trajectories = _under_way(source) if source.exists() else []
+    warnings = _check_whole(run, status, len(questions) - len(trajectories), partial)
+    if not trajectories:
+        raise InputError(f"{run}: no trajectory is finished yet, there is nothing to score")
     try:
         evaluation = score_trajectories(questions, trajectories, bootstrap, warnings)
     except InputError as error:
         raise InputError(f"{run}: {error}") from None
-    inputs = {name: sha256_file(run / name) for name in (QUESTIONS, TRAJECTORIES)}
+    inputs = {name: sha256_file(run / name) for name in (QUESTIONS, source.name)}
     facts = {"run": str(run), "inputs": inputs, "provenance": provenance()}
     metrics = evaluation.metrics.model_copy(update=facts)
     return evaluation.model_copy(update={"metrics": metrics})
