@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steper.data.items import Item, Row, read_items
+from steper.data.items import Item, Row
 from steper.errors import InputError
 from steper.records import Passage, Question
 from steper.store import read_json_lines

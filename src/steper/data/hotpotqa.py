@@ -28,7 +28,7 @@ class HotpotRow(Row):
     question: str
     context: list[Paragraph]
     answer: str | None = None
-    supporting_facts: list[SupportingFact] = []
+    supporting_facts: list[SupportingFact] = Field(default=[])
     type: Literal["bridge", "comparison"] | None = None
     level: str | None = None
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from steper.data.contexts import distinct
 from steper.data.items import Item, Row
@@ -51,12 +51,12 @@ class GenericRow(Row):
 
     id: str | int
     question: str
-    answers: list[str] | str = []
+    answers: list[str] | str = Field(default=[])
     type: str | None = None
     hops: PositiveInt | None = None
-    context: list[PassageRow] = []
-    gold: list[NonNegativeInt] = []
-    decomposition: list[HopRow] = []
+    context: list[PassageRow] = Field(default=[])
+    gold: list[NonNegativeInt] = Field(default=[])
+    decomposition: list[HopRow] = Field(default=[])
     metadata: Any = None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from steper.data.contexts import distinct
 from steper.data.items import Item, Row
@@ -42,9 +42,9 @@ class MusiqueRow(Row):
     id: str
     question: str
     paragraphs: list[ParagraphRow]
-    question_decomposition: list[SubQuestionRow] = []
+    question_decomposition: list[SubQuestionRow] = Field(default=[])
     answer: str | None = None
-    answer_aliases: list[str] = []
+    answer_aliases: list[str] = Field(default=[])
     answerable: bool = True
 
 
@@ -98,5 +98,5 @@ def _support(
 
 
 def _hops_of_id(own: str) -> int | None:
-    """The hop count in an id such as `3hop1__404363_705261_126049`; test files have nothing else."""
+    """The hop count in an id such as `3hop1__404363_705261_126049`; all that test files have."""
     return int(own[0]) if own[:1].isdigit() and own[1:4] == "hop" else None

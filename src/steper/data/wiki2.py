@@ -39,9 +39,9 @@ class Wiki2Row(Row):
     type: Literal["compositional", "inference", "comparison", "bridge_comparison"] | None = None
     answer: str | None = None
     answer_id: str | None = None
-    supporting_facts: list[SupportingFact] = []
-    evidences: list[Triple] = []
-    evidences_id: list[Triple] = []
+    supporting_facts: list[SupportingFact] = Field(default=[])
+    evidences: list[Triple] = Field(default=[])
+    evidences_id: list[Triple] = Field(default=[])
     entity_ids: str | None = None
     level: str | None = None
 
@@ -50,8 +50,8 @@ class AliasRow(Row):
     """One line of the `id_aliases` file."""
 
     q_id: str = Field(alias="Q_id")
-    aliases: list[str] = []
-    demonyms: list[str] = []
+    aliases: list[str] = Field(default=[])
+    demonyms: list[str] = Field(default=[])
 
 
 def load_aliases(path: Path) -> dict[str, tuple[str, ...]]:
