@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from steper.errors import InputError
-from steper.evaluate.answers import check_benchmark, normalize_answer, score_answer
+from steper.evaluate.answers import BENCHMARKS, check_benchmark, normalize_answer, score_answer
 
 OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "official_scores.jsonl"
 NAMES = ("em", "f1", "precision", "recall", "acc", "acc_token")
@@ -70,6 +72,23 @@ def test_equal_to_official_scripts():
         score = score_answer(case["prediction"], case["golds"], case["benchmark"])
         for name in {"em", "f1", "precision", "recall"} & case.keys():
             assert getattr(score, name) == pytest.approx(case[name], abs=1e-9), (name, case)
+
+
+words = st.lists(st.sampled_from(["yes", "No", "the", "...", "Rome", "rome,", "x", "“x”"]))
+texts = words.map(" ".join)
+
+
+@given(texts, st.lists(texts, min_size=1, max_size=3), st.sampled_from(BENCHMARKS))
+def test_scores_agree_with_each_other(prediction, golds, benchmark):
+    score = score_answer(prediction, golds, benchmark)
+    assert all(0 <= getattr(score, name) <= 1 for name in NAMES)
+    assert score.em <= score.acc_token <= score.acc
+    assert score.f1 <= max(score.precision, score.recall)
+    # A further gold never lowers a score, whatever the order of the rest; HotpotQA ignores it.
+    more = score_answer(prediction, [*golds, "rome"], benchmark)
+    assert all(getattr(more, name) >= getattr(score, name) for name in NAMES)
+    if benchmark == "hotpotqa":
+        assert more == score
 
 
 def test_unknown_benchmark_and_no_golds_are_one_line():

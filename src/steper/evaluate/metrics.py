@@ -15,7 +15,7 @@ from pydantic import Field
 
 from steper.evaluate.answers import AnswerScore
 from steper.evaluate.retrieval import Coverage
-from steper.evaluate.statistics import Bootstrap, Estimate, Floats, estimate_means
+from steper.evaluate.statistics import Bootstrap, Estimate, estimate_means
 from steper.records import Benchmark, Record, Status, StopReason, Usage
 
 METRICS_VERSION = 1
@@ -174,27 +174,32 @@ def _coverage_row(cover: Coverage, step: int | None) -> list[float]:
     ]
 
 
-def retrieval_metrics(
-    covers: Sequence[Coverage], settings: Bootstrap, step: int | None = None
-) -> RetrievalMetrics | None:
-    """Mean recall up to `step` (counted from 0; None: at the end); None if there are no covers."""
+def _retrieval_means(
+    covers: Sequence[Coverage], steps: Sequence[int | None], settings: Bootstrap
+) -> list[dict[str, Estimate]]:
+    """Means up to each of `steps` (see `_coverage_row`), by name; all from the same draws."""
+    table = np.array([[v for s in steps for v in _coverage_row(c, s)] for c in covers])
+    estimates = iter(estimate_means(table, settings))
+    return [{name: next(estimates) for name in _RETRIEVAL_NAMES} for _ in steps]
+
+
+def retrieval_metrics(covers: Sequence[Coverage], settings: Bootstrap) -> RetrievalMetrics | None:
+    """Mean recall at the end; None if there are no covers."""
     if not covers:
         return None
-    table: Floats = np.array([_coverage_row(cover, step) for cover in covers])
-    estimates = dict(zip(_RETRIEVAL_NAMES, estimate_means(table, settings), strict=True))
-    return RetrievalMetrics(n=len(covers), **estimates)
+    return RetrievalMetrics(n=len(covers), **_retrieval_means(covers, [None], settings)[0])
 
 
 def step_metrics(covers: Sequence[Coverage], settings: Bootstrap) -> tuple[StepRetrieval, ...]:
     """Recall per step, for as many steps as the longest trajectory has."""
     lengths = [len(cover.retrieved) for cover in covers]
-    rows = []
-    for step in range(max(lengths, default=0)):
-        means = retrieval_metrics(covers, settings, step)
-        if means is not None:
-            running = sum(length > step for length in lengths)
-            rows.append(StepRetrieval(step=step + 1, running=running, **dict(means)))
-    return tuple(rows)
+    steps = range(max(lengths, default=0))
+    if not steps:
+        return ()
+    return tuple(
+        StepRetrieval(n=len(covers), step=s + 1, running=sum(x > s for x in lengths), **means)
+        for s, means in zip(steps, _retrieval_means(covers, steps, settings), strict=True)
+    )
 
 
 def group(scores: Sequence[QuestionScore], settings: Bootstrap) -> Group:

@@ -115,6 +115,8 @@ def _groups(
 def _summarise(
     scores: Sequence[QuestionScore], questions: int, settings: Bootstrap, warnings: Sequence[str]
 ) -> Metrics:
+    overall = group(scores, settings)
+    kept = [s for s in scores if s.status != "dropped"]
     return Metrics(
         questions=questions,
         trajectories=len(scores),
@@ -124,8 +126,8 @@ def _summarise(
         benchmarks=dict(Counter(s.benchmark for s in scores)),
         statuses=dict(Counter(s.status for s in scores)),
         outcomes=outcomes(scores),
-        overall=group(scores, settings),
-        kept=group([s for s in scores if s.status != "dropped"], settings),
+        overall=overall,
+        kept=group(kept, settings) if len(kept) < len(scores) else overall,
         by_hops=_groups(scores, lambda s: s.hops, settings),
         by_type=_groups(scores, lambda s: s.type, settings),
         steps=step_metrics([s.coverage for s in scores if s.coverage], settings),
@@ -228,11 +230,10 @@ def score_run(
     status = _read_manifest(run).get("status")
     questions = list(read_records(run / QUESTIONS, Question))
     source = run / TRAJECTORIES
-    if not source.exists():
-        source = run / UNFINISHED
-    if source.name == TRAJECTORIES:
+    if source.exists():
         trajectories = list(read_records(source, Trajectory))
     else:
+        source = run / UNFINISHED
         trajectories = _under_way(source) if source.exists() else []
     warnings = _check_whole(run, status, len(questions) - len(trajectories), partial)
     if not trajectories:
