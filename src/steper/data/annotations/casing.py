@@ -1,18 +1,21 @@
-"""Capitals for questions typed in lower case, learnt from the passage that answers them.
+"""Capitals for questions typed in lower case, learnt from the passages and the full question.
 
-"when did the admiral twin open in Tulsa" + a passage about the Admiral Twin → "when did the Admiral
+"when did the admiral twin open in Tulsa" + a text about the Admiral Twin → "when did the Admiral
 Twin open in Tulsa".
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from steper.data.annotations.alignment import without_qualifier
-from steper.data.annotations.verbs import is_base, is_past
 
-_SMALL = r"(?:of|the|in|a|an|and|for|on|to|de|at|is)"
-_RUN = re.compile(rf"\b[A-Z][\w’'.-]*(?:\s+(?:{_SMALL}\s+){{0,2}}[A-Z][\w’'.-]*)+")
+_SMALL = r"(?:of|the|in|a|an|and|for|on|to|de|at)"
+_NAME = r"[A-Z][\w’'.-]*"
+_RUN = re.compile(rf"\b{_NAME}(?:\s+{_NAME})+")
+_LONG_RUN = re.compile(rf"\b{_NAME}(?:\s+(?:{_SMALL}\s+){{0,2}}{_NAME})+")
+_LONE = re.compile(rf"(?<=[a-z,;(] )({_NAME})(?!\s+[A-Z])")
 _KNOWN = {"uk": "UK", "usa": "USA", "u.s.": "U.S.", "u.s": "U.S.", "gdp": "GDP"}
 
 
@@ -21,21 +24,23 @@ def typed_in_lower_case(question: str) -> bool:
     return not re.search(r"[A-Z]", question[1:])
 
 
-def restore_case(question: str, title: str, text: str) -> str:
-    """`question` with names written as in the passage: whole runs of capitals first, then words."""
-    for run in sorted({without_qualifier(title), *_RUN.findall(text)}, key=len, reverse=True):
+def restore_case(question: str, titles: Sequence[str], texts: Sequence[str]) -> str:
+    """`question` with names written as in titles and texts: whole names first, then lone words."""
+    text = " \n ".join(texts)
+    runs = {*map(without_qualifier, titles), *_RUN.findall(text), *_LONG_RUN.findall(text)}
+    for run in sorted(runs, key=lambda name: (len(name), name), reverse=True):
         run = re.sub(r"['’]s$", "", run).rstrip(".")
-        if len(run) > 3 and run != run.lower():
+        if len(run) > 3 and " " in run and run != run.lower():
             pattern = rf"(?<![\w#]){re.escape(run)}(?!\w)"
-            question = re.sub(pattern, lambda _, name=run: name, question, flags=re.I)
-    return re.sub(r"[^\W\d_][\w.]*", lambda found: _word(found.group(0), text), question)
+            question = re.sub(pattern, run.replace("\\", r"\\"), question, flags=re.I)
+    lone = {re.sub(r"['’]s$", "", w).rstrip(".'’") for w in (*_LONE.findall(text), *titles)}
+    common = set(re.findall(r"\b[a-z][\w-]*", text))
 
+    def word(found: re.Match[str]) -> str:
+        own = found.group(0)
+        named = own[:1].upper() + own[1:]
+        if own in _KNOWN:
+            return _KNOWN[own]
+        return named if own.islower() and named in lone and own not in common else own
 
-def _word(word: str, text: str) -> str:
-    if word in _KNOWN:
-        return _KNOWN[word]
-    if not word.islower() or len(word) < 3 or is_base(word) or is_past(word):
-        return word
-    named = word[:1].upper() + word[1:]
-    inside = re.search(rf"[a-z,;’'\"(] \(?{re.escape(named)}\b", text)
-    return named if inside and not re.search(rf"\b{re.escape(word)}\b", text) else word
+    return re.sub(r"[^\W\d_][\w.]*\w|[^\W\d_]", word, question)

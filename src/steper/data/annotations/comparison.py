@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from steper.data.annotations.names import quoted
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 Date = tuple[int, int, int]
@@ -32,7 +34,7 @@ def date_clause(own: str, other: str, other_subject: str) -> str:
     mine, theirs = [a for a, _ in pair], [b for _, b in pair]
     if mine == theirs:
         return ""
-    return f", {'earlier' if mine < theirs else 'later'} than {other_subject}"
+    return f", {'earlier' if mine < theirs else 'later'} than {quoted(other_subject)}"
 
 
 def country_clause(answer: str, relation: str, bridge: bool) -> str:

@@ -17,7 +17,7 @@ from steper.data.annotations.casing import restore_case, typed_in_lower_case
 from steper.data.annotations.comparison import country_clause, date_clause
 from steper.data.annotations.names import balanced, bare, definite, sentence
 from steper.data.annotations.relations import ON_DATE
-from steper.data.annotations.statements import statement
+from steper.data.annotations.statements import STRANDED, WH, mended, statement
 from steper.data.annotations.triples import triple_question, triple_statement
 from steper.records import Hop, Passage, Question
 
@@ -152,6 +152,8 @@ def _conclusion(question: Question, position: int, subjects: Sequence[str]) -> s
 def _question_hops(question: Question) -> tuple[GoldHop, ...]:
     """MuSiQue (and generic): a hop needs those that its question refers to."""
     told: list[GoldHop] = []
+    titles = [p.title for p in question.gold]
+    texts = [question.text, *(f"{p.title}. {p.text}" for p in question.gold)]
     for hop in question.decomposition:
         text = hop.question or f"{hop.subject} >> {hop.relation}"
         needs = frozenset(int(m["hop"]) - 1 for m in _REFERENCE.finditer(text))
@@ -159,7 +161,9 @@ def _question_hops(question: Question) -> tuple[GoldHop, ...]:
             return ()
         passage = _passage(question, hop)
         relations = [_own_relation(question.decomposition[k]) for k in sorted(needs)]
-        own, asked = _words(text, hop.answer, told, passage, relations[0] if relations else "")
+        if " >> " not in text and typed_in_lower_case(text):
+            text = restore_case(text, titles, texts)
+        own, asked = _words(text, hop.answer, told, relations[0] if relations else "")
         told.append(GoldHop(own, asked, hop.answer, passage, needs))
     return tuple(told)
 
@@ -170,9 +174,7 @@ def _own_relation(hop: Hop) -> str:
     return (hop.question or "").partition(" >> ")[2].strip()
 
 
-def _words(
-    text: str, answer: str, told: Sequence[GoldHop], passage: Passage | None, previous: str
-) -> tuple[str, str]:
+def _words(text: str, answer: str, told: Sequence[GoldHop], previous: str) -> tuple[str, str]:
     """(statement, question) of one hop."""
     subject, arrow, relation = (part.strip() for part in text.partition(" >> "))
     if arrow:
@@ -182,8 +184,6 @@ def _words(
             triple_statement(subject, relation, answer, previous),
             triple_question(subject, relation, previous),
         )
-    if passage is not None and typed_in_lower_case(text):
-        text = restore_case(text, passage.title, passage.text)
     resolved, names = resolve(text, told)
     return statement(resolved, answer, names), _asked(resolved)
 
@@ -195,8 +195,8 @@ def resolve(text: str, told: Sequence[GoldHop]) -> tuple[str, list[str]]:
     def name(found: re.Match[str]) -> str:
         answer = bare(told[int(found["hop"]) - 1].answer)
         # In a list of names (`Midway, #2, #1`) and in brackets an article would be odd.
-        alone = (
-            found["before"][:1] in (",", "(") or not found["before"] and not found.end() < len(text)
+        alone = found["before"][:1] in (",", "(") or (
+            not found["before"] and not found.end() < len(text)
         )
         names.append(answer if alone else definite(answer))
         return f"{found['before']}{names[-1]}"
@@ -209,4 +209,7 @@ def resolve(text: str, told: Sequence[GoldHop]) -> tuple[str, list[str]]:
 
 def _asked(resolved: str) -> str:
     """The resolved question with a capital, its own spaces and one question mark."""
-    return sentence(f"{resolved.strip().rstrip('?. ').strip()}?")
+    text = resolved.strip().rstrip("?. ").strip()
+    if not re.search(rf"\b{WH}\b", text, re.I) and STRANDED.match(text):
+        text = f"{text} what"
+    return sentence(f"{mended(text)}?")

@@ -22,16 +22,18 @@ _THE_COUNTRY = re.compile(
     r".*\bislands$)",
     re.I,
 )
-_DEMONYMS = frozenset(
-    "french dutch czech swiss greek thai welsh filipino argentine slovene slovak croat serb lao "
-    "malagasy uzbek kazakh kyrgyz tajik turkmen israeli iraqi pakistani bangladeshi saudi kuwaiti "
-    "yemeni omani qatari emirati bahraini azerbaijani azeri nepali somali punjabi bengali swazi "
-    "tajikistani kazakhstani uzbekistani basque catalan afghan icelandic greenlandic bosniak "
-    "monegasque cypriot scots english".split()
-)
-_NO_DEMONYMS = frozenset(
-    "iran japan sudan jordan oman bhutan taiwan azerbaijan milan vatican catalan isfahan".split()
-)
+_DEMONYM_WORDS = """
+french dutch czech swiss greek thai welsh filipino argentine slovene slovak croat serb lao
+malagasy uzbek kazakh kyrgyz tajik turkmen israeli iraqi pakistani bangladeshi saudi kuwaiti
+yemeni omani qatari emirati bahraini azerbaijani azeri nepali somali punjabi bengali swazi
+tajikistani kazakhstani uzbekistani basque catalan afghan icelandic greenlandic bosniak monegasque
+cypriot scots english
+"""
+_DEMONYMS = frozenset(_DEMONYM_WORDS.split())
+_NO_DEMONYM_WORDS = """
+iran japan sudan jordan oman bhutan taiwan azerbaijan milan vatican catalan isfahan
+"""
+_NO_DEMONYMS = frozenset(_NO_DEMONYM_WORDS.split())
 _DEFINITE = re.compile(
     r"(?!the\b)((Siege|Battle|Diocese|Margraviate|Botanical Garden|Consulate|Embassy|Duchy|Treaty|"
     r"Arrondissement|Representative|University|Kingdom|Republic|Province|County|Bishop)\b.* of |"
@@ -77,7 +79,7 @@ def lower_article(name: str) -> str:
 
 
 def a_or_an(noun: str) -> str:
-    """A common noun with its indefinite article; plural, named and already determined ones as is."""
+    """A common noun with its indefinite article; plurals and determined ones as is."""
     head = noun.split(" of ")[0]
     if re.match(r"(the|an?|one|some|his|her|its|their)\b|\d", noun, re.I):
         return lower_article(noun)
@@ -97,8 +99,9 @@ def when(date: str) -> str:
 
 
 _PREPOSITION = re.compile(
-    r"(\w+ly )?(in|on|at|near|under|over|off|along|around|from|to|by|between|within|outside|inside|"
-    r"across|through|throughout|next|behind|above|below|beneath|north|south|east|west)\b(?! \w+ern)",
+    r"(\w+ly )?(in|on|at|near|under|over|off|along|around|from|to|by|between|within|outside|"
+    r"inside|across|through|throughout|next|behind|above|below|beneath|north|south|east|west)"
+    r"\b(?! \w+ern)",
     re.I,
 )
 
@@ -124,6 +127,11 @@ def bare(answer: str) -> str:
     """An answer as a name, without the preposition some carry: `in London` → `London`."""
     cut = re.sub(r"^(in|under|at|on|near|by|from)\s+(?=\S)", "", answer.strip())
     return cut.strip().strip('"“”').rstrip(".") if cut != answer.strip() else cut
+
+
+def quoted(name: str) -> str:
+    """A name that ends or breaks off with ! or ? in quotation marks, or it reads as a sentence."""
+    return f'"{name}"' if re.search(r"[!?](\s|$)", name) and '"' not in name else name
 
 
 def balanced(text: str) -> bool:

@@ -29,11 +29,12 @@ def _of_what(noun: str) -> Relation:
     return _role(noun, "What")
 
 
-WHO_ROLES = (
-    "director performer composer father mother spouse child sibling author producer creator editor "
-    "screenwriter architect presenter publisher developer manufacturer owner operator distributor "
-    "conductor illustrator librettist cinematographer lyricist designer chairperson"
-).split()
+_WHO = """
+director performer composer father mother spouse child sibling author producer creator editor
+screenwriter architect presenter publisher developer manufacturer owner operator distributor
+conductor illustrator librettist cinematographer lyricist designer chairperson
+"""
+WHO_ROLES = tuple(_WHO.split())
 
 RELATIONS: dict[str, Relation] = {
     **{noun: _role(noun) for noun in WHO_ROLES},

@@ -19,11 +19,19 @@ from steper.data.annotations.names import (
     where,
     with_article,
 )
-from steper.data.annotations.verbs import is_base, is_finite, is_participle, is_past, past, third
+from steper.data.annotations.verbs import (
+    base_of,
+    is_base,
+    is_finite,
+    is_participle,
+    is_past,
+    past,
+    third,
+)
 
 BE = r"(?:is|was|are|were)"
 WH = r"(?:who|whom|what|which|where|when|how)"
-_STRANDED = re.compile(
+STRANDED = re.compile(
     r".*\b(in|of|from|for|by|to|on|with|at|near|into|as|about|under|after)$", re.I
 )
 _LOCAL = re.compile(
@@ -43,16 +51,27 @@ Rule = Callable[[str, str, Sequence[str]], "str | None"]
 def statement(question: str, answer: str, names: Sequence[str] = ()) -> str:
     """One sentence that states the answer of a one-hop question.
 
-    `names` are the strings in the question that are one name each, so that no rule cuts inside them.
+    `names` are the strings in the question that are one name each: no rule cuts inside them.
     """
     text = re.sub(r"\s+('s\b|[?.,])", r"\1", question.strip()).rstrip("?. ").strip()
     answer = answer.strip()
+    if re.match(r"[a-z]+ of ", text):
+        text = f"the {text}"
     lead, text = _leading_clause(text)
     for rule in _RULES:
         told = rule(text, answer, names)
         if told is not None:
             return sentence(f"{lead}{told}")
     return sentence(f"{lead}{text}: {answer}")
+
+
+def mended(question: str) -> str:
+    """`When did X became Y` → `When did X become Y`."""
+    found = re.match(rf"(.*\b{WH}\b.*?\bdid .+? )(\w+)(\b.*)$", question, re.I)
+    words = question.split()
+    if not found or any(is_base(w) for w in words if w.islower() and w != "do"):
+        return question
+    return " ".join(base_of(w) if w.islower() and w != "did" else w for w in words)
 
 
 def _leading_clause(text: str) -> tuple[str, str]:
@@ -85,7 +104,7 @@ def _trailing_wh(text: str, answer: str, _names: Sequence[str]) -> str | None:
     found = re.match(r"(.+?) (?:who|whom|where|(?:which|what)(?: [\w.]+){0,3})$", text, re.I)
     if found:
         return f"{found[1]} {_inner(answer)}"
-    return f"{text} {_inner(answer)}" if _STRANDED.match(text) else None
+    return f"{text} {_inner(answer)}" if STRANDED.match(text) else None
 
 
 def _how_many(text: str, answer: str, names: Sequence[str]) -> str | None:
@@ -99,6 +118,15 @@ def _how_many(text: str, answer: str, names: Sequence[str]) -> str | None:
         return parts and _clause(found[2], parts, f" {amount}", late=False)
     found = re.match(r"what (percentage|number|amount|share) (was|is|were|are) (.+)$", text, re.I)
     return found and f"the {found[1]} of {found[3]} {found[2]} {answer}"
+
+
+def _would(text: str, answer: str, _names: Sequence[str]) -> str | None:
+    """`Where in X would you find Y`."""
+    found = re.match(r"where (?:w?in (.+?) )?(would|can|could) (\w+) (.+)$", text, re.I)
+    if not found:
+        return None
+    lead = f"in {found[1]}, " if found[1] else ""
+    return f"{lead}{found[3]} {found[2]} {found[4]} {where(answer)}"
 
 
 def _last_time(text: str, answer: str, _names: Sequence[str]) -> str | None:
@@ -123,7 +151,7 @@ def _when_where_how(text: str, answer: str, names: Sequence[str]) -> str | None:
     place = where(answer) if (found[1] or "").lower() != "how" else answer
     tail = when(answer) if time else place
     auxiliary, rest = found[4].lower(), found[5]
-    if _STRANDED.match(rest) and not time:
+    if STRANDED.match(rest) and not time:
         if auxiliary in ("is", "was", "are", "were"):
             return _stranded_be(auxiliary, rest, bare(answer))
         tail = _inner(bare(answer))
@@ -144,7 +172,7 @@ def _did_where(
 ) -> str | None:
     """The clause of `where did X play in Y`; without `free`, X must not act on the place itself."""
     parts = _split_verb(rest, names)
-    if parts is None or not (free or _STRANDED.match(rest) or _INTRANSITIVE.match(parts[1])):
+    if parts is None or not (free or STRANDED.match(rest) or _INTRANSITIVE.match(parts[1])):
         return None
     subject, verb, after = parts
     if local and re.match(r"(in|on) ", after) and re.match(r"(in|on|at|near|off) ", tail):
@@ -176,6 +204,8 @@ def _be_clause(be: str, rest: str, tail: str, names: Sequence[str]) -> str | Non
     if at is None:
         return f"{rest} {be} {tail}"
     subject, verb, rest = " ".join(words[:at]), words[at], " ".join(words[at + 1 :])
+    if subject.endswith("ly") and (head := subject.rpartition(" ")[0]):
+        subject, verb = head, f"{subject.rpartition(' ')[2]} {verb}"
     if verb in ("located", "found", "situated") and re.match(r"(in|on) ", rest):
         return f"{rest}, {subject} {be} {verb} {tail}"
     return f"{subject} {be} {verb} {rest} {tail}"
@@ -207,14 +237,14 @@ def _what_is(text: str, answer: str, _names: Sequence[str]) -> str | None:
 
 def _object_question(text: str, answer: str, names: Sequence[str]) -> str | None:
     """`What did X use as Y`, `What river does X turn into`, `Who did X play in Y`."""
-    found = re.match(rf"(?:who|whom|what|which)(?: (.+?))? (did|does|do) (.+)$", text, re.I)
+    found = re.match(r"(?:who|whom|what|which)(?: (.+?))? (did|does|do) (.+)$", text, re.I)
     if found:
         parts = _split_verb(found[3], names)
-        late = bool(_STRANDED.match(found[3]))
+        late = bool(STRANDED.match(found[3]))
         return parts and _clause(found[2], parts, f" {_inner(answer)}", late=late)
     found = re.match(rf"(?:what|which) (.+?) ({BE}) (.+)$", text, re.I)
     if found and not _subject_question(found[3], names):
-        if _STRANDED.match(found[3]):
+        if STRANDED.match(found[3]):
             return _stranded_be(found[2].lower(), found[3], bare(answer))
         return _be_clause(found[2].lower(), found[3], _inner(answer), names)
     return None
@@ -223,7 +253,7 @@ def _object_question(text: str, answer: str, names: Sequence[str]) -> str | None
 def _subject_question(rest: str, names: Sequence[str]) -> bool:
     """Whether what follows `what NOUN is` is a predicate (`considered one of …`), no subject."""
     words = _words(rest, names)
-    if not words or _STRANDED.match(rest):
+    if not words or STRANDED.match(rest):
         return not words
     named = words[0][:1].isupper() or words[0].lower() in ("the", "a", "an") or words[0] in names
     return not (named and any(is_participle(w) for w in words[1:]))
@@ -288,6 +318,7 @@ _RULES: tuple[Rule, ...] = (
     _trailing_wh,
     _how_many,
     _last_time,
+    _would,
     _of_which,
     _who_is,
     _what_is,

@@ -10,17 +10,24 @@ from steper.data.annotations.names import (
     is_demonym,
     lower_article,
     possessive,
+    quoted,
     river,
     sentence,
     when,
     where,
     with_article,
 )
-from steper.data.annotations.relations import CLASSES, IN_PLACE, ON_DATE, RELATIONS, Relation
+from steper.data.annotations.relations import (
+    CLASSES,
+    IN_PLACE,
+    ON_DATE,
+    RELATIONS,
+    WHO_ROLES,
+    Relation,
+)
 
 MAKERS = frozenset(
-    "performer author director composer producer creator screenwriter developer publisher editor "
-    "father mother spouse child sibling founded by".split()
+    (*WHO_ROLES, "founded by", "voice actor", "partner", "student", "doctoral advisor")
 )
 """Relations whose answers are people or groups: such a subject is *from* a country, not in it."""
 
@@ -28,9 +35,20 @@ _GAMES = re.compile(r".+ at the (?P<event>(?:\d{4} .*)?(?:Olympics|Games|Champio
 _COUNTRY_OF_A_THING = re.compile(r"\b(Act|Party|Law|Treaty|Award|Prize|Representative)\b")
 _EVENT = re.compile(r"(Siege|Battle|Treaty|Olympiad|Olympics|Conference|Championships?|Games)\b")
 _PLACE_RELATIONS = frozenset(
-    "country continent location conflict capital".split()
-    + ["located in the administrative territorial entity", "part of", "instance of"]
-    + ["shares border with", "applies to jurisdiction", "member of political party", "capital of"]
+    {
+        "country",
+        "continent",
+        "location",
+        "conflict",
+        "capital",
+        "capital of",
+        "part of",
+        "instance of",
+        "shares border with",
+        "applies to jurisdiction",
+        "member of political party",
+        "located in the administrative territorial entity",
+    }
 )
 _ACCIDENT = re.compile(r"\b(accident|crash|collision|incident|fire|explosion|shipwreck|battle)\b")
 _COUNTABLE = re.compile(
@@ -46,7 +64,7 @@ def triple_statement(subject: str, relation: str, answer: str, previous: str = "
     `previous` is the relation whose answer the subject is, if there is one: it tells people from
     places where the relation alone does not.
     """
-    subject = lower_article(subject) if subject[:4] == "The " else subject
+    subject = quoted(subject)
     known = (
         _country(subject, relation, answer, previous)
         or _death(subject, relation, answer)
@@ -62,12 +80,20 @@ def triple_statement(subject: str, relation: str, answer: str, previous: str = "
             when=when(answer),
             kind=a_or_an(answer),
         )
-    return sentence(_capital_the(known, subject))
+    return sentence(known)
 
 
 def triple_question(subject: str, relation: str, previous: str = "") -> str:
     """The question that the triple's answer answers."""
-    if relation == "country of citizenship":
+    subject = quoted(subject)
+    games = _GAMES.match(subject)
+    if relation == "country" and games is not None:
+        text = f"Which country were the {games['event']} held in?"
+    elif relation == "country" and _COUNTRY_OF_A_THING.search(subject):
+        text = f"What is the country of {definite(subject)}?"
+    elif relation == "location" and _EVENT.search(subject):
+        text = f"Where did {definite(subject)} take place?"
+    elif relation == "country of citizenship":
         text = f"What is the nationality of {subject}?"
     elif relation == "country of origin":
         text = f"Which country is {subject} from?"
@@ -98,14 +124,10 @@ def _noun(subject: str, relation: str) -> str:
     return definite(subject) if relation in _PLACE_RELATIONS else river(subject)
 
 
-def _capital_the(text: str, subject: str) -> str:
-    """A title's own article keeps its capital at the start only (`sentence` puts it back)."""
-    title = f"The {subject[4:]}" if subject[:4] == "the " else None
-    return text.replace(subject, title, 1) if title and not text.startswith(subject) else text
-
-
 def _object(relation: str, answer: str) -> str:
     if relation == "award received" and not re.match(r"the\b", answer, re.I):
+        return f"the {answer}"
+    if relation == "mouth of the watercourse" and " " not in answer:
         return f"the {answer}"
     if relation in ("capital of", "mouth of the watercourse", "part of", "shares border with"):
         return definite(answer)

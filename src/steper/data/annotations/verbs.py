@@ -21,35 +21,35 @@ _IRREGULAR = {
     "win": "won", "write": "wrote", "wear": "wore",
 }  # fmt: skip
 
-_REGULAR = frozenset(
-    """abandon abolish accept achieve acquire act adapt add adopt affect agree air allow annex
-    announce appear apply appoint approve arrive ask assume attack attain attempt attend authorize
-    ban base belong blame border call cancel capture carry cause celebrate change claim close
-    collapse collect colonize combine compete complete compose concede conclude conquer consist
-    constitute contain continue contract control convert cover create cross debut decide declare
-    defeat defend deliver demand depart describe design destroy develop die direct disappear
-    discover dissolve drop earn elect emerge employ encounter end enter escape establish estimate
-    evolve exist expand experience explain explore express face fail feature flow focus follow
-    force form formulate found gain govern graduate grant handle happen help host identify implement
-    import include increase influence inherit inhabit inspire intend introduce invade invent invest
-    issue join kill land last launch learn legalize let list live locate look love maintain manage
-    mark marry mature migrate move name need negotiate nominate note occupy occur offer open operate
-    oppose order organize originate own pass perform place plan play prefer premiere present
-    produce promise promote propose protect prove provide publish rank reach receive recognize
-    recommend record reduce refer reflect refuse regain reign reject relate release remain remove
-    replace report represent require resign result retain retire return reveal rule score
-    seek seem separate serve settle share show sign sponsor star start state stay stop strike study
-    succeed suffer suggest supply support surrender switch talk threaten toss trade train transfer
-    travel treat try turn unite use visit vote wait walk want watch wish work worship yield
-    define bundle depict import occupy reign air host tour deploy ratify
-    """.split()
-)
+_REGULAR_WORDS = """
+abandon abolish accept achieve acquire act adapt add adopt affect agree air allow annex announce
+appear apply appoint approve arrive ask assume attack attain attempt attend authorize ban base
+belong blame border call cancel capture carry cause celebrate change claim close collapse collect
+colonize combine compete complete compose concede consider conclude conquer consist constitute
+contain continue contract control convert cover create cross debut decide declare defeat defend deliver
+demand depart describe design destroy develop die direct disappear discover dissolve drop earn
+elect emerge employ encounter end enter escape establish estimate evolve exist expand experience
+explain explore express face fail feature flow focus follow force form formulate found gain govern
+graduate grant handle happen help host identify implement import include increase influence
+inherit inhabit inspire intend introduce invade invent invest issue join kill land last launch
+learn legalize let list live locate look love maintain manage mark marry mature migrate move name
+need negotiate nominate note occupy occur offer open operate oppose order organize originate own
+pass perform place plan play prefer premiere present produce promise promote propose protect prove
+provide publish rank reach receive recognize recommend record reduce refer reflect refuse regain
+reign reject relate release remain remove replace report represent require resign result retain
+retire return reveal rule score seek seem separate serve settle share show sign sponsor star start
+state stay stop strike study succeed suffer suggest supply support surrender switch talk threaten
+toss trade train transfer travel treat try turn unite use visit vote wait walk want watch wish
+work worship yield define bundle depict import occupy reign air host tour deploy ratify
+"""
+_REGULAR = frozenset(_REGULAR_WORDS.split())
 
-_PARTICIPLES = frozenset(
-    "held built born found made taken known set written sung won shot fought lost sold seen given "
-    "kept led left called put drawn thrown brought bought taught caught spoken broken chosen hidden "
-    "grown laid run struck bound sent spent read told played".split()
-)
+_PARTICIPLE_WORDS = """
+held built born found made taken known set written sung won shot fought lost sold seen given kept
+led left called put drawn thrown brought bought taught caught spoken broken chosen hidden grown
+laid run struck bound sent spent read told played
+"""
+_PARTICIPLES = frozenset(_PARTICIPLE_WORDS.split())
 
 _PAST = {past: base for base, past in _IRREGULAR.items()}
 
@@ -93,6 +93,11 @@ def past(base: str) -> str:
     if word in ("stop", "drop", "plan", "ban", "refer", "prefer", "admit", "permit", "star"):
         return f"{word}{word[-1]}ed"
     return f"{word}ed"
+
+
+def base_of(past_form: str) -> str:
+    """The base form of an irregular past, other words as they are: `became` → `become`."""
+    return _PAST.get(past_form, past_form)
 
 
 def third(base: str) -> str:
