@@ -49,7 +49,7 @@ class FieldTerms:
     def take(self) -> tuple[Array, Array]:
         """(term, passage) of every word that is not left out, both (m,) int32; empties this."""
         terms = np.array(self._flat, dtype=np.int32)
-        lengths = np.diff(np.array(self._ends, dtype=np.int64), prepend=0)
+        lengths: Array = np.diff(np.array(self._ends, dtype=np.int64), prepend=0)
         self._flat, self._ends = array("i"), array("q")
         passages = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         kept = terms >= 0

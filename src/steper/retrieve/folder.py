@@ -41,8 +41,11 @@ class IndexManifest(BaseModel):
     files: dict[str, int]
 
 
-def check_target(path: Path) -> None:
-    """Raise InputError where an index must not be written: a file, or a folder of other things."""
+def check_target(path: Path) -> Path:
+    """Raise InputError where an index can't be written: a file, or a folder of other things.
+
+    Returns the nearest folder above `path` that exists.
+    """
     if path.is_dir():
         if any(path.iterdir()) and not (path / MANIFEST_FILE).is_file():
             raise InputError(
@@ -50,6 +53,10 @@ def check_target(path: Path) -> None:
             )
     elif path.exists() or path.is_symlink():
         raise InputError(f"{path} is a file; an index is a folder: name another")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{path} cannot be written: {above} is not a folder that may be written")
+    return above
 
 
 @contextmanager

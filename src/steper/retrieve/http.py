@@ -1,7 +1,8 @@
 """A client of Search-R1's retrieval server, the protocol that most search-agent code speaks.
 
     POST /retrieve  {"queries": ["…", …], "topk": 3, "return_scores": true}
-    → {"result": [[{"document": {"id": "7", "contents": "\\"Title\\"\\nText"}, "score": 1.5}, …], …]}
+    → {"result": [[{"document": {"id": "7", "contents": "\\"Title\\"\\nText"}, "score": 1.5}, …],
+                  …]}
 
 Servers differ: a document may come bare, without its score; its `id` may be a number or missing;
 `title` and `text` may stand beside `contents` or in its place. All of these are read.
@@ -176,11 +177,8 @@ def parse_reply(reply: Any, n_queries: int, k: int, url: str) -> list[list[Found
         place = f".result[{number}]"
         if not isinstance(row, list):
             raise _odd(url, place, "a list", row)
-        found.append(
-            [_found(item, rank, url, f"{place}[{rank - 1}]") for rank, item in enumerate(row, 1)][
-                :k
-            ]
-        )
+        ranked = enumerate(row[:k], 1)
+        found.append([_found(item, rank, url, f"{place}[{rank - 1}]") for rank, item in ranked])
     return found
 
 
@@ -199,7 +197,8 @@ def _found(item: Any, rank: int, url: str, place: str) -> Found:
         contents = document.get("contents")
         if not isinstance(contents, str):
             raise _odd(url, place, 'a document with "contents", or "title" and "text"', document)
-        title, text = _split(contents)
+        head, text = _split(contents)
+        title = head or title
     title = title if isinstance(title, str) else ""
     key = document.get("id")
     if key is None or key == "":

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
-import shutil
 import tempfile
 from array import array
 from pathlib import Path
@@ -30,12 +28,12 @@ class PassageStore:
     def __init__(self, file: IO[bytes], offsets: np.ndarray[Any, Any], name: str) -> None:
         """`file` holds the lines, `offsets` (n + 1,) int64 where each starts; the last is the end.
 
-        `name` stands for the store in error messages.
+        The file is mapped and closed. `name` stands for the store in error messages.
         """
-        self._file = file
         self._offsets = offsets
         self._name = name
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -58,15 +56,12 @@ class PassageStore:
 
     def save(self, folder: Path) -> None:
         """Write the two files into a folder."""
-        with (folder / TEXTS_FILE).open("wb") as out:
-            self._file.seek(0)
-            shutil.copyfileobj(self._file, out, 1 << 20)
+        (folder / TEXTS_FILE).write_bytes(self._map)
         np.save(folder / OFFSETS_FILE, np.asarray(self._offsets))
 
     def close(self) -> None:
-        """Give back the map and the file."""
+        """Give back the map."""
         self._map.close()
-        self._file.close()
 
 
 class PassageWriter:
@@ -101,7 +96,6 @@ class PassageWriter:
         Raises InputError where two passages have the same id.
         """
         self._file.flush()
-        os.fsync(self._file.fileno())
         store = PassageStore(self._file, np.array(self._offsets, dtype=np.int64), "the corpus")
         try:
             self._refuse_repeats(store)

@@ -1,0 +1,95 @@
+"""`steper index`: a corpus → a BM25 index."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from steper.errors import InputError
+from steper.retrieve.settings import BM25Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from steper.records import Passage
+
+AUTO = "auto"
+
+
+def index(
+    *,
+    corpus: str,
+    out: Path,
+    questions: Path | None = None,
+    settings: Annotated[BM25Settings, Parameter(name="*")] = BM25Settings(),  # noqa: B008
+) -> None:
+    """Index a corpus for BM25 search.
+
+    Parameters
+    ----------
+    corpus
+        JSON lines, a passage each: {"id"?, "title", "text"}; or `auto`: the union of all contexts
+        of `--questions`.
+    out
+        Folder of the index; an index that is there is replaced.
+    questions
+        Question file whose contexts make the corpus, for `--corpus auto`.
+    """
+    from rich.console import Console
+
+    from steper.retrieve.bm25 import BM25Index
+    from steper.retrieve.folder import check_target
+
+    spool = check_target(out)
+    passages = _passages(corpus, questions)
+    console = Console()
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+    began = time.perf_counter()
+    with _progress(console) as on_progress:
+        built = BM25Index.build(passages, settings, spool=spool, on_progress=on_progress)
+    try:
+        built.save(out)
+        seconds = time.perf_counter() - began
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        console.print(
+            f"{len(built):,} passages, {built.n_terms:,} terms, {size / 1e6:,.1f} MB, "
+            f"{seconds:.1f} s → {out}",
+            **plain,
+        )
+        console.print(f'next: steper search {shlex.quote(str(out))} "your query"', **plain)
+    finally:
+        built.close()
+
+
+def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
+    """The corpus that the two options name."""
+    from steper.data import build_corpus, load_corpus, load_questions
+
+    if corpus == AUTO:
+        if questions is None:
+            raise InputError("--corpus auto needs --questions FILE, whose contexts make the corpus")
+        return build_corpus(load_questions(questions))
+    if questions is not None:
+        raise InputError(f"--questions goes with --corpus auto only, not with --corpus {corpus}")
+    return load_corpus(Path(corpus))
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int], None]]:
+    """A line that counts passages while they are read; gone at the end."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("reading passages", total=None)
+        yield lambda count: progress.update(task, description=f"{count:,} passages read")
