@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
-from steper.lm.base import Completion, LanguageModel, Request
+from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
 from steper.records import Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.actions import Action, Actions, Generate, Search
@@ -66,8 +67,10 @@ class _Flight:
 class Engine:
     """Runs one strategy over many questions with a model and a retriever.
 
-    At most `in_flight` questions are under way at once, which bounds memory. `record` is called
-    with finished actions before anything depends on them. A question whose model or search fails
+    At most `in_flight` requests are at the model at once, and `window` questions (four times as
+    many) under way, which bounds memory: with more questions than requests the model stays busy
+    while others search, and to the end. `record` is called with finished actions before anything
+    depends on them. A question whose model or search fails
     is recorded as failed; `max_failures` in a row end the run with the error.
     """
 
@@ -78,6 +81,7 @@ class Engine:
         retriever: Retriever | None,
         *,
         in_flight: int = 64,
+        window: int | None = None,
         max_failures: int = 10,
         settings: str = "",
         record: Callable[[Sequence[Row]], None] | None = None,
@@ -88,6 +92,7 @@ class Engine:
         self.lm = lm
         self.retriever = retriever
         self.in_flight = in_flight
+        self.window = window or 4 * in_flight
         self.max_failures = max_failures
         self.settings = settings
         self.stats = Stats()
@@ -97,10 +102,12 @@ class Engine:
         self._inbox: SimpleQueue[tuple[_Flight, Any]] = SimpleQueue()
         self._flights: set[_Flight] = set()
         self._searches: list[_Flight] = []
-        self._generations: list[_Flight] = []
+        self._generations: list[tuple[int, int, _Flight]] = []  # heap: fewest steps first
         self._finished: list[Trajectory] = []
         self._searcher: ThreadPoolExecutor | None = None
         self._searching = False
+        self._asked = 0
+        self._queued = 0
         self._failures = 0
 
     def run(self, questions: Iterable[Question]) -> Iterator[Trajectory]:
@@ -126,7 +133,7 @@ class Engine:
     def _admit(self, source: Iterator[Question]) -> bool:
         """Start questions while there is room; whether any was started."""
         started = False
-        while len(self._flights) < self.in_flight:
+        while len(self._flights) < self.window:
             question = next(source, None)
             if question is None:
                 break
@@ -142,8 +149,11 @@ class Engine:
 
     def _dispatch(self) -> None:
         """Hand everything pending to the model and, in one batch, to the retriever."""
-        if self._generations:
-            flights, self._generations = self._generations, []
+        room = self.in_flight - self._asked
+        if self._generations and room > 0:
+            waiting = self._generations
+            flights = [heappop(waiting)[2] for _ in range(min(room, len(waiting)))]
+            self._asked += len(flights)
             futures = self.lm.submit([self._request(f) for f in flights])
             for flight, future in zip(flights, futures, strict=True):
                 future.add_done_callback(partial(self._deliver, flight))
@@ -205,6 +215,7 @@ class Engine:
             if outcome is _SEARCHED:
                 self._searching = False
             elif isinstance(outcome, Future):
+                self._asked -= 1
                 error = outcome.exception()
                 results.append((flight, error if error is not None else outcome.result()))
             else:
@@ -252,13 +263,17 @@ class Engine:
                 )
             self._searches.append(flight)
         else:
-            self._generations.append(flight)
+            # Questions with most still to do go first: none is left over alone at the end.
+            heappush(self._generations, (action.step, self._queued, flight))
+            self._queued += 1
 
     def _fail(self, flight: _Flight, error: BaseException) -> None:
         if isinstance(error, QuestionDropped):
             self._finish(flight, Ending("", StopReason.DROPPED), str(error))
             return
-        if not isinstance(error, (ModelError, RetrievalError)) or getattr(error, "fatal", False):
+        if not isinstance(error, (ModelError, RetrievalError)) or isinstance(
+            error, FatalModelError
+        ):
             raise error
         self._failures += 1
         log.warning("question %s failed: %s", flight.question.id, error)

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -163,6 +164,7 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
+@cache
 def provenance() -> dict[str, Any]:
     """Versions and commit that a manifest records."""
     versions = {name: found for name in MANIFEST_PACKAGES if (found := _version(name))}

@@ -93,7 +93,7 @@ def teach(
         YAML file with settings in the sections strategy, prompt, generation, hf and openai;
         options on the command line go over it.
     in_flight
-        Questions under way at once.
+        Requests to the model under way at once.
     overwrite
         Begin anew in a folder that holds another run.
     retry_failed

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import Field
+from rapidfuzz import fuzz
 
 from steper.prompt.build import Turn
 from steper.prompt.segments import Prompt
@@ -75,8 +76,6 @@ class Gathered:
         return tuple(p for turn in self.turns for p in turn)
 
     def _same(self, a: Passage, b: Passage) -> bool:
-        from rapidfuzz import fuzz
-
         if a.id == b.id:
             return True
         percent = 100 * self.settings.same_passage
