@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import wait
@@ -109,6 +113,16 @@ def test_each_request_has_its_own_stops_and_limit(chat):
     assert free.text.startswith(short.text)
     assert (short.finish, short.usage.completion_tokens) == ("length", 3)
     assert same == free
+
+
+def test_every_stop_string_inside_the_text_is_found_where_it_stands(chat):
+    """Also those that begin or end inside a token, or inside a character of several bytes."""
+    (free,) = results(chat, [ask("Who wrote it?", form="chat", max_tokens=40)])
+    stops = [free.text[n : n + size] for n in range(len(free.text)) for size in (1, 2, 5)]
+    requests = [ask("Who wrote it?", form="chat", max_tokens=40, stop=(s,)) for s in stops]
+    for stop, done in zip(stops, results(chat, requests), strict=True):
+        assert done.text == free.text[: free.text.index(stop)]
+        assert done.finish == "stop"
 
 
 def test_a_stop_string_in_the_prompt_stops_nothing(chat):
@@ -297,6 +311,18 @@ def test_what_is_no_model_folder_says_so(tmp_path):
         HFModel(str(tmp_path / "adapter_config.json"))
 
 
+def test_an_unknown_hub_name_is_one_line(monkeypatch):
+    import transformers
+
+    def fail(*args, **kwargs):
+        raise OSError("not found\nsee the documentation")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fail)
+    with pytest.raises(ModelError, match="no such folder, and the Hugging Face hub") as caught:
+        HFModel("nonesuch/model")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unusable_device_is_one_line(folders):
     with pytest.raises(ModelError, match="device 'cuda:77' cannot be used here"):
         HFModel(str(folders["chat"]), settings=HFSettings(device="cuda:77"))
@@ -322,6 +348,29 @@ def test_a_failure_inside_the_worker_reaches_the_futures_and_the_worker_lives(fo
         results(model, requests[:1])
     assert len(results(model, requests)) == 3
     model.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["raise SystemExit(3)", "os.kill(os.getpid(), signal.SIGINT)"])
+def test_the_process_ends_cleanly_in_mid_batch_without_close(folders, end):
+    code = f"""
+import os, signal, time
+from lm.asking import ask
+from steper.lm.hf import HFModel
+model = HFModel({str(folders["chat"])!r})
+futures = model.submit([ask(max_tokens=1900) for n in range(8)])
+time.sleep(0.3)
+{end}
+futures[0].result()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == (3 if "Exit" in end else -signal.SIGINT), done.stderr
+    assert "terminate" not in done.stderr
+    assert time.monotonic() - start < 30
 
 
 def test_close_in_mid_batch_is_quick_and_cancels(folders):

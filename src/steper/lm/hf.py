@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import threading
@@ -60,12 +61,14 @@ class HFModel:
             raise ModelError(f"{name}: form is chat, but its tokenizer has no chat template")
         self.context_window = self._loaded.window
         self._tokenizer_lock = threading.Lock()
+        self._pieces: dict[int, str] = {}
         self._changed = threading.Condition()
         self._inbox: list[tuple[Request, Future[Completion]]] = []
         self._open: list[Row] = []  # the worker's own: tokenized, not yet ended
         self._closed = False
         self._worker = threading.Thread(target=self._run, name="steper-hf", daemon=True)
         self._worker.start()
+        atexit.register(self.close)  # a thread inside torch at interpreter exit aborts the process
         log.info("%s on %s in %s", self.name, self._loaded.device, self._loaded.dtype)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class HFModel:
     def close(self) -> None:
         """Cancel what is pending, and end the worker after the forward pass under way."""
         self._shut()
+        atexit.unregister(self.close)
         if self._worker is not threading.current_thread():
             self._worker.join(CLOSE_SECONDS)
             if self._worker.is_alive():
@@ -240,7 +244,7 @@ class HFModel:
             ids[n, width - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
             mask[n, width - len(row.prompt_ids) :] = 1
         sampler = [Sampler(batch, self._generation)] if self._generation.temperature else []
-        ends = RowEnds(batch, self._decode, self._loaded.eos, lambda: self._closed)
+        ends = RowEnds(batch, self._decode, self._loaded.eos, lambda: self._closed, self._pieces)
         self._loaded.model.generate(
             ids.to(self._loaded.device),
             attention_mask=mask.to(self._loaded.device),

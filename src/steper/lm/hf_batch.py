@@ -69,9 +69,12 @@ class RowEnds:
         decode: Callable[[list[int]], str],
         eos: frozenset[int],
         closed: Callable[[], bool],
+        pieces: dict[int, str],
     ) -> None:
+        """`pieces` is the caller's cache of each token's text by itself; it is filled here."""
         self._rows = rows
         self._decode = decode
+        self._pieces = pieces
         self._eos = eos
         self._closed = closed
 
@@ -101,11 +104,27 @@ class RowEnds:
             settle(row.future, finish)
 
     def _may_have_stopped(self, row: Row) -> bool:
-        """Whether the last tokens hold a stop string: a token has at least one byte of text."""
-        if not row.request.stop:
+        """Whether the last tokens hold a stop string: a token has at least one byte of text.
+
+        Most tokens are ruled out without decoding: a stop string ends with a token that holds its
+        last character, unless the token is part of a character or its space is lost when it is
+        decoded by itself (SentencePiece).
+        """
+        stop = row.request.stop
+        if not stop:
             return False
-        tail = row.written[-(max(len(s.encode()) for s in row.request.stop) + CONTEXT_TOKENS) :]
-        return truncate_at_stop(self._decode(tail), row.request.stop)[1]
+        token = row.written[-1]
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._decode([token])
+        if (
+            piece
+            and "\ufffd" not in piece
+            and not any(s and (s[-1] == " " or s[-1] in piece) for s in stop)
+        ):
+            return False
+        tail = row.written[-(max(len(s.encode()) for s in stop) + CONTEXT_TOKENS) :]
+        return truncate_at_stop(self._decode(tail), stop)[1]
 
     def _text(self, row: Row, ended: bool) -> str:
         before = row.prompt_ids[-CONTEXT_TOKENS:]

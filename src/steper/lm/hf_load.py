@@ -110,9 +110,10 @@ def _one_line(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ModelError(
-            f"{name}: cannot be loaded as a causal LM ({type(error).__name__}: {reason[:300]})"
-        ) from error
+        what = "cannot be loaded as a causal LM"
+        if isinstance(error, OSError) and not Path(name).expanduser().is_dir():
+            what = "no such folder, and the Hugging Face hub does not give it"
+        raise ModelError(f"{name}: {what} ({type(error).__name__}: {reason[:300]})") from error
 
 
 @contextmanager
