@@ -26,21 +26,21 @@ abandon abolish accept achieve acquire act adapt add adopt affect agree air allo
 appear apply appoint approve arrive ask assume attack attain attempt attend authorize ban base
 belong blame border call cancel capture carry cause celebrate change claim close collapse collect
 colonize combine compete complete compose concede consider conclude conquer consist constitute
-contain continue contract control convert cover create cross debut decide declare defeat defend deliver
-demand depart describe design destroy develop die direct disappear discover dissolve drop earn
-elect emerge employ encounter end enter escape establish estimate evolve exist expand experience
-explain explore express face fail feature flow focus follow force form formulate found gain govern
-graduate grant handle happen help host identify implement import include increase influence
-inherit inhabit inspire intend introduce invade invent invest issue join kill land last launch
-learn legalize let list live locate look love maintain manage mark marry mature migrate move name
-need negotiate nominate note occupy occur offer open operate oppose order organize originate own
-pass perform place plan play prefer premiere present produce promise promote propose protect prove
-provide publish rank reach receive recognize recommend record reduce refer reflect refuse regain
-reign reject relate release remain remove replace report represent require resign result retain
-retire return reveal rule score seek seem separate serve settle share show sign sponsor star start
-state stay stop strike study succeed suffer suggest supply support surrender switch talk threaten
-toss trade train transfer travel treat try turn unite use visit vote wait walk want watch wish
-work worship yield define bundle depict import occupy reign air host tour deploy ratify
+contain continue contract control convert cover create cross debut decide declare defeat defend
+deliver demand depart describe design destroy develop die direct disappear discover dissolve drop
+earn elect emerge employ encounter end enter escape establish estimate evolve exist expand
+experience explain explore express face fail feature flow focus follow force form formulate found
+gain govern graduate grant handle happen help host identify implement import include increase
+influence inherit inhabit inspire intend introduce invade invent invest issue join kill land last
+launch learn legalize let list live locate look love maintain manage mark marry mature migrate
+move name need negotiate nominate note occupy occur offer open operate oppose order organize
+originate own pass perform place plan play prefer premiere present produce promise promote propose
+protect prove provide publish rank reach receive recognize recommend record reduce refer reflect
+refuse regain reign reject relate release remain remove replace report represent require resign
+result retain retire return reveal rule score seek seem separate serve settle share show sign
+sponsor star start state stay stop strike study succeed suffer suggest supply support surrender
+switch talk threaten toss trade train transfer travel treat try turn unite use visit vote wait
+walk want watch wish work worship yield define bundle depict tour deploy ratify
 """
 _REGULAR = frozenset(_REGULAR_WORDS.split())
 
