@@ -269,7 +269,7 @@ class Engine:
 
     def _fail(self, flight: _Flight, error: BaseException) -> None:
         if isinstance(error, QuestionDropped):
-            self._finish(flight, Ending("", StopReason.DROPPED), str(error))
+            self._give_up(flight, StopReason.DROPPED, error)
             return
         if not isinstance(error, (ModelError, RetrievalError)) or isinstance(
             error, FatalModelError
@@ -280,7 +280,14 @@ class Engine:
         nothing_worked = self.stats.generations == 0 and len(self._flights) == 1
         if self._failures >= self.max_failures or nothing_worked:
             raise error
-        self._finish(flight, Ending("", StopReason.FAILED), str(error))
+        self._give_up(flight, StopReason.FAILED, error)
+
+    def _give_up(self, flight: _Flight, reason: StopReason, error: Exception) -> None:
+        """Let the strategy write down what it had of the step, then finish without an answer."""
+        try:
+            flight.actions.throw(error)
+        except (type(error), StopIteration):
+            self._finish(flight, Ending("", reason), str(error))
 
     def _finish(self, flight: _Flight, ending: Ending, error: str | None = None) -> None:
         flight.actions.close()

@@ -36,6 +36,9 @@ from steper.store import (
 
 SYNC_SECONDS = 1.0
 
+EVALUATION = ("metrics.json", "scores.jsonl", "predictions.json", "predictions.jsonl")
+"""What `steper eval` wrote of an earlier state of the run."""
+
 
 class AppendFile:
     """A JSON-lines file that only grows; a line that a crash cut off goes when it is opened."""
@@ -184,7 +187,7 @@ class RunFolder:
         manifest = self.path / "manifest.json"
         names = ("manifest.json", "actions.jsonl", "trajectories.part", "trajectories.jsonl")
         if overwrite:
-            for name in (*names, "metrics.json"):
+            for name in (*names, *EVALUATION):
                 (self.path / name).unlink(missing_ok=True)
         old = read_json(manifest) if manifest.exists() else {}
         self.complete = old.get("status") == "complete" and not (
@@ -198,6 +201,8 @@ class RunFolder:
             write_jsonl(self.path / "questions.jsonl", self.questions)
             self._write_manifest("running", {})
         if old.get("status") == "complete":
+            for name in EVALUATION:
+                (self.path / name).unlink(missing_ok=True)
             (self.path / "trajectories.jsonl").rename(self.path / "trajectories.part")
             self._write_manifest("running", {})
         self._actions = AppendFile(self.path / "actions.jsonl", self._sync)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, Optional, TypeVar, get_origin
 
 import orjson
 import yaml
@@ -33,7 +33,7 @@ def options(name: str, classes: Iterable[type[BaseModel]], skip: Iterable[str] =
             default = info.get_default(call_default_factory=True)
             shown = "none" if default is None else str(default).lower()
             text = f"{(info.description or field).rstrip('.')}. [default: {shown}]"
-            fields[field] = (info.annotation | None, Field(None, description=text))
+            fields[field] = (Optional[info.annotation], Field(None, description=text))  # noqa: UP045
     return create_model(name, __config__=ConfigDict(frozen=True), **fields)
 
 

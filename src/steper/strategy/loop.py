@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 
 from pydantic import Field
 
+from steper.errors import ModelError, QuestionDropped
 from steper.lm.base import Completion
 from steper.prompt.build import PromptSettings, Turn, build_prompt
 from steper.prompt.segments import Form, Prompt
@@ -183,7 +184,12 @@ class Loop:
             passages=shown,
             rationales=tuple(self.rationales),
         )
-        return cast(Completion, (yield action))
+        try:
+            return cast(Completion, (yield action))
+        except (QuestionDropped, ModelError):
+            # What was searched for this step belongs in the record of the question.
+            self.keep(Completion(text=""), "")
+            raise
 
 
 def with_cue(cue: str, text: str) -> str:
