@@ -22,7 +22,7 @@ def test_the_seed_decides_and_the_order_of_the_file_does_not():
 
 
 def test_too_few_questions_are_refused():
-    with pytest.raises(InputError, match="45 test and 10 dev .* there are 50"):
+    with pytest.raises(InputError, match=r"45 test and 10 dev .* there are 50"):
         sample_questions(QUESTIONS, test=45, dev=10)
     with pytest.raises(InputError, match="must not be negative"):
         sample_questions(QUESTIONS, test=-1, dev=10)

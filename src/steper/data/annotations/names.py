@@ -10,7 +10,7 @@ _MONTH = (
 )
 _DAY = re.compile(rf"\b(\d{{1,2}}(?:st|nd|rd|th)?,?\s+{_MONTH}|{_MONTH}\s*\d{{1,2}}\b)", re.I)
 _LOOSE_DATE = re.compile(
-    r"(c\.|ca\.|circa|about|around|between|before|after|by|in|on|from)\b", re.I
+    r"(c\.|ca\.|(circa|about|around|between|before|after|by|in|on|from)\b)", re.I
 )
 _CLOCK = re.compile(r"\b\d{1,2}(:\d\d)?\s*([ap]\.?m\b|o'clock)", re.I)
 

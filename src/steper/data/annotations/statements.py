@@ -25,6 +25,7 @@ from steper.data.annotations.verbs import (
     is_finite,
     is_participle,
     is_past,
+    is_past_only,
     past,
     third,
 )
@@ -67,11 +68,12 @@ def statement(question: str, answer: str, names: Sequence[str] = ()) -> str:
 
 def mended(question: str) -> str:
     """`When did X became Y` → `When did X become Y`."""
-    found = re.match(rf"(.*\b{WH}\b.*?\bdid .+? )(\w+)(\b.*)$", question, re.I)
-    words = question.split()
-    if not found or any(is_base(w) for w in words if w.islower() and w != "do"):
+    found = re.match(rf"(.*\b{WH}\b.*?\bdid )(.+)$", question, re.I)
+    parts = found and _split_verb(found[2], ())
+    if not found or not parts or not is_past_only(parts[1]):
         return question
-    return " ".join(base_of(w) if w.islower() and w != "did" else w for w in words)
+    subject, verb, rest = parts
+    return f"{found[1]}{subject} {base_of(verb)} {rest}".rstrip()
 
 
 def _leading_clause(text: str) -> tuple[str, str]:
@@ -289,9 +291,9 @@ def _words(text: str, names: Sequence[str]) -> list[str]:
 def _split_verb(rest: str, names: Sequence[str]) -> tuple[str, str, str] | None:
     """(subject, verb, remainder) of what follows did, does or do; None without a known verb."""
     words = _words(rest, names)
-    for test in (is_base, is_past):
+    for fits in (lambda w: is_base(w) or is_past_only(w), is_past):
         for at, word in enumerate(words):
-            if at and word not in names and word.islower() and test(word):
+            if at and word not in names and word.islower() and fits(word):
                 return " ".join(words[:at]), word, " ".join(words[at + 1 :])
     return None
 

@@ -30,7 +30,7 @@ contain continue contract control convert cover create cross debut decide declar
 deliver demand depart describe design destroy develop die direct disappear discover dissolve drop
 earn elect emerge employ encounter end enter escape establish estimate evolve exist expand
 experience explain explore express face fail feature flow focus follow force form formulate found
-gain govern graduate grant handle happen help host identify implement import include increase
+gain govern graduate grant group handle happen help host identify implement import include increase
 influence inherit inhabit inspire intend introduce invade invent invest issue join kill land last
 launch learn legalize let list live locate look love maintain manage mark marry mature migrate
 move name need negotiate nominate note occupy occur offer open operate oppose order organize
@@ -63,6 +63,12 @@ def is_past(word: str) -> bool:
     """Whether a word is a past tense form: irregular, or a known verb's -ed form."""
     word = word.lower()
     return word in _PAST or (word.endswith("ed") and any(b in _REGULAR for b in _stems(word)))
+
+
+def is_past_only(word: str) -> bool:
+    """Whether a word is a past tense that is no participle too: `became`, `wrote`."""
+    word = word.lower()
+    return word in _PAST and word != _PAST[word] and word not in _PARTICIPLES
 
 
 def is_participle(word: str) -> bool:
