@@ -24,6 +24,7 @@ NOT_RETRIEVED = "gold_passage_not_retrieved"
 NO_ANNOTATION = "no_gold_annotation"
 
 _CUE = re.compile(r"answer is:\s*$", re.I)
+_WH = re.compile(r"(Who|What|Which|Where|When|How|In|Of|At|To|The)\b")
 _MARKER = re.compile(r"(?P<asked>follow[- ]?up\s*:)|(?P<told>intermediate answer\s*:)", re.I)
 
 
@@ -43,19 +44,25 @@ class GoldTeacher:
     title, when no untold hop has its passage among those shown; as `no_gold_annotation` when there
     is nothing to tell: no decomposition, no answer, HotpotQA supporting sentences without the
     answer, or HotpotQA under Self-Ask (it has no sub-questions). Usage is zero.
+
+    With `look_ahead` an IRCoT sentence goes on to the next sub-question where its passage is still
+    to be found ("The Bubye River is in Zimbabwe; next, what is the name of the waterfall in
+    Zimbabwe?"): the sentence is the next query, and a bare fact often does not say what is sought.
     """
 
     name = "gold"
     form: Form = "plain"
     context_window: int | None = None
 
-    def __init__(self, questions: Iterable[Question]) -> None:
+    def __init__(self, questions: Iterable[Question], *, look_ahead: bool = False) -> None:
         self._questions = {q.id: q for q in questions}
+        self._look_ahead = look_ahead
         self._plans: dict[str, Plan] = {}
 
     def fingerprint(self) -> dict[str, Any]:
-        """The version of the wording."""
-        return {"model": "gold", "version": 1}
+        """The version of the wording, and whether it looks ahead."""
+        ahead = {"look_ahead": True} if self._look_ahead else {}
+        return {"model": "gold", "version": 1, **ahead}
 
     def count_tokens(self, text: str) -> int:
         """Words; nothing limits this model."""
@@ -96,7 +103,7 @@ class GoldTeacher:
                 raise QuestionDropped(NO_ANNOTATION, "no sub-questions")
             return _self_ask(plan, request)
         if request.strategy == "ircot" and request.role == "reason":
-            return _ircot(plan, request)
+            return _ircot(plan, request, self._look_ahead)
         if request.strategy == "one_shot":
             _all_shown(plan, range(len(plan.hops)), request.passages)
         if request.role == "read":
@@ -158,16 +165,35 @@ def _missing(hop: GoldHop) -> QuestionDropped:
     return QuestionDropped(NOT_RETRIEVED, hop.passage.title)
 
 
-def _ircot(plan: Plan, request: Request) -> str:
-    """The next hop whose passage is there and whose premises are told, or the answer."""
+def _ircot(plan: Plan, request: Request, look_ahead: bool) -> str:
+    """The next hop whose passage is there and whose premises are told, or the answer.
+
+    Looking ahead, the sentence goes on to what is asked next if that passage is still to be found.
+    """
     untold = _untold(plan, request.rationales)
     if not untold:
         return closing("So the answer is:", plan.answer)
     ready = [i for i in untold if not plan.hops[i].needs & set(untold)]
     for position in ready:
         if _shown(plan.hops[position], request.passages):
-            return plan.hops[position].sentence(last=len(untold) == 1)
+            told = plan.hops[position].sentence(last=len(untold) == 1)
+            rest = [i for i in untold if i != position]
+            following = _following(plan, rest, request.passages) if look_ahead else None
+            return f"{stem(told)}; next, {_lowered(following)}" if following else told
     raise _missing(plan.hops[ready[0]])
+
+
+def _following(plan: Plan, rest: Sequence[int], passages: Sequence[Passage]) -> str | None:
+    """The sub-question of the next hop, unless some next hop's passage is there already."""
+    ready = [plan.hops[i] for i in rest if not plan.hops[i].needs & set(rest)]
+    if not ready or any(_shown(hop, passages) for hop in ready):
+        return None
+    return ready[0].question or None
+
+
+def _lowered(question: str) -> str:
+    """A question in the middle of a sentence: its wh-word in lower case."""
+    return question[:1].lower() + question[1:] if _WH.match(question) else question
 
 
 def _self_ask(plan: Plan, request: Request) -> str:
