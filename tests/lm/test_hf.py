@@ -373,6 +373,27 @@ futures[0].result()
     assert time.monotonic() - start < 30
 
 
+def test_small_models_run_on_one_thread_until_closed(folders):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model = HFModel(str(folders["chat"]))
+        seen = []
+        generate = model._loaded.model.generate
+
+        def note(*args, **kwargs):
+            seen.append(torch.get_num_threads())
+            return generate(*args, **kwargs)
+
+        model._loaded.model.generate = note
+        results(model, questions(1, max_tokens=1))
+        model.close()
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_close_in_mid_batch_is_quick_and_cancels(folders):
     before = threading.active_count()
     model = HFModel(str(folders["chat"]), settings=HFSettings(batch_size=2))

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.003
 """How long an idle worker lets requests arrive before it starts a batch with what is there."""
 
+SMALL_PARAMETERS = 50_000_000
+"""Below this, torch runs on one CPU thread: more are no faster on idle cores, and where other
+processes share them their spinning made a 1M-parameter model 10 to 60 times slower."""
+
 CLOSE_SECONDS = 10.0
 """How long `close` waits for the forward pass under way."""
 
@@ -66,6 +70,7 @@ class HFModel:
         self._inbox: list[tuple[Request, Future[Completion]]] = []
         self._open: list[Row] = []  # the worker's own: tokenized, not yet ended
         self._closed = False
+        self._threads_before: int | None = None
         self._worker = threading.Thread(target=self._run, name="steper-hf", daemon=True)
         self._worker.start()
         atexit.register(self.close)  # a thread inside torch at interpreter exit aborts the process
@@ -112,6 +117,24 @@ class HFModel:
             self._worker.join(CLOSE_SECONDS)
             if self._worker.is_alive():
                 log.warning("%s: a forward pass is still running", self.name)
+        self._restore_threads()
+
+    def _set_threads(self) -> None:
+        """In the worker: OpenMP keeps the number for each calling thread."""
+        import torch
+
+        small = self._loaded.model.num_parameters() < SMALL_PARAMETERS
+        threads = self._settings.threads or (1 if small else None)
+        if threads is not None and self._loaded.device == "cpu":
+            self._threads_before = torch.get_num_threads()
+            torch.set_num_threads(threads)
+
+    def _restore_threads(self) -> None:
+        import torch
+
+        if self._threads_before is not None:
+            torch.set_num_threads(self._threads_before)
+            self._threads_before = None
 
     def _shut(self, error: BaseException | None = None) -> None:
         """Take no more requests, and cancel those that are open or fail them with `error`."""
@@ -129,6 +152,7 @@ class HFModel:
     def _run(self) -> None:
         """The worker thread; whatever ends it is told to all futures."""
         try:
+            self._set_threads()
             while self._take_in():
                 if not self._open:
                     continue

@@ -59,6 +59,12 @@ class HFSettings(Settings):
     context_window: int | None = Field(
         None, ge=2, description="Longest prompt + completion in tokens; by default the model's own."
     )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads of torch, in this whole process until the model is closed; by "
+        "default one for models below 50 million parameters, else torch's own choice.",
+    )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     trust_remote_code: bool = Field(
         False, description="Run Python code that comes with the model. Only for models you trust."
