@@ -82,7 +82,7 @@ def questions_hash(questions: Sequence[Question]) -> str:
 
 def teach(
     questions: Sequence[Question],
-    strategy: Prompted[Any],
+    strategy: Prompted[Any] | str,
     lm: LanguageModel,
     retriever: Retriever | None,
     out: Path | str,
@@ -94,9 +94,12 @@ def teach(
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
+    `strategy` may be a name, for its default settings.
     A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings, InputError on bad questions.
     """
+    if isinstance(strategy, str):
+        strategy = make_strategy(strategy, lm)
     questions = [q.model_copy(update={"context": ()}) for q in questions]
     check_questions(questions, strategy.prompt)
     settings = {

@@ -7,7 +7,7 @@ import re
 _ANSWER = re.compile(r"\banswer is\s*:?\s*(.*)", re.IGNORECASE | re.DOTALL)
 _REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
-_ABBREVIATION = re.compile(r"(\b\w\.\w\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|No|vs|etc)\.)$")
+_ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|No|vs|etc)\.)$")
 _WH_WORDS = frozenset(["who", "what", "when", "where", "why", "which", "how", "does", "is"])
 
 
@@ -44,7 +44,7 @@ def stated_answer(text: str) -> str | None:
     if not found:
         return None
     lines = found.group(1).strip().splitlines()
-    return strip_full_stop(lines[0].strip().strip("*").strip()) if lines else ""
+    return strip_full_stop(strip_full_stop(lines[0]).strip("* ")) if lines else ""
 
 
 def is_reasoning(sentence: str) -> bool:

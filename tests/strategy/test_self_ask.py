@@ -1,0 +1,126 @@
+import pytest
+
+from doubles import FILM, DictRetriever, drive
+from steper.errors import SettingsError
+from steper.prompt.build import PromptSettings
+from steper.records import StopReason
+from steper.strategy import SelfAsk, SelfAskSettings
+from steper.strategy.actions import Generate, Search
+from steper.strategy.self_ask import Piece, parse_piece
+
+BARE = PromptSettings(instruction=False, demos=0)
+QUESTION = "When was the director of Gold Rain born?"
+PIECES = [
+    "Follow up: Who directed Gold Rain?",
+    "Intermediate answer: Ann Lee\nFollow up: When was Ann Lee born?",
+    "Intermediate answer: 1950\nSo the final answer is: 1950",
+]
+
+
+def find(query):
+    return DictRetriever(FILM).search([query], 10)[0]
+
+
+def run(texts, prompt=BARE, form="chat", **settings):
+    return drive(SelfAsk(SelfAskSettings(**settings), prompt, form), QUESTION, texts, find)
+
+
+def queries(actions):
+    return [a.query for a in actions if isinstance(a, Search)]
+
+
+def test_the_follow_up_is_the_next_query():
+    record, actions = run(PIECES)
+    assert record.answer == "1950"
+    assert [s.kind for s in record.steps] == ["init", "exp", "agg"]
+    assert queries(actions) == [QUESTION, "Who directed Gold Rain?", "When was Ann Lee born?"]
+    last = [a for a in actions if isinstance(a, Generate)][-1]
+    assert last.prompt.messages()[0]["content"].endswith(
+        f"Question: {QUESTION}\nAre follow up questions needed here: Yes.\n{PIECES[0]}\n{PIECES[1]}"
+    )
+    assert "\nIntermediate answer:" in last.stop
+
+
+def test_plain_text_goes_on_after_the_marker():
+    texts = [
+        PIECES[0],
+        "Ann Lee\nFollow up: When was Ann Lee born?",
+        "1950\nSo the final answer is: 1950.",
+    ]
+    record, actions = run(texts, form="plain")
+    assert record.answer == "1950"
+    assert record.steps[1].rationale == PIECES[1]
+    second = [a for a in actions if isinstance(a, Generate)][1]
+    assert second.prompt.text().endswith("Who directed Gold Rain?\nIntermediate answer:")
+
+
+def test_without_a_first_search_the_first_step_has_no_passages():
+    record, actions = run(PIECES, first_search=False)
+    assert record.steps[0].query is None
+    assert queries(actions) == ["Who directed Gold Rain?", "When was Ann Lee born?"]
+
+
+def test_a_separate_reader_answers_each_follow_up():
+    texts = [
+        PIECES[0],
+        "Ann Lee",
+        "Follow up: When was Ann Lee born?",
+        "1950.",
+        "So the final answer is: 1950",
+    ]
+    record, actions = run(texts, answerer="reader", first_search=False)
+    assert record.answer == "1950"
+    assert [s.role for s in record.steps] == ["reason", "read", "reason", "read", "reason"]
+    assert [s.rationale for s in record.steps][3] == "Intermediate answer: 1950"
+    generations = [a for a in actions if isinstance(a, Generate)]
+    assert generations[1].prompt.messages()[0]["content"] == (
+        "Wikipedia Title: Gold Rain\nGold Rain is a film by Ann Lee.\n\n"
+        "Q: Who directed Gold Rain?\nA:"
+    )
+    assert "Wikipedia" not in generations[4].prompt.messages()[0]["content"]
+    _, actions = run(texts, answerer="reader", first_search=False, show_passages=True)
+    last = [a for a in actions if isinstance(a, Generate)][4]
+    assert last.prompt.messages()[0]["content"].count("Wikipedia Title") == 2
+
+
+def test_a_separate_reader_needs_passages_first():
+    prompt = PromptSettings(layout="append_only")
+    with pytest.raises(SettingsError, match="passages_first"):
+        run([], prompt=prompt, answerer="reader")
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("follow up: Who made Alien: Covenant?", Piece(follow_up="Who made Alien: Covenant?")),
+        ("FOLLOW-UP question: Who?", Piece(follow_up="Who?")),
+        ("Intermediate Answer: A\nFollow Up: B?", Piece("A", "B?")),
+        ("so the final answer is: X.", Piece(final="X")),
+        ("Intermediate answer: A\nSo the final answer is: X", Piece("A", None, "X")),
+        ("Follow up: A?\nFollow up: B?", Piece(follow_up="A?")),
+        ("Follow up: A?\nIntermediate answer: B", Piece(follow_up="A?")),
+        ("I think it is X.", Piece()),
+    ],
+)
+def test_markers_vary(text, piece):
+    assert parse_piece(text) == piece
+
+
+def test_no_marker_is_an_end_with_its_reason():
+    record, _ = run(["Hello there.", "nothing"], force_answer=False)
+    assert (record.status, record.stop_reason) == ("capped", StopReason.NO_MARKER)
+    record, _ = run(["Hello there.", "1950"])
+    assert (record.status, record.answer) == ("answered", "1950")
+
+
+def test_the_same_follow_up_again_forces_an_answer():
+    again = "Intermediate answer: Ann Lee\nFollow up: Who directed Gold Rain?"
+    record, _ = run([PIECES[0], again, "1950"])
+    assert record.stop_reason is StopReason.REPEATED_QUERY
+    assert record.answer == "1950"
+    assert record.steps[-1].cue == "So the final answer is:"
+
+
+def test_step_cap():
+    record, _ = run([PIECES[0], PIECES[1], "1950"], max_steps=2)
+    assert record.stop_reason is StopReason.FORCED

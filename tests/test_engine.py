@@ -1,0 +1,179 @@
+import threading
+import time
+
+import pytest
+
+from doubles import FILM, DictRetriever, film_questions, film_script
+from steper.engine import Engine
+from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
+from steper.lm.base import FatalModelError
+from steper.lm.scripted import ScriptedModel, seeded_delay
+from steper.prompt.build import PromptSettings
+from steper.records import StopReason
+from steper.strategy import IRCoT
+
+BARE = PromptSettings(instruction=False, demos=0)
+
+
+def engine(script=film_script, retriever=None, model=None, **settings):
+    lm = model or ScriptedModel(script)
+    return Engine(IRCoT(prompt=BARE), lm, retriever or DictRetriever(FILM), **settings)
+
+
+def test_every_question_gets_its_trajectory():
+    runner = engine()
+    done = {t.question_id: t for t in runner.run(film_questions(10))}
+    assert sorted(done) == sorted(q.id for q in film_questions(10))
+    assert all(t.answer == "1950" and len(t.steps) == 3 for t in done.values())
+    assert (runner.stats.done, runner.stats.searches, runner.stats.generations) == (10, 30, 30)
+
+
+def test_searches_are_batched():
+    retriever = DictRetriever(FILM)
+    list(engine(retriever=retriever).run(film_questions(50)))
+    assert sum(len(batch) for batch in retriever.batches) == 150
+    assert len(retriever.batches) < 30
+
+
+def test_no_step_barrier_a_slow_question_holds_nobody_up():
+    def delay(request):
+        return 0.5 if request.question_id == "q0" else 0.001
+
+    model = ScriptedModel(film_script, delay=delay)
+    order = [t.question_id for t in engine(model=model).run(film_questions(20))]
+    model.close()
+    assert order[-1] == "q0"
+
+
+def test_in_flight_bounds_requests_and_window_questions():
+    seen = []
+    model = ScriptedModel(film_script, delay=seeded_delay(0.001, 0.01))
+    submit, lock, under_way = model.submit, threading.Lock(), [0]
+
+    def counting(requests):
+        with lock:
+            under_way[0] += len(requests)
+            seen.append(under_way[0])
+        futures = submit(requests)
+        for future in futures:
+            future.add_done_callback(lambda _: under_way.__setitem__(0, under_way[0] - 1))
+        return futures
+
+    model.submit = counting
+    runner = engine(model=model, in_flight=4, window=6)
+    most = 0
+    for _ in runner.run(film_questions(40)):
+        most = max(most, runner.stats.in_flight)
+    model.close()
+    assert max(seen) <= 4
+    assert most <= 6
+
+
+def test_a_failed_question_is_recorded_with_its_reason_and_its_search():
+    def script(request):
+        if request.question_id == "q3" and request.step == 2:
+            return ModelError("server said no")
+        return film_script(request)
+
+    done = {t.question_id: t for t in engine(script).run(film_questions(6))}
+    failed = done.pop("q3")
+    assert (failed.status, failed.stop_reason, failed.error) == (
+        "failed",
+        StopReason.FAILED,
+        "server said no",
+    )
+    assert len(failed.steps) == 2
+    assert failed.steps[1].rationale == ""
+    assert all(t.status == "answered" for t in done.values())
+
+
+def test_a_dropped_question_is_no_failure():
+    def script(request):
+        return QuestionDropped("gold_passage_not_retrieved", "Oslo")
+
+    done = list(engine(script, max_failures=1).run(film_questions(3)))
+    assert {(t.status, t.error) for t in done} == {("dropped", "gold_passage_not_retrieved: Oslo")}
+
+
+def test_many_failures_in_a_row_end_the_run():
+    with pytest.raises(ModelError, match="down"):
+        list(engine(lambda r: ModelError("down"), max_failures=5).run(film_questions(20)))
+
+
+def test_a_run_where_nothing_worked_is_an_error_however_small():
+    with pytest.raises(ModelError, match="down"):
+        list(engine(lambda r: ModelError("down")).run(film_questions(2)))
+
+
+def test_a_fatal_error_ends_the_run_at_once():
+    def script(request):
+        return FatalModelError("bad key") if request.step == 2 else film_script(request)
+
+    with pytest.raises(FatalModelError, match="bad key"):
+        list(engine(script).run(film_questions(20)))
+
+
+def test_a_bug_keeps_its_type():
+    def script(request):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(engine(script).run(film_questions(3)))
+
+
+def test_a_broken_retriever_ends_the_run():
+    class Broken(DictRetriever):
+        def search(self, queries, k):
+            raise RetrievalError("index is gone")
+
+    with pytest.raises(RetrievalError, match="gone"):
+        list(engine(retriever=Broken(FILM)).run(film_questions(30)))
+
+
+def test_a_strategy_that_searches_needs_a_retriever():
+    runner = Engine(IRCoT(prompt=BARE), ScriptedModel(film_script), None)
+    with pytest.raises(SettingsError, match="needs a corpus"):
+        list(runner.run(film_questions(1)))
+
+
+def test_records_replay_without_asking_again():
+    rows = []
+    first = list(engine(record=rows.extend).run(film_questions(5)))
+    recorded = {}
+    for row in rows[: len(rows) // 2]:
+        recorded.setdefault(row["question_id"], []).append(row)
+    asked = []
+
+    def script(request):
+        asked.append(request)
+        return film_script(request)
+
+    runner = engine(script, recorded=recorded)
+    again = list(runner.run(film_questions(5)))
+    assert sorted(again, key=lambda t: t.question_id) == sorted(first, key=lambda t: t.question_id)
+    known = sum("completion" in row for row in rows[: len(rows) // 2])
+    assert len(asked) == 15 - known
+    assert runner.stats.replayed == len(rows) // 2
+
+
+def test_records_of_other_prompts_are_refused():
+    rows = []
+    list(engine(record=rows.extend).run(film_questions(1)))
+    other = Engine(
+        IRCoT(prompt=PromptSettings(demos=1)),
+        ScriptedModel(film_script),
+        DictRetriever(FILM),
+        recorded={"q0": rows},
+    )
+    with pytest.raises(SettingsError, match="recorded action 1"):
+        list(other.run(film_questions(1)))
+
+
+def test_own_cost_stays_under_a_millisecond_an_action():
+    runner = engine(retriever=DictRetriever(FILM))
+    list(runner.run(film_questions(20)))
+    runner = engine()
+    start = time.process_time()
+    list(runner.run(film_questions(300)))
+    actions = runner.stats.searches + runner.stats.generations
+    assert (time.process_time() - start) / actions < 0.001

@@ -1,0 +1,115 @@
+"""The package as a whole: free imports, imports that point one way, a notebook's event loop."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "steper"
+
+# What stands lower may import what stands higher, never the other way round.
+LAYERS = [
+    {"errors", "records", "store", "text"},
+    {"prompt"},
+    {"data", "retrieve", "lm"},
+    {"strategy"},
+    {"engine", "journal", "teach"},
+    {"recipes"},
+    {"train"},
+    {"evaluate"},
+    {"report"},
+    {"cli"},
+]
+# The gold teacher is a model made of the data's annotations.
+WITHIN = {("lm", "data")}
+
+
+def module_of(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("steper."):
+            yield node.module.split(".")[1]
+
+
+def test_imports_point_one_way():
+    level = {name: i for i, names in enumerate(LAYERS) for name in names}
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        here = module_of(path)
+        if here in ("__init__", "__main__", "assets"):
+            continue
+        for there in imported(path):
+            same = level[there] == level[here] and (there == here or (here, there) in WITHIN)
+            alike = level[here] == level[there] and level[here] in (0, 4)
+            if not (level[there] < level[here] or same or alike):
+                wrong.append(f"{path.relative_to(SOURCE)} imports {there}")
+    assert not wrong
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_import_is_free():
+    code = (
+        "import sys, logging, random\n"
+        "state = random.getstate()\n"
+        "import steper\n"
+        "heavy = {'torch', 'transformers', 'openai', 'numpy', 'bm25s', 'pydantic', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert not logging.getLogger().handlers and random.getstate() == state\n"
+        "assert 'teach' in dir(steper)\n"
+        "print('free')"
+    )
+    assert run_python(code) == "free\n"
+
+
+def test_help_needs_no_framework():
+    code = (
+        "import sys\n"
+        "from steper.cli.main import run\n"
+        "for name in ('teach', 'eval', 'index', 'search', 'score', 'show'):\n"
+        "    run([name, '--help'])\n"
+        "assert not {'torch', 'transformers', 'openai'} & set(sys.modules)"
+    )
+    assert "Usage: steper teach" in run_python(code)
+
+
+def test_every_public_name_is_there():
+    import steper
+
+    for name in steper.__all__:
+        assert getattr(steper, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'tech'"):
+        _ = steper.tech
+
+
+def test_ten_lines_of_python_inside_a_running_event_loop(tmp_path):
+    code = f"""
+import asyncio
+
+async def cell():
+    import steper
+    from steper.records import Hop
+    passages = [steper.Passage.make("Oslo", "Oslo is the capital of Norway."),
+                steper.Passage.make("Gold Rain", "Gold Rain is a film set in Oslo.")]
+    hops = (Hop(subject="Gold Rain", relation="set in", answer="Oslo", passage_id=passages[1].id),
+            Hop(subject="Oslo", relation="country", answer="Norway", passage_id=passages[0].id))
+    questions = [steper.Question(id="1", text="In which country is Gold Rain set?", hops=2,
+        benchmark="2wikimultihopqa", type="compositional", answers=("Norway",),
+        gold=tuple(passages), decomposition=hops, context=tuple(passages))]
+    retriever = steper.BM25Index.build(steper.build_corpus(questions))
+    lm = steper.open_model("gold", questions=questions)
+    run = steper.teach(questions, "ircot", lm, retriever, {str(tmp_path / "run")!r})
+    print(steper.evaluate(run.path).overall.answers.em.value)
+
+asyncio.run(cell())
+"""
+    assert run_python(code).strip() == "1.0"

@@ -1,0 +1,235 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from doubles import FILM, DictRetriever, film_questions, film_script
+from steper.errors import InputError, ModelError, SettingsError
+from steper.journal import RunFolder, differing
+from steper.lm.scripted import ScriptedModel
+from steper.prompt.build import PromptSettings
+from steper.strategy import IRCoT, IRCoTSettings
+from steper.teach import Run, make_strategy, teach
+
+BARE = PromptSettings(instruction=False, demos=0)
+
+
+def run(out, script=film_script, count=6, prompt=BARE, settings=None, **more):
+    return teach(
+        film_questions(count),
+        IRCoT(settings, prompt),
+        ScriptedModel(script, identity="film"),
+        DictRetriever(FILM),
+        out,
+        **more,
+    )
+
+
+def test_a_run_folder_has_its_manifest_questions_and_trajectories_in_order(tmp_path):
+    result = run(tmp_path / "r")
+    assert [t.question_id for t in result.trajectories()] == [f"q{i}" for i in range(6)]
+    assert [q.id for q in result.questions()] == [f"q{i}" for i in range(6)]
+    manifest = result.manifest
+    assert manifest["status"] == "complete"
+    assert manifest["counts"]["answered"] == 6
+    assert manifest["counts"]["generations"] == 18
+    assert manifest["settings"]["strategy"]["max_steps"] == 5
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
+        ".lock",
+        "manifest.json",
+        "questions.jsonl",
+        "trajectories.jsonl",
+    ]
+
+
+def test_a_complete_run_is_not_asked_again(tmp_path):
+    run(tmp_path / "r")
+    before = (tmp_path / "r/manifest.json").read_bytes()
+    run(tmp_path / "r", script=lambda request: ModelError("must not be asked"))
+    assert (tmp_path / "r/manifest.json").read_bytes() == before
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    run(tmp_path / "r")
+    with pytest.raises(SettingsError, match=r"strategy\.k is 4 there, 6 now"):
+        run(tmp_path / "r", settings=IRCoTSettings(k=6))
+    with pytest.raises(SettingsError, match=r"questions\.count is 6 there, 7 now"):
+        run(tmp_path / "r", count=7)
+    run(tmp_path / "r", settings=IRCoTSettings(k=6), overwrite=True)
+    assert Run(tmp_path / "r").manifest["settings"]["strategy"]["k"] == 6
+
+
+def test_failed_questions_are_asked_again_on_request(tmp_path):
+    def flaky(request):
+        if request.question_id == "q2" and request.step == 2:
+            return ModelError("busy")
+        return film_script(request)
+
+    first = run(tmp_path / "r", script=flaky)
+    assert first.manifest["counts"]["failed"] == 1
+    assert first.manifest["counts"]["errors"] == {"busy": 1}
+    asked = []
+
+    def healthy(request):
+        asked.append((request.question_id, request.step))
+        return film_script(request)
+
+    again = run(tmp_path / "r", script=healthy, retry_failed=True)
+    assert again.manifest["counts"]["answered"] == 6
+    assert asked == [("q2", 2), ("q2", 3)]
+    undisturbed = run(tmp_path / "other")
+    assert list(again.trajectories()) == list(undisturbed.trajectories())
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    def down(request):
+        if request.question_id == "q4":
+            raise KeyboardInterrupt
+        return film_script(request)
+
+    class Interrupted(ScriptedModel):
+        def _answer(self, request):
+            if request.question_id == "q4":
+                raise KeyboardInterrupt
+            return super()._answer(request)
+
+    with pytest.raises(KeyboardInterrupt):
+        teach(
+            film_questions(6),
+            IRCoT(None, BARE),
+            Interrupted(film_script, identity="film"),
+            DictRetriever(FILM),
+            tmp_path / "r",
+        )
+    assert Run(tmp_path / "r").manifest["status"] == "running"
+    result = run(tmp_path / "r")
+    assert len(list(result.trajectories())) == 6
+
+
+def test_two_processes_cannot_write_one_run(tmp_path):
+    folder = RunFolder(tmp_path / "r", film_questions(1), {})
+    with pytest.raises(InputError, match="another steper process"):
+        RunFolder(tmp_path / "r", film_questions(1), {})
+    folder.close()
+    RunFolder(tmp_path / "r", film_questions(1), {}).close()
+
+
+def test_a_line_cut_off_by_a_crash_is_taken_off(tmp_path):
+    folder = RunFolder(tmp_path / "r", film_questions(1), {})
+    folder.write_actions([{"question_id": "q0", "n": 0}])
+    folder.close()
+    with (tmp_path / "r/actions.jsonl").open("ab") as file:
+        file.write(b'{"question_id": "q0", "n"')
+    folder = RunFolder(tmp_path / "r", film_questions(1), {})
+    assert folder.recorded_actions() == {"q0": [{"question_id": "q0", "n": 0}]}
+    folder.close()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data.jsonl"])
+def test_a_folder_with_other_things_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="not a run folder"):
+        run(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_repeated_ids_empty_sets_and_demonstrations_are_refused(tmp_path):
+    questions = film_questions(2)
+    bad = [questions[0], questions[1].model_copy(update={"id": "q0"})]
+    args = (IRCoT(None, PromptSettings()), ScriptedModel(film_script), DictRetriever(FILM))
+    with pytest.raises(InputError, match="'q0' comes twice"):
+        teach(bad, *args, tmp_path / "r")
+    with pytest.raises(InputError, match="no questions"):
+        teach([], *args, tmp_path / "r")
+    shown = [
+        questions[0].model_copy(update={"text": "When was the director of the film  jaws born?"})
+    ]
+    with pytest.raises(InputError, match="one of the prompt's demonstrations"):
+        teach(shown, *args, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_window_too_small_is_said(tmp_path):
+    with pytest.raises(SettingsError, match="window of 100 tokens"):
+        make_strategy("ircot", ScriptedModel(film_script, context_window=100))
+
+
+def test_differing_names_the_path():
+    assert list(differing({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})) == [
+        "a.b is 1 there, 3 now"
+    ]
+
+
+KILLED = Path(__file__).parent / "killed_run.py"
+
+
+def killed_runs(tmp_path, kills, count, seed=0):
+    """Kill a run `kills` times at random moments, then let it end; returns its folder."""
+    import random
+
+    chance = random.Random(seed)
+    out, log = tmp_path / "killed", tmp_path / "calls.jsonl"
+    command = [sys.executable, str(KILLED), str(out), str(log), str(count)]
+    done = 0
+    journalled = []
+    while done < kills:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()  # it is about to start
+        time.sleep(chance.uniform(0.0, 0.35))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            done += 1
+        process.wait()
+        process.stdout.close()
+        finished = known_generations(out)
+        journalled.append((finished, len(log.read_bytes().splitlines()) if log.exists() else 0))
+        if (out / "trajectories.jsonl").exists():
+            break
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return out, log, journalled, done
+
+
+def known_generations(out):
+    """(question, step) of each generation on disk."""
+    known = set()
+    for name in ("actions.jsonl", "trajectories.part"):
+        if not (out / name).exists():
+            continue
+        for line in (out / name).read_bytes().split(b"\n")[:-1]:
+            row = orjson.loads(line)
+            if "completion" in row:
+                known.add((row["question_id"], (row["n"] + 1) // 2))
+            known |= {(row["question_id"], s["index"]) for s in row.get("steps", ())}
+    return known
+
+
+def check_kills(tmp_path, kills, count):
+    out, log, journalled, done = killed_runs(tmp_path, kills, count)
+    whole = tmp_path / "whole"
+    subprocess.run(
+        [sys.executable, str(KILLED), str(whole), str(tmp_path / "whole.log"), str(count)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    for name in ("trajectories.jsonl", "questions.jsonl"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    calls = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    for finished, before in journalled:
+        later = {(c["question_id"], c["step"]) for c in calls[before:]}
+        assert not finished & later
+    return done
+
+
+def test_killed_runs_end_as_undisturbed_ones(tmp_path):
+    assert check_kills(tmp_path, 2, 100) > 0
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path):
+    assert check_kills(tmp_path, 20, 1000) == 20

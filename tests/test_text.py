@@ -1,0 +1,81 @@
+import pytest
+
+from steper.text import (
+    first_sentence,
+    is_reasoning,
+    sentences,
+    stated_answer,
+    strip_full_stop,
+    without_wh_words,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("He was born in St. Louis. He moved.", ["He was born in St. Louis.", "He moved."]),
+        ("The U.S. Army won. It left.", ["The U.S. Army won.", "It left."]),
+        ("It is in the U.S. The capital is far.", ["It is in the U.S.", "The capital is far."]),
+        ("Dr. King met J. F. Kennedy. Fine.", ["Dr. King met J. F. Kennedy.", "Fine."]),
+        ("It cost $3.5 million. Wow.", ["It cost $3.5 million.", "Wow."]),
+        ("Robert Downey Jr. starred in it. So.", ["Robert Downey Jr. starred in it.", "So."]),
+        ('"What is Love?" was sung by Haddaway.', ['"What is Love?" was sung by Haddaway.']),
+    ],
+)
+def test_sentences_survive_abbreviations(text, expected):
+    assert sentences(text) == expected
+    assert first_sentence("  " + text) == expected[0]
+
+
+def test_no_sentence_in_nothing():
+    assert first_sentence(" \n ") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So the answer is: Paris.", "Paris"),
+        ("so the ANSWER IS Paris", "Paris"),
+        ("So the answer is: the U.S.", "the U.S."),
+        ("So the answer is: Robert Downey Jr.", "Robert Downey Jr."),
+        ("So the answer is: U.S..", "U.S."),
+        ("So the final answer is: 3.5.", "3.5"),
+        ("So the answer is: **Paris**.", "Paris"),
+        ("So the answer is: Paris.\nQ: next", "Paris"),
+        ("So the answer is:", ""),
+        ("Paris is nice.", None),
+    ],
+)
+def test_stated_answer(text, answer):
+    assert stated_answer(text) == answer
+
+
+def test_stated_answer_keeps_colons():
+    assert stated_answer("The answer is: Alien: Covenant.") == "Alien: Covenant"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("Thus, it is Paris.", True),
+        ("So the film is older.", True),
+        ("Therefore X.", True),
+        ("Hence, Y", True),
+        ("That is, Z.", True),
+        ("1990 - 1950 = 40", True),
+        ("Sofia is the capital of Bulgaria.", False),
+        ("Thusis is in Switzerland.", False),
+        ("Paris is in France.", False),
+    ],
+)
+def test_reasoning_sentences(sentence, expected):
+    assert is_reasoning(sentence) is expected
+
+
+def test_wh_words_are_taken_out():
+    assert without_wh_words("Who is the director of Jaws, and when?") == "the director of Jaws, and"
+
+
+def test_full_stop_of_an_abbreviation_stays():
+    assert strip_full_stop("Acme Inc.") == "Acme Inc."
+    assert strip_full_stop("a spirit.") == "a spirit"
