@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import bm25s
@@ -11,6 +12,7 @@ from steper.data import load_corpus, load_questions
 from steper.errors import InputError
 from steper.records import Passage
 from steper.retrieve import BM25Index, BM25Settings, bm25
+from steper.retrieve import passages as passages_module
 from steper.retrieve.analysis import Analyzer
 from steper.retrieve.bm25 import top
 from steper.retrieve.fields import score_matrix
@@ -47,21 +49,20 @@ def assert_as_reference(index, passages, fields, queries, k):
     return exact
 
 
-@pytest.mark.parametrize("fields", ["separate", "title+text"])
-def test_the_top_10_of_all_sample_questions_are_the_references(build, fields):
+@pytest.fixture(scope="module")
+def sample():
+    """The passages of the 2Wiki corpus and the 400 sample questions' texts."""
     if not SHARED.is_dir():
         pytest.skip(f"the sample questions are not here: no folder {SHARED}")
-    passages = list(load_corpus(SHARED / "2wiki_corpus.jsonl"))
-    queries = [
-        question.text
-        for name in (
-            "2wikimultihopqa_sample.json",
-            "hotpotqa_sample.json",
-            "musique_sample.jsonl",
-        )
-        for question in load_questions(SHARED / name)
-    ]
+    files = ("2wikimultihopqa_sample.json", "hotpotqa_sample.json", "musique_sample.jsonl")
+    queries = [question.text for name in files for question in load_questions(SHARED / name)]
     assert len(queries) == 400
+    return list(load_corpus(SHARED / "2wiki_corpus.jsonl")), queries
+
+
+@pytest.mark.parametrize("fields", ["separate", "title+text"])
+def test_the_top_10_of_all_sample_questions_are_the_references(build, sample, fields):
+    passages, queries = sample
     queries = queries[:: 1 if fields == BM25Settings().fields else 4]
     made = BM25Settings(fields=fields)
     index = build(passages, made)
@@ -148,6 +149,15 @@ def test_threads_change_nothing(build, passages, monkeypatch):
     assert build(passages, n_threads=4).search(queries, 3) == alone
 
 
+def test_many_threads_may_search_at_once(build, passages):
+    index = build(passages)
+    queries = ["Nightfall", "film's music", "universities born", "Kent port"]
+    alone = [index.search([query], 3) for query in queries]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda number: index.search([queries[number % 4]], 3), range(200)))
+    assert together == alone * 50
+
+
 def test_less_than_one_passage_is_refused(build, passages):
     with pytest.raises(InputError, match="k is 0"):
         build(passages).search(["x"], 0)
@@ -167,6 +177,13 @@ def test_two_passages_with_one_id_are_refused(passages):
     passages.append(passages[2].model_copy(update={"text": "Other."}))
     with pytest.raises(InputError, match="passages 3 and 7 of the corpus have the same id 'p2'"):
         BM25Index.build(iter(passages))
+
+
+def test_ids_that_only_share_a_hash_are_two(build, passages, monkeypatch):
+    monkeypatch.setattr(passages_module, "hash", lambda key: 7, raising=False)
+    assert len(build(passages)) == 6
+    with pytest.raises(InputError, match="passages 2 and 7 of the corpus have the same id 'p1'"):
+        build([*passages, passages[1]])
 
 
 def test_a_corpus_that_fails_while_it_is_read_leaves_nothing(tmp_path, passages):

@@ -17,8 +17,6 @@ from steper.retrieve.settings import BM25Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console
-
     from steper.records import Passage
 
 AUTO = "auto"
@@ -53,7 +51,7 @@ def index(
     console = Console()
     plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     began = time.perf_counter()
-    with _progress(console) as on_progress:
+    with _progress() as on_progress:
         built = BM25Index.build(passages, settings, spool=spool, on_progress=on_progress)
     try:
         built.save(out)
@@ -83,10 +81,12 @@ def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int], None]]:
-    """A line that counts passages while they are read; gone at the end."""
+def _progress() -> Iterator[Callable[[int], None]]:
+    """A line that counts passages while they are read, on standard error; gone at the end."""
+    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal

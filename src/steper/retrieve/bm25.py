@@ -2,9 +2,11 @@
 
 Which fields: IRCoT's query is Elasticsearch's `bool: should: [match text, match title]`, so a
 passage's score is the sum of two BM25 scores, each with its own field's statistics
-(`fields: separate`, the default). With `fields: title+text` the two are one field: simpler to
-compare with other systems' numbers, a little less to score, but a title's words then count no more
-than any other word of the passage.
+(`fields: separate`, the default). With `fields: title+text` the two are one field, where a title's
+words count no more than any other word of the passage. Separate fields cost more time a search and
+find more where it counts: of the gold passages of 400 sample questions (2Wiki, HotpotQA, MuSiQue,
+each over the union of its contexts) the first search's top 4 hold 68.0, 76.5 and 50.7 %, against
+65.5, 75.5 and 48.3 % in one field; in the top 20 one field is a point or two ahead.
 """
 
 from __future__ import annotations
