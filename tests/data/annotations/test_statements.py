@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from steper.data.annotations.statements import mended, statement
@@ -47,6 +49,16 @@ def test_no_rule_cuts_inside_a_name():
 def test_what_no_rule_fits_is_told_with_a_colon():
     assert statement("Ann Orr Bo Larn movie", "Last Vel") == "Ann Orr Bo Larn movie: Last Vel."
     assert statement("why zzz Oso", "of Vel") == "Why zzz Oso: of Vel."
+
+
+def test_no_question_is_too_odd():
+    words = "what who which where when how in is was did does do are the city Oso live born of"
+    rng = random.Random(0)
+    for _ in range(3000):
+        question = " ".join(rng.choices(words.split(), k=rng.randint(1, 8)))
+        told = statement(question, rng.choice(["Vel", "in Oso", "1901"]))
+        assert told == told.strip()
+        assert told.endswith(".")
 
 
 def test_a_double_past_is_mended():

@@ -16,7 +16,7 @@ _NAME = r"[A-Z][\w’'.-]*"
 _RUN = re.compile(rf"\b{_NAME}(?:\s+{_NAME})+")
 _LONG_RUN = re.compile(rf"\b{_NAME}(?:\s+(?:{_SMALL}\s+){{0,2}}{_NAME})+")
 _LONE = re.compile(rf"(?<=[a-z,;(] )({_NAME})(?!\s+[A-Z])")
-_PHRASES = ("United States", "United Kingdom", "New York", "World War")
+_PHRASES = ("US state", "United States", "United Kingdom", "New York", "World War")
 _KNOWN = {"uk": "UK", "usa": "USA", "u.s.": "U.S.", "u.s": "U.S.", "gdp": "GDP"}
 
 

@@ -80,7 +80,9 @@ def _triple_hops(question: Question) -> tuple[GoldHop, ...]:
             statement=triple_statement(
                 subject, hop.relation or "", hop.answer, _relation(hops, parent)
             ),
-            question=triple_question(subject, hop.relation or "", _relation(hops, parent)),
+            question=triple_question(
+                subject, hop.relation or "", _relation(hops, parent), hop.answer
+            ),
             answer=hop.answer,
             passage=_passage(question, hop),
             needs=frozenset(() if parent is None else (parent,)),
@@ -182,7 +184,7 @@ def _words(text: str, answer: str, told: Sequence[GoldHop], previous: str) -> tu
         subject, _ = resolve(subject, told)
         return (
             triple_statement(subject, relation, answer, previous),
-            triple_question(subject, relation, previous),
+            triple_question(subject, relation, previous, answer),
         )
     resolved, names = resolve(text, told)
     return statement(resolved, answer, names), _asked(resolved)
@@ -212,4 +214,5 @@ def _asked(resolved: str) -> str:
     text = resolved.strip().rstrip("?. ").strip()
     if not re.search(rf"\b{WH}\b", text, re.I) and STRANDED.match(text):
         text = f"{text} what"
+    text = re.sub(r"^((?:what|which) \w+ is .+ located)$", r"\1 in", text, flags=re.I)
     return sentence(f"{mended(text)}?")

@@ -276,8 +276,9 @@ def _subject(text: str, answer: str, names: Sequence[str]) -> str | None:
         return f"the {noun} that {rest} {tense} {_inner(answer)}"
     if re.match(r"(term|word|name|phrase)$", noun):
         return f"the {noun} {answer} {rest}"
-    if noun and words[at] in ("is", "are") and not is_participle(words[at + 1]) and at == 1:
-        return f"{answer} {words[at]} the {noun} {' '.join(words[at + 1 :])}"
+    predicate = words[at + 1 :]
+    if at == 1 and words[at] in ("is", "are") and predicate and not is_participle(predicate[0]):
+        return f"{answer} {words[at]} the {noun} {' '.join(predicate)}"
     return f"{_inner(answer)} {rest}"
 
 

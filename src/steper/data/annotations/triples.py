@@ -83,8 +83,12 @@ def triple_statement(subject: str, relation: str, answer: str, previous: str = "
     return sentence(known)
 
 
-def triple_question(subject: str, relation: str, previous: str = "") -> str:
-    """The question that the triple's answer answers."""
+def triple_question(subject: str, relation: str, previous: str = "", answer: str = "") -> str:
+    """The question that the triple's answer answers.
+
+    `previous` as in `triple_statement`; whether a nationality or a country is asked for is as the
+    `answer` says.
+    """
     subject = quoted(subject)
     games = _GAMES.match(subject)
     if relation == "country" and games is not None:
@@ -94,7 +98,12 @@ def triple_question(subject: str, relation: str, previous: str = "") -> str:
     elif relation == "location" and _EVENT.search(subject):
         text = f"Where did {definite(subject)} take place?"
     elif relation == "country of citizenship":
-        text = f"What is the nationality of {subject}?"
+        noun = bool(answer) and not is_demonym(answer)
+        text = (
+            f"Which country is {subject} a citizen of?"
+            if noun
+            else f"What is the nationality of {subject}?"
+        )
     elif relation == "country of origin":
         text = f"Which country is {subject} from?"
     elif relation == "country":
