@@ -98,10 +98,10 @@ def triple_question(subject: str, relation: str, previous: str = "", answer: str
     elif relation == "location" and _EVENT.search(subject):
         text = f"Where did {definite(subject)} take place?"
     elif relation == "country of citizenship":
-        noun = bool(answer) and not is_demonym(answer)
+        by_name = bool(answer) and not is_demonym(answer)
         text = (
             f"Which country is {subject} a citizen of?"
-            if noun
+            if by_name
             else f"What is the nationality of {subject}?"
         )
     elif relation == "country of origin":
