@@ -16,35 +16,37 @@ class ReferenceField:
     def __init__(self, documents: list[list[str]], k1: float, b: float) -> None:
         self.k1 = k1
         self.b = b
-        self.counts = [Counter(terms) for terms in documents]
         self.lengths = [len(terms) for terms in documents]
         self.n = sum(1 for length in self.lengths if length > 0)
         self.average = sum(self.lengths) / self.n if self.n else 0.0
-        self.df = Counter(term for counts in self.counts for term in counts)
-        self.documents_with: dict[str, list[int]] = defaultdict(list)
-        for document, counts in enumerate(self.counts):
-            for term in counts:
-                self.documents_with[term].append(document)
+        self.frequencies: dict[str, dict[int, int]] = defaultdict(dict)
+        for document, terms in enumerate(documents):
+            for term, tf in Counter(terms).items():
+                self.frequencies[term][document] = tf
+        self._weights: dict[str, dict[int, float]] = {}
 
-    def idf(self, term: str) -> float:
-        return math.log(1 + (self.n - self.df[term] + 0.5) / (self.df[term] + 0.5))
+    def weights(self, term: str) -> dict[int, float]:
+        """What the term is worth in each document that has it (kept for the next query)."""
+        if term not in self._weights:
+            found = self.frequencies.get(term, {})
+            idf = math.log(1 + (self.n - len(found) + 0.5) / (len(found) + 0.5))
+            self._weights[term] = {
+                document: idf * tf / (tf + self.k1 * self.norm(document))
+                for document, tf in found.items()
+            }
+        return self._weights[term]
 
-    def saturation(self, term: str, document: int) -> float:
-        """How much of the term's idf the document earns."""
-        tf = self.counts[document][term]
-        norm = 1 - self.b + self.b * self.lengths[document] / self.average
-        return tf / (tf + self.k1 * norm)
+    def norm(self, document: int) -> float:
+        return 1 - self.b + self.b * self.lengths[document] / self.average
 
 
 def reference_scores(fields: list[ReferenceField], query: list[str]) -> dict[int, float]:
     """The score of every document that has a term of the query, summed over the fields."""
-    scores: dict[int, float] = {}
+    scores: dict[int, float] = defaultdict(float)
     for field in fields:
         for term in query:
-            idf = field.idf(term)
-            for document in field.documents_with[term]:
-                weight = idf * field.saturation(term, document)
-                scores[document] = scores.get(document, 0.0) + weight
+            for document, weight in field.weights(term).items():
+                scores[document] += weight
     return scores
 
 

@@ -1,6 +1,7 @@
 """The client against a real server on this machine that speaks Search-R1's protocol."""
 
 import json
+import sys
 import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,10 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.replies = [REPLY]
         self.asked = []
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # the client gave up first
+            super().handle_error(request, client_address)
 
     @property
     def url(self):
