@@ -17,6 +17,7 @@ from steper.lm.futures import CompletionFuture, cancel_all, settle
 from steper.lm.hf_batch import Row, RowEnds, Sampler, pick_batch
 from steper.lm.hf_load import load
 from steper.lm.settings import GenerationSettings, HFSettings
+from steper.prompt.encode import EncodeError, encode_prompt
 from steper.prompt.segments import Form
 
 log = logging.getLogger(__name__)
@@ -203,25 +204,13 @@ class HFModel:
             settle(row.future, error)
 
     def _encode(self, request: Request) -> list[int]:
-        prompt = request.prompt
         with self._tokenizer_lock:
-            if prompt.form == "plain":
-                return list(self._tokenizer(prompt.text(), verbose=False)["input_ids"])
-            messages = prompt.messages()
-            resumed = messages[-1]["role"] == "assistant"
             try:
-                encoded = self._tokenizer.apply_chat_template(
-                    messages,
-                    add_generation_prompt=not resumed,
-                    continue_final_message=resumed,
-                    return_dict=True,
-                )
-            except Exception as error:
+                return encode_prompt(self._tokenizer, request.prompt)
+            except EncodeError as error:
                 raise ModelError(
-                    f"{self.name}: its chat template refuses the prompt of question "
-                    f"{request.question_id!r} ({str(error).splitlines()[0]})"
+                    f"{self.name}: question {request.question_id!r}: {error}"
                 ) from error
-            return list(encoded["input_ids"])
 
     def _decode(self, ids: list[int]) -> str:
         with self._tokenizer_lock:
