@@ -52,16 +52,16 @@ def fake_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Fake
                 fake.headers.append({k.lower(): v for k, v in self.headers.items()})
                 fake.under_way += 1
                 fake.busiest = max(fake.busiest, fake.under_way)
+            said = answer(number, body)
+            time.sleep(said.sleep)
+            with lock:
+                fake.under_way -= 1
             try:
-                self.reply(answer(number, body))
+                self.reply(said)
             except OSError:  # the client went away
                 self.close_connection = True
-            finally:
-                with lock:
-                    fake.under_way -= 1
 
         def reply(self, reply: Reply) -> None:
-            time.sleep(reply.sleep)
             if reply.reset:
                 self.close_connection = True
                 return

@@ -30,7 +30,7 @@ def serve(path: Path | str) -> Iterator[str]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(path)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     log = Path(path).with_name(f"{Path(path).name}.serve.log")
     with log.open("wb") as out:
         server = subprocess.Popen(

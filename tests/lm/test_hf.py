@@ -363,14 +363,12 @@ time.sleep(0.3)
 {end}
 futures[0].result()
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    start = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.returncode == (3 if "Exit" in end else -signal.SIGINT), done.stderr
     assert "terminate" not in done.stderr
-    assert time.monotonic() - start < 30
 
 
 def test_small_models_run_on_one_thread_until_closed(folders):

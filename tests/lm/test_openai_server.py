@@ -238,7 +238,7 @@ def test_concurrency_is_bounded_and_used():
         assert all(
             f.result(30).usage == Usage(prompt_tokens=7, completion_tokens=3) for f in futures
         )
-    assert fake.busiest == 8
+    assert 4 <= fake.busiest <= 8
 
 
 def test_close_cancels_at_once_and_leaves_no_thread():
