@@ -14,14 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from steper.errors import SteperError
 from steper.prompt.segments import Form, Prompt, Segment
 from steper.records import StepKind
-
-if TYPE_CHECKING:
-    from steper.recipes.base import StepExample
 
 KINDS: tuple[StepKind, ...] = ("init", "exp", "agg")
 """The order of step kinds wherever they are numbered."""
@@ -34,6 +31,17 @@ _ANCHORS = (":", ".", "x")
 
 class EncodeError(SteperError):
     """A prompt or example cannot be tokenized so that training and inference agree."""
+
+
+class Example(Protocol):
+    """What is encoded: prompt segments, then the target (see `recipes.base.StepExample`)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def form(self) -> Form: ...
+    @property
+    def segments(self) -> tuple[Segment, ...]: ...
 
 
 @dataclass(slots=True)
@@ -86,7 +94,7 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
     return Encoder(tokenizer).prompt(prompt)
 
 
-def encode_example(tokenizer: Any, example: StepExample) -> Encoded:
+def encode_example(tokenizer: Any, example: Example) -> Encoded:
     """Prompt and target of one example; see `Encoder.example`."""
     return Encoder(tokenizer).example(example)
 
@@ -101,7 +109,7 @@ class Encoder:
         """See `encode_prompt`."""
         return self._encode(prompt.form, prompt.segments).ids
 
-    def example(self, example: StepExample) -> Encoded:
+    def example(self, example: Example) -> Encoded:
         """Prompt and target of one example, the target's end supervised.
 
         A target ends with the chat template's own end of turn, or with EOS in plain text (and where
