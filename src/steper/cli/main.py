@@ -14,9 +14,12 @@ COMMANDS = {
     "index": "steper.cli.index:index",
     "search": "steper.cli.search:search",
     "teach": "steper.cli.teach:teach",
+    "build": "steper.cli.build:build",
     "eval": "steper.cli.eval:eval_",
     "show": "steper.cli.show:show",
     "score": "steper.cli.score:score",
+    "compare": "steper.cli.compare:compare",
+    "report": "steper.cli.report:report",
     "world": "steper.cli.world:world",
 }
 
@@ -35,9 +38,9 @@ def run(arguments: Sequence[str]) -> int:
     for name, place in COMMANDS.items():
         app.command(place, name=name)
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (SteperError, cyclopts.CycloptsError) as error:
-        _complain(str(error), arguments)
+        _complain(_message(error), arguments)
         return 2
     except KeyboardInterrupt:
         print("steper: interrupted; the same command goes on from here", file=sys.stderr)
@@ -46,6 +49,17 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 0
     return 0
+
+
+def _message(error: Exception) -> str:
+    """An error's text; what pydantic finds wrong with an option's value is put in one line."""
+    from pydantic import ValidationError
+
+    if not isinstance(error.__cause__, ValidationError):
+        return str(error)
+    first = error.__cause__.errors()[0]
+    option = "".join(f"--{part}" for part in first["loc"][:1]).replace("_", "-")
+    return f"{option}: {first['msg']}, not {first['input']!r}"
 
 
 def _complain(message: str, arguments: Sequence[str]) -> None:
