@@ -132,12 +132,14 @@ class RunFolder:
         questions: Sequence[Question],
         settings: dict[str, Any],
         *,
+        inputs: dict[str, Any] | None = None,
         overwrite: bool = False,
         retry_failed: bool = False,
     ) -> None:
         self.path = path
         self.questions = questions
         self.settings = orjson.loads(orjson.dumps(settings))
+        self.inputs = inputs or {}
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
         self._check(overwrite)
@@ -155,7 +157,7 @@ class RunFolder:
         manifest = self.path / "manifest.json"
         if not manifest.exists():
             strange = [p.name for p in self.path.iterdir()] if self.path.exists() else []
-            if any(name not in (".lock", "index") for name in strange):
+            if any(name != ".lock" for name in strange):
                 raise InputError(
                     f"{self.path} holds {strange[0]!r} and no manifest.json: not a run folder; "
                     "name an empty or new folder"
@@ -258,6 +260,7 @@ class RunFolder:
                 "status": status,
                 "settings_hash": self.hash,
                 "settings": self.settings,
+                "inputs": self.inputs,
                 "counts": counts,
                 "seconds": round(self._seconds, 3),
                 **provenance(),

@@ -90,11 +90,13 @@ def teach(
     in_flight: int = 64,
     overwrite: bool = False,
     retry_failed: bool = False,
+    inputs: dict[str, Any] | None = None,
     progress: Callable[[Stats], None] | None = None,
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
-    `strategy` may be a name, for its default settings.
+    `strategy` may be a name, for its default settings. `inputs` (files, their hashes, what was left
+    out of them) goes into the manifest as it is.
     A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings, InputError on bad questions.
     """
@@ -110,7 +112,12 @@ def teach(
         "retriever": retriever.fingerprint() if retriever else None,
     }
     folder = RunFolder(
-        Path(out), questions, settings, overwrite=overwrite, retry_failed=retry_failed
+        Path(out),
+        questions,
+        settings,
+        inputs=inputs,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
     )
     try:
         if not folder.complete:

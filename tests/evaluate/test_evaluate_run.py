@@ -118,12 +118,6 @@ def test_each_question_has_its_own_benchmarks_rules():
     assert metrics.benchmarks == {"hotpotqa": 1, "musique": 1}
 
 
-def test_wiki_without_aliases_is_said():
-    question = make_question("a", benchmark="2wikimultihopqa")
-    metrics = evaluate_trajectories([question], [make_trajectory("a")])
-    assert "id_aliases" in metrics.warnings[0]
-
-
 @pytest.mark.parametrize(
     ("ids", "trajectory_ids", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,10 @@ else:
     GenerationOptions = options("GenerationOptions", [GenerationSettings])
     HFOptions = options("HFOptions", [HFSettings], skip=["form", "context_window"])
     OpenAIOptions = options("OpenAIOptions", [OpenAISettings])
+
+log = logging.getLogger(__name__)
+
+LARGE_CORPUS = 100_000
 
 SECTIONS = ("strategy", "prompt", "generation", "hf", "openai")
 
@@ -100,13 +105,15 @@ def teach(
         Ask the failed questions of a complete run again.
     """
     from steper.cli.progress import TeachProgress, print_summary
-    from steper.data import load_questions
+    from steper.data import read_question_file
+    from steper.store import sha256_file
     from steper.teach import teach as run_teacher
 
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
     sections = read_config(config, SECTIONS)
-    every = load_questions(questions, benchmark, aliases)
+    file = read_question_file(questions, benchmark, aliases)
+    every = file.questions
     chosen = _choose(every, limit, sample, sample_seed)
     lm = _open_model(
         model,
@@ -120,10 +127,12 @@ def teach(
         config,
     )
     try:
-        how = _strategy(strategy, lm, sections, given(strategy_options), given(prompt_options))
+        how = _strategy(
+            strategy, lm, sections, given(strategy_options), given(prompt_options), config
+        )
         retriever = None
         if strategy != "closed_book":
-            retriever = _open_corpus(corpus, every, out, overwrite)
+            retriever = _open_corpus(corpus, every)
         try:
             with TeachProgress() as progress:
                 run = run_teacher(
@@ -135,6 +144,15 @@ def teach(
                     in_flight=in_flight,
                     overwrite=overwrite,
                     retry_failed=retry_failed,
+                    inputs={
+                        "questions": {
+                            "file": str(questions),
+                            "sha256": sha256_file(questions),
+                            "format": file.format,
+                            "counts": file.counts,
+                        },
+                        "corpus": corpus,
+                    },
                     progress=progress,
                 )
         finally:
@@ -187,6 +205,7 @@ def _strategy(
     sections: dict[str, dict[str, Any]],
     flags: dict[str, Any],
     prompt_flags: dict[str, Any],
+    config: Path | None,
 ) -> Prompted[Any]:
     from steper.strategy import strategy_type
     from steper.teach import make_strategy
@@ -195,17 +214,15 @@ def _strategy(
     for flag in flags:
         if flag not in settings_type.model_fields:
             raise SettingsError(f"--{flag.replace('_', '-')} is no setting of strategy {name}")
-    settings = merge(settings_type, sections["strategy"], flags, "configuration, section strategy")
-    prompt = merge(
-        PromptSettings, sections["prompt"], prompt_flags, "configuration, section prompt"
-    )
+    settings = merge(settings_type, sections["strategy"], flags, f"{config}, section strategy")
+    prompt = merge(PromptSettings, sections["prompt"], prompt_flags, f"{config}, section prompt")
     return make_strategy(name, lm, settings, prompt)
 
 
-def _open_corpus(spec: str, questions: list[Question], out: Path, overwrite: bool) -> Retriever:
-    """The retriever that `--corpus` names; an index made here is kept in the run's folder."""
+def _open_corpus(spec: str, questions: list[Question]) -> Retriever:
+    """The retriever that `--corpus` names; passages are indexed in memory."""
     from steper.data import build_corpus, load_corpus
-    from steper.retrieve import open_retriever
+    from steper.retrieve import BM25Index, open_retriever
 
     if "://" in spec or (spec != "auto" and Path(spec).is_dir()):
         return open_retriever(spec)
@@ -215,27 +232,9 @@ def _open_corpus(spec: str, questions: list[Question], out: Path, overwrite: boo
             raise InputError("--corpus auto: the questions have no contexts; name a corpus instead")
     else:
         passages = list(load_corpus(Path(spec)))
-    return cached_index(passages, out / "index", overwrite)
-
-
-def cached_index(passages: list[Any], path: Path, overwrite: bool) -> Retriever:
-    """An index of `passages` at `path`: the one that is there, if it is theirs, or a new one."""
-    from steper.errors import SteperError
-    from steper.retrieve import BM25Index
-
-    index = BM25Index.build(passages)
-    if path.exists() and not overwrite:
-        try:
-            there = BM25Index.load(path)
-        except SteperError:
-            there = None
-        if there is not None:
-            same = there.fingerprint() == index.fingerprint()
-            there.close()
-            if not same:
-                raise SettingsError(
-                    f"{path} was made from another corpus; use another --out, or --overwrite"
-                )
-            return index
-    index.save(path)
-    return index
+    if len(passages) > LARGE_CORPUS:
+        log.warning(
+            "%d passages are indexed in memory at each start; `steper index` does it once",
+            len(passages),
+        )
+    return BM25Index.build(passages)

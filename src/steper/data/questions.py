@@ -41,6 +41,8 @@ COUNTED = {
     "gold_passage_not_in_context": "gold passages are not among the contexts (fullwiki setting)",
     "supporting_sentence_out_of_range": "supporting facts name a sentence that does not exist",
     "hop_without_gold_passage": "evidences could not be matched to a gold passage",
+    "answer_without_aliases": "answers may have aliases, which 2Wiki's own script accepts: give "
+    "its id_aliases file (--aliases)",
     "unanswerable": "unanswerable questions were left out",
 }
 

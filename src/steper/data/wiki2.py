@@ -76,6 +76,8 @@ def read_wiki2(item: Item, counts: Counter[str], aliases: Aliases | None = None)
         Hop(subject=s, relation=r, answer=a, passage_id=passage.id if passage else None)
         for (s, r, a), passage in zip(row.evidences, passages, strict=True)
     )
+    if row.answer_id and aliases is None:
+        counts["answer_without_aliases"] += 1
     counts["hop_without_gold_passage"] += sum(hop.passage_id is None for hop in hops)
     return Question(
         id=row.id,
@@ -83,7 +85,7 @@ def read_wiki2(item: Item, counts: Counter[str], aliases: Aliases | None = None)
         benchmark="2wikimultihopqa",
         answers=_answers(row, aliases or {}),
         type=row.type,
-        hops=HOPS[row.type] if row.type else len(hops) or None,
+        hops=len(hops) or HOPS.get(row.type or ""),
         gold=gold,
         decomposition=hops,
         context=distinct(context.passages),

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from steper.errors import InputError, unknown_name
-from steper.records import Benchmark, Question, Record
+from steper.records import Benchmark, Record
 
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 
@@ -121,14 +121,3 @@ def score_answer(
         acc=float(any(gold in answer for gold in wanted)),
         acc_token=float(any(_covers_tokens(answer, gold) for gold in wanted)),
     )
-
-
-def no_aliases(questions: Iterable[Question]) -> list[str]:
-    """A warning where 2Wiki questions come without aliases, which its own script also accepts."""
-    counts = [len(q.answers) for q in questions if q.benchmark == "2wikimultihopqa" and q.answers]
-    if not counts or max(counts) > 1:
-        return []
-    return [
-        "no 2Wiki question has an alias, so scores may be below the official ones: "
-        "read the questions with --aliases id_aliases.json"
-    ]

@@ -17,7 +17,6 @@ from steper.evaluate.answers import (
     ZERO,
     AnswerScore,
     check_benchmark,
-    no_aliases,
     score_answer,
 )
 from steper.evaluate.metrics import AnswerMetrics, answer_metrics, partition
@@ -231,7 +230,7 @@ def score_predictions(
         by_hops=_parts(scored, scores, lambda q: q.hops, settings),
         by_type=_parts(scored, scores, lambda q: q.type, settings),
         bootstrap=settings,
-        warnings=(*_warnings(name, file, missing, unknown), *no_aliases(asked)),
+        warnings=tuple(_warnings(name, file, missing, unknown)),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from steper.errors import InputError
-from steper.evaluate.answers import check_benchmark, no_aliases, score_answer
+from steper.evaluate.answers import check_benchmark, score_answer
 from steper.evaluate.metrics import (
     Group,
     Metrics,
@@ -158,7 +158,6 @@ def score_trajectories(
             f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory and count "
             "nowhere"
         )
-    notes += no_aliases(asked)
     metrics = _summarise(scores, len(asked), bootstrap or Bootstrap(), notes)
     return Evaluation(metrics=metrics, scores=scores, questions=tried)
 

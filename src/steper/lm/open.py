@@ -11,7 +11,7 @@ from steper.lm.settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.records import Question
 
 SPECS = {
-    "gold": "the questions' own annotations, no LM",
+    "gold": "the questions' own annotations, no LM; gold:plain never names the next sub-question",
     "scripted:FILE": "texts from a JSON-lines file",
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
@@ -32,12 +32,12 @@ def open_model(
     cannot be opened, SettingsError where something it needs is not given.
     """
     kind, colon, rest = spec.partition(":")
-    if spec == "gold":
+    if spec in ("gold", "gold:plain"):
         if questions is None:
             raise SettingsError("the model gold needs the questions with their annotations")
         from steper.lm.gold import GoldTeacher
 
-        return GoldTeacher(questions)
+        return GoldTeacher(questions, look_ahead=spec == "gold")
     if kind == "scripted" and rest:
         from steper.lm.scripted import ScriptedModel
 

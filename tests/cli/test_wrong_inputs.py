@@ -1,0 +1,211 @@
+"""Wrong inputs as a user makes them: one clear line, exit code 2, nothing half-written."""
+
+import json
+import re
+
+import pytest
+
+from steper.cli.main import run
+
+MUSIQUE = {
+    "id": "2hop__1_2",
+    "question": "Who leads the city of Gold Rain?",
+    "question_decomposition": [
+        {"id": 1, "question": "Gold Rain >> city", "answer": "Oslo", "paragraph_support_idx": 0},
+        {"id": 2, "question": "who leads #1", "answer": "Ann Lee", "paragraph_support_idx": 1},
+    ],
+    "paragraphs": [
+        {
+            "idx": 0,
+            "title": "Gold Rain",
+            "paragraph_text": "Gold Rain is a film set in Oslo.",
+            "is_supporting": True,
+        },
+        {
+            "idx": 1,
+            "title": "Oslo",
+            "paragraph_text": "Oslo is led by Ann Lee.",
+            "is_supporting": True,
+        },
+    ],
+    "answer": "Ann Lee",
+    "answer_aliases": [],
+    "answerable": True,
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with good inputs, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    items = [MUSIQUE | {"id": f"2hop__{i}"} for i in range(20)]
+    lines = [json.dumps(item) for item in items]
+    (tmp_path / "good.jsonl").write_text("\n".join(lines))
+    (tmp_path / "broken.jsonl").write_text("\n".join([*lines[:16], lines[16][:-9], *lines[17:]]))
+    (tmp_path / "twice.jsonl").write_text("\n".join([*lines[:3], lines[0]]))
+    far = json.loads(lines[0])
+    far["question_decomposition"][1]["paragraph_support_idx"] = 20
+    (tmp_path / "far.jsonl").write_text(json.dumps(far))
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "corpus.jsonl").write_text('{"title": "Oslo", "text": "Oslo is a city."}\n')
+    (tmp_path / "badcorpus.jsonl").write_text('{"title": "Oslo", "text": 5}\n')
+    (tmp_path / "config.yaml").write_text("strategy:\n  kk: 3\n")
+    (tmp_path / "sections.yaml").write_text("strategie:\n  k: 3\n")
+    (tmp_path / "config.txt").write_text("strategy: [1,\n  2\nx: :")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.tex").write_text("mine")
+    return tmp_path
+
+
+TEACH = "teach --model gold --out new"
+
+CASES = [
+    ("missing file", f"{TEACH} --questions none.jsonl", "none.jsonl: no such file"),
+    ("a folder", f"{TEACH} --questions full", "full is a folder"),
+    ("broken JSON on line 17", f"{TEACH} --questions broken.jsonl", "broken.jsonl, line 17"),
+    ("wrong benchmark", f"{TEACH} --questions good.jsonl --benchmark hotpotqa", "musique"),
+    ("unknown benchmark", f"{TEACH} --questions good.jsonl --benchmark hotpot", "hotpotqa"),
+    ("empty questions", f"{TEACH} --questions empty.jsonl", "empty.jsonl"),
+    ("empty corpus", f"{TEACH} --questions good.jsonl --corpus empty.jsonl", "empty.jsonl"),
+    ("bad corpus", f"{TEACH} --questions good.jsonl --corpus badcorpus.jsonl", "line 1"),
+    (
+        "gold index out of range",
+        f"{TEACH} --questions far.jsonl",
+        "paragraph_support_idx is 20, but the question has 2 paragraphs (0–1)",
+    ),
+    ("duplicate ids", f"{TEACH} --questions twice.jsonl", "2hop__0"),
+    ("unknown model", "teach --model gpt --out new --questions good.jsonl", "known forms"),
+    ("no model folder", "teach --model hf:./nowhere --out new --questions good.jsonl", "nowhere"),
+    ("no model in the folder", "teach --model ./full --out new --questions good.jsonl", "full"),
+    (
+        "server down",
+        "teach --model openai:m --base-url http://127.0.0.1:9/v1 --max-retries 0 --out new "
+        "--questions good.jsonl",
+        "127.0.0.1:9",
+    ),
+    (
+        "key missing",
+        "teach --model openai:gpt-5 --out new --questions good.jsonl",
+        "OPENAI_API_KEY",
+    ),
+    ("unknown strategy", f"{TEACH} --questions good.jsonl --strategy ircott", "ircot"),
+    (
+        "setting of another strategy",
+        f"{TEACH} --questions good.jsonl --strategy one_shot --max-steps 3",
+        "--max-steps",
+    ),
+    ("number out of range", f"{TEACH} --questions good.jsonl --k 0", "--k"),
+    ("not a number", f"{TEACH} --questions good.jsonl --k many", "--k"),
+    ("unknown option", f"{TEACH} --questions good.jsonl --kk 3", "--k"),
+    ("unknown command", "tech", "teach"),
+    ("required option missing", "teach --model gold --out new", "--questions"),
+    (
+        "unknown setting in the config",
+        f"{TEACH} --questions good.jsonl --config config.yaml",
+        "config.yaml",
+    ),
+    ("unknown section", f"{TEACH} --questions good.jsonl --config sections.yaml", "strategy"),
+    ("config that is no YAML", f"{TEACH} --questions good.jsonl --config config.txt", "not YAML"),
+    (
+        "out holds other things",
+        "teach --model gold --out full --questions good.jsonl",
+        "thesis.tex",
+    ),
+    ("out is a file", "teach --model gold --out notes.txt --questions good.jsonl", "notes.txt"),
+    ("retriever down", f"{TEACH} --questions good.jsonl --corpus ftp://x/y", "ftp://"),
+    ("limit and sample", f"{TEACH} --questions good.jsonl --limit 3 --sample 2", "--sample"),
+    ("sample too large", f"{TEACH} --questions good.jsonl --sample 30", "20"),
+    ("no run to evaluate", "eval full", "full"),
+    ("no run to show", "show full", "manifest.json"),
+    ("not an index", "search full query", "full"),
+    (
+        "script that is none",
+        "teach --model scripted:notes.txt --out new --questions good.jsonl",
+        "notes.txt",
+    ),
+    ("index over other things", "index --corpus corpus.jsonl --out full", "full"),
+    (
+        "score of what is not there",
+        "score none.json --questions good.jsonl --benchmark musique",
+        "none.json",
+    ),
+    (
+        "score without a benchmark",
+        "score notes.txt --questions good.jsonl --benchmark squad",
+        "squad",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_one_clear_line_and_nothing_written(here, capsys, arguments, said):
+    before = sorted(p.relative_to(here) for p in here.rglob("*"))
+    assert run(arguments.split()) == 2
+    error = capsys.readouterr().err.strip()
+    line = error.splitlines()[-1]
+    assert re.match(r"steper( \w+)?: error: ", line)
+    assert said in line
+    assert "Traceback" not in error
+    after = sorted(p.relative_to(here) for p in here.rglob("*"))
+    assert [p for p in after if p.parts[0] != "new"] == before
+    assert not (here / "new/trajectories.jsonl").exists()
+
+
+def test_settings_that_differ_from_an_earlier_run(here, capsys):
+    good = [*TEACH.split(), "--questions", "good.jsonl"]
+    assert run(good) == 0
+    files = {p: p.read_bytes() for p in (here / "new").rglob("*") if p.is_file()}
+    assert run([*good, "--k", "3"]) == 2
+    assert "strategy.k is 4 there, 3 now" in capsys.readouterr().err
+    assert run([*good, "--corpus", "corpus.jsonl"]) == 2
+    assert "retriever." in capsys.readouterr().err
+    assert files == {p: p.read_bytes() for p in (here / "new").rglob("*") if p.is_file()}
+
+
+def test_index_made_with_other_settings(here, capsys):
+    assert run(["index", "--corpus", "corpus.jsonl", "--out", "idx", "--k1", "0.9"]) == 0
+    assert (
+        run(
+            [
+                "teach",
+                "--model",
+                "gold",
+                "--out",
+                "new",
+                "--questions",
+                "good.jsonl",
+                "--corpus",
+                "idx",
+            ]
+        )
+        == 0
+    )
+    assert run(["index", "--corpus", "corpus.jsonl", "--out", "idx2"]) == 0
+    capsys.readouterr()
+    assert (
+        run(
+            [
+                "teach",
+                "--model",
+                "gold",
+                "--out",
+                "new",
+                "--questions",
+                "good.jsonl",
+                "--corpus",
+                "idx2",
+            ]
+        )
+        == 2
+    )
+    assert "retriever.settings.k1" in capsys.readouterr().err
+
+
+def test_an_unknown_question_names_near_ones(here, capsys):
+    run([*TEACH.split(), "--questions", "good.jsonl"])
+    capsys.readouterr()
+    assert run(["show", "new", "--question", "2hop__77"]) == 2
+    assert "2hop__" in capsys.readouterr().err

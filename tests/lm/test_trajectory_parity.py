@@ -1,0 +1,72 @@
+"""The tiny LM in process and behind `transformers serve`: the same greedy trajectories."""
+
+from __future__ import annotations
+
+import pytest
+
+from lm.serve import serve
+from lm.tiny import make_tiny_llama
+from steper.lm.hf import HFModel
+from steper.lm.openai_server import OpenAIModel
+from steper.lm.settings import OpenAISettings
+from steper.prompt.build import PromptSettings
+from steper.records import Passage, Question
+from steper.retrieve import BM25Index
+from steper.strategy import IRCoTSettings
+from steper.teach import make_strategy, teach
+
+pytestmark = pytest.mark.slow
+
+WORDS = [
+    "river",
+    "city",
+    "film",
+    "author",
+    "town",
+    "king",
+    "music",
+    "school",
+    "bridge",
+    "tower",
+    "garden",
+    "ship",
+]
+
+
+def corpus():
+    return [
+        Passage.make(
+            f"{a.title()} {b}", f"The {a} {b} number {i * 12 + j} is near the {WORDS[i - j]}."
+        )
+        for i, a in enumerate(WORDS)
+        for j, b in enumerate(WORDS)
+    ]
+
+
+def trajectories(lm, out):
+    questions = [
+        Question(id=str(n), text=f"Which {WORDS[n % 12]} is near the {WORDS[n % 7]} {n}?")
+        for n in range(50)
+    ]
+    strategy = make_strategy(
+        "ircot", lm, IRCoTSettings(max_steps=3, max_tokens=24), PromptSettings(demos=0)
+    )
+    try:
+        run = teach(questions, strategy, lm, BM25Index.build(corpus()), out)
+        return [
+            t.model_copy(update={"model": "", "settings": ""}).model_dump()
+            for t in run.trajectories()
+        ]
+    finally:
+        lm.close()
+
+
+@pytest.mark.timeout(600)
+def test_hf_and_a_real_server_go_the_same_ways(tmp_path):
+    folder = make_tiny_llama(tmp_path / "tiny")
+    with serve(folder) as url:
+        settings = OpenAISettings(base_url=url, concurrency=8, context_window=2048)
+        served = trajectories(OpenAIModel(str(folder), settings=settings), tmp_path / "served")
+    local = trajectories(HFModel(str(folder)), tmp_path / "local")
+    assert served == local
+    assert sum(len(t["steps"]) for t in local) > 100
