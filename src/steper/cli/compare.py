@@ -22,7 +22,7 @@ def compare(
     group: Annotated[list[str] | None, Parameter(negative="")] = None,
     baseline: str | None = None,
     metric: Annotated[list[str] | None, Parameter(negative="")] = None,
-    resamples: int = 10_000,
+    resamples: int = 2000,
     seed: int = 0,
     partial: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,

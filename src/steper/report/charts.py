@@ -18,6 +18,7 @@ from steper.report.svg import (
     Line,
     Point,
     Rows,
+    count_axis,
     dot_plot,
     line_plot,
     value_axis,
@@ -83,7 +84,7 @@ def training_panels(index: int, logs: Sequence[TrainingLog]) -> list[Panel]:
     losses = [_positive(log.losses) for log in logs]
     sigmas = [_positive(log.sigmas) for log in logs]
     panels = []
-    for title, courses in (("Loss L of each kind", losses), ("σ of each kind", sigmas)):
+    for title, courses in (("loss L", losses), ("σ", sigmas)):
         if any(courses):
             panels.append(Panel(title, _course_plot(title, index, courses, last)))
     return panels
@@ -99,7 +100,7 @@ def _course_plot(
 ) -> Markup:
     values = [y for course in courses for points in course.values() for _, y in points]
     y = value_axis(values, log=bool(values) and max(values) > _LOG_FROM * min(values))
-    x = value_axis([float(last)])
+    x = count_axis(float(last))
     lines = []
     for dash, kind in enumerate(KINDS):
         for number, course in enumerate(courses):

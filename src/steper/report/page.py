@@ -27,6 +27,7 @@ from steper.evaluate.compare import (
     shared_questions,
 )
 from steper.evaluate.statistics import Bootstrap, Estimate
+from steper.evaluate.tables import percent
 from steper.records import Record
 from steper.report import charts, numbers
 from steper.report.provenance import RunFacts, compare_settings, run_facts
@@ -228,11 +229,6 @@ def breakdowns(
     return found
 
 
-def percent(fraction: float) -> str:
-    """A fraction as a percentage with one decimal."""
-    return f"{100 * fraction:.1f}"
-
-
 def interval(estimate: Estimate) -> str:
     """An interval of percentages: `[56.8, 65.2]`."""
     return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
@@ -252,7 +248,7 @@ def signed_interval(estimate: Estimate) -> str:
 def amount(value: float) -> str:
     """A number a reader takes in: three figures or whole, thousands apart."""
     if value and abs(value) < 10:
-        return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+        return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:#.2g}"
     return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
@@ -263,7 +259,7 @@ def amount_interval(estimate: Estimate) -> str:
 
 def dollars(value: float) -> str:
     """Dollars, with as many decimals as small sums take."""
-    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.2g}"
+    return f"${value:,.2f}" if value >= 1 or not value else f"${value:#.2g}"
 
 
 def p_value(p: float) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from steper.evaluate.statistics import Estimate
+from steper.evaluate.tables import percent
 
 WIDTH = 360
 SHAPES = ("circle", "square", "diamond", "triangle", "ring")
@@ -134,14 +135,14 @@ def key_mark(index: int) -> Markup:
 _HIDDEN = {"aria_hidden": "true", "focusable": "false"}
 
 
-def _svg(height: float, title: str, *children: Markup) -> Markup:
+def _svg(height: float, title: str, *children: Markup, role: str = "img") -> Markup:
     return tag(
         "svg",
         *children,
         viewBox=f"0 0 {WIDTH} {height:.0f}",
         width=WIDTH,
         height=round(height),
-        role="img",
+        role=role,
         aria_label=title,
         class_="chart",
     )
@@ -149,13 +150,13 @@ def _svg(height: float, title: str, *children: Markup) -> Markup:
 
 def _points(estimate: Estimate) -> tuple[str, str]:
     """Value and interval as percentages without the sign."""
-    value, low, high = (f"{100 * x:.1f}" for x in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (percent(x) for x in (estimate.value, estimate.low, estimate.high))
     return value, f"{low}–{high}"
 
 
 def dot_plot(title: str, groups: Sequence[Rows]) -> Markup:
     """Means as dots with their intervals, rows under headings; fractions on a 0–100 % axis."""
-    left, right, row, head = 104.0, 258.0, 17.0, 22.0
+    left, right, row, head = 104.0, 250.0, 17.0, 22.0
     span = right - left
     y = 2.0
     drawn: list[Markup] = []
@@ -174,7 +175,7 @@ def dot_plot(title: str, groups: Sequence[Rows]) -> Markup:
         tag("text", text, x=left + span * at, y=y + 15, class_="tick", text_anchor="middle")
         for at, text in PERCENT.ticks
     ]
-    return _svg(y + 20, title, *grid, *drawn, *ticks)
+    return _svg(y + 20, title, *grid, *drawn, *ticks, role="group")
 
 
 def _dot_row(dot: Dot, y: float, left: float, span: float) -> Markup:
@@ -201,10 +202,10 @@ def line_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, x_label: str)
     drawn: list[Markup] = []
     ends: list[tuple[float, Line]] = []
     for line in lines:
-        # Intervals at one x would hide each other: each method stands up to 4 units aside.
+        # Intervals at one x would hide each other: each method stands up to 6 units aside.
         shift = 0.0
         if line.marked and len(marked) > 1:
-            shift = 8.0 * (marked.index(line) / (len(marked) - 1) - 0.5)
+            shift = 12.0 * (marked.index(line) / (len(marked) - 1) - 0.5)
         places = [
             (left + wide * x.place(p.x) + shift, bottom - high * y.place(p.y)) for p in line.points
         ]
@@ -287,22 +288,30 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def value_axis(values: Sequence[float], log: bool = False) -> Axis:
-    """An axis with about four round ticks over the values; logarithmic ticks are 1, 2, 5 × 10^n.
+    """An axis with about four round ticks over the values, from 0 or, logarithmic, from the least.
 
-    A linear axis begins at 0. Values of a logarithmic one must be above 0.
+    Values of a logarithmic axis must be above 0.
     """
     high = max(values, default=1.0) or 1.0
     if log:
         low = min(values)
-        ticks = [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]
-        first = max(t for t in ticks if t <= low * 1.0001)
-        last = min(t for t in ticks if t >= high * 0.9999 and t > first)
-        inside = [t for t in ticks if first <= t <= last]
-        shown = inside[:: math.ceil(len(inside) / 5)]
-        return Axis(first, last, tuple((t, f"{t:g}") for t in shown), log=True)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            ticks = [m * 10.0**e for e in range(-12, 13) for m in digits]
+            inside = [t for t in ticks if low <= t <= high]
+            if len(inside) <= 5:
+                break
+        shown = inside[:: math.ceil(len(inside) / 5) or 1]
+        return Axis(low / 1.15, high * 1.15, tuple((t, f"{t:g}") for t in shown), log=True)
     step = _round_step(high / 4)
     count = math.ceil(high / step - 1e-9)
     return Axis(0.0, count * step, tuple((i * step, _tick(i * step)) for i in range(count + 1)))
+
+
+def count_axis(last: float) -> Axis:
+    """An axis from 0 that ends at `last` itself, with round ticks up to there."""
+    step = _round_step(max(last, 1.0) / 4)
+    count = math.floor(last / step + 1e-9)
+    return Axis(0.0, max(last, 1.0), tuple((i * step, _tick(i * step)) for i in range(count + 1)))
 
 
 def _round_step(least: float) -> float:
