@@ -176,6 +176,23 @@ def test_a_hop_told_before_its_passage_was_seen_is_a_bad_step(tmp_path):
     assert counts.kept == 1
 
 
+def test_questions_without_hop_answers_are_counted_as_unchecked(tmp_path):
+    bare = question().model_copy(update={"decomposition": ()})
+    run, _ = run_case(CASES["ircot"], tmp_path, BARE, questions=[bare])
+    build = build_examples(run, filters=FilterSettings(gold_seen=True))
+    assert len(list(build)) == 3
+    assert build.counts.unchecked == {"gold_seen": 1}
+
+
+def test_a_manifest_with_unknown_prompt_settings_is_named(film_run):
+    manifest = film_run.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"passage_words"', '"passage_lines"'))
+    with pytest.raises(
+        InputError, match=r"manifest\.json: settings\.prompt\.passage_lines: unknown"
+    ):
+        build_examples(film_run)
+
+
 def test_a_bad_step_takes_every_example_that_supervises_it(tmp_path):
     guess = "Gold Rain was directed by Ann Lee, who was born in 1950."
     run = bad_run(tmp_path, [guess, "So the answer is: 1950."])

@@ -3,6 +3,7 @@
 import pytest
 
 from steper.cli.main import run
+from steper.recipes import RECIPES
 from steper.store import read_json, read_json_lines
 
 
@@ -68,6 +69,12 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, message, film_run, t
     assert message in said
     assert said.count("\n") == 1
     assert not out.exists()
+
+
+def test_help_names_every_recipe(capsys):
+    code, said, _ = call(capsys, "--help")
+    assert code == 0
+    assert all(f"{name}" in said for name in RECIPES)
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):

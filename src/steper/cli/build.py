@@ -97,6 +97,8 @@ def _show(written: Written) -> None:
     for what, dropped in (("", counts.dropped), ("steps ", counts.dropped_steps)):
         for reason, number in sorted(dropped.items(), key=lambda item: -item[1]):
             console.print(f"  {number} {what}× {reason}: {REASONS[reason]}", markup=False)
+    for name, number in counts.unchecked.items():
+        console.print(f"  {number} kept that --{name.replace('_', '-')} cannot judge", markup=False)
     kinds = ", ".join(f"{number} {kind}" for kind, number in counts.kinds.items() if number)
     console.print(f"{counts.examples} examples: {kinds}", markup=False)
     where = "Up to date:" if written.up_to_date else "Examples:"

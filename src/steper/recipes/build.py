@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from steper.errors import InputError, SettingsError
 from steper.prompt.build import Layout, PromptSettings
@@ -27,10 +27,16 @@ from steper.prompt.segments import Form, Segment
 from steper.prompt.templates import TEMPLATES, demonstrations, instruction
 from steper.recipes import Draft, Recipe, Replay, Target, find_recipe
 from steper.recipes.base import StepExample
-from steper.recipes.filters import Excluded, FilterSettings, step_problems, trajectory_problem
+from steper.recipes.filters import (
+    Excluded,
+    FilterSettings,
+    checkable_hops,
+    step_problems,
+    trajectory_problem,
+)
 from steper.recipes.replay import separate_answerer
 from steper.records import Question, Record, Trajectory
-from steper.store import sha256_file
+from steper.store import field_error, sha256_file
 from steper.teach import Run, check_questions
 
 
@@ -69,13 +75,15 @@ class Counts:
     """What came in and what of it became examples.
 
     `kept` trajectories have at least one example. `dropped` counts trajectories and `dropped_steps`
-    single steps of kept ones, by their first reason (`steper.recipes.filters.REASONS`).
+    single steps of kept ones, by their first reason (`steper.recipes.filters.REASONS`). `unchecked`
+    counts the kept ones that a filter could not judge, by the filter's name.
     """
 
     trajectories: int = 0
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     dropped_steps: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
     examples: int = 0
     kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
 
@@ -143,6 +151,8 @@ class Build:
         for reason in left_out:
             self.counts.drop_step(reason)
         self.counts.kept += 1
+        if self.filters.gold_seen and not checkable_hops(question):
+            self.counts.unchecked["gold_seen"] = self.counts.unchecked.get("gold_seen", 0) + 1
         return made
 
     def _example(self, trajectory: Trajectory, draft: Draft) -> StepExample:
@@ -218,7 +228,7 @@ def build_examples(
             f"{run.path} is unfinished ({manifest['status']}): finish it with the same "
             "`steper teach`, or use --partial"
         )
-    prompt = settings.prompt(PromptSettings.model_validate(made_with["prompt"]))
+    prompt = settings.prompt(_teachers_prompt(made_with["prompt"], run.path / "manifest.json"))
     _check(settings, prompt, made_with["strategy"])
     return Build(
         run=run,
@@ -229,6 +239,13 @@ def build_examples(
         prompt=prompt,
         strategy=made_with["strategy"],
     )
+
+
+def _teachers_prompt(value: Any, manifest: Path) -> PromptSettings:
+    try:
+        return PromptSettings.model_validate(value)
+    except ValidationError as error:
+        raise InputError(f"{manifest}: settings.prompt.{field_error(error)}") from None
 
 
 def _check(settings: ExampleSettings, prompt: PromptSettings, strategy: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ class FilterSettings(Record):
     gold_seen: bool = Field(
         False,
         description="drop a step that is the first to state a hop's answer while the hop's gold "
-        "passage was not shown (where the benchmark annotates hops with answers)",
+        "passage was not shown (questions without hops that have answers are counted as unchecked)",
     )
     min_grounded: float = Field(
         0.0,
@@ -144,12 +144,12 @@ def grounded(replay: Replay, step: Step) -> float:
     return grounded_share(step.rationale, [*passages, *earlier, replay.trajectory.question])
 
 
-def unseen_gold(question: Question, replay: Replay) -> set[int]:
-    """Steps that state a hop's answer first, without a gold passage of it in their prompt.
+def checkable_hops(question: Question) -> dict[str, list[Passage]]:
+    """The gold passages of each normalised hop answer.
 
     Answers that the question itself names (both sides of a comparison, yes and no) say nothing
-    about where they come from and are passed over, and so are hops without answer or passage. Of
-    hops that have the same answer, one passage suffices.
+    about where they come from and are left out, and so are hops without answer or passage
+    (HotpotQA's).
     """
     gold = {p.id: p for p in question.gold}
     asked = normalize_answer(question.text)
@@ -158,8 +158,16 @@ def unseen_gold(question: Question, replay: Replay) -> set[int]:
         answer = normalize_answer(hop.answer)
         if hop.passage_id in gold and answer and not _has(asked, answer):
             passages.setdefault(answer, []).append(gold[hop.passage_id])
+    return passages
+
+
+def unseen_gold(question: Question, replay: Replay) -> set[int]:
+    """Steps that state a hop's answer first, without a gold passage of it in their prompt.
+
+    Of hops that have the same answer, one passage suffices.
+    """
     unseen: set[int] = set()
-    for answer, wanted in passages.items():
+    for answer, wanted in checkable_hops(question).items():
         step = _first_stating(answer, replay.trajectory.steps)
         if step is None:
             continue
