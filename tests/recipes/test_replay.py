@@ -1,12 +1,17 @@
 """Rebuilt prompts are those of inference; targets go on where those prompts end."""
 
+import random
+
 import pytest
 from runs import CASES, IRCOT, Case, only, question, run_case
 
+from doubles import FILM, DictRetriever, drive
 from steper.errors import SettingsError
 from steper.prompt.build import PromptSettings
 from steper.recipes import Replay
 from steper.recipes.draft import cumulative_draft
+from steper.strategy import STRATEGIES
+from steper.strategy.actions import Generate
 from steper.strategy.loop import with_cue
 
 BARE = PromptSettings(instruction=False, demos=0)
@@ -51,6 +56,73 @@ def test_prompts_equal_where_passages_were_left_out_for_room(layout, form, tmp_p
         assert [replay.prompt(step) for step in steps] == seen["q0"]
         left_out += any(step.dropped for step in steps)
     assert left_out
+
+
+PIECES = [
+    "",
+    "Gold Rain was directed by Ann Lee.",
+    "Ann Lee was born in Oslo. She lived there.",
+    "So Ann Lee it is.",
+    "So the answer is: Ann Lee.",
+    "so the answer is",
+    "Follow up: Who is Ann Lee?",
+    "Follow up:",
+    "Follow up: Where is Oslo?\nIntermediate answer: in Norway",
+    "Intermediate answer: Ann Lee\nFollow up: Who is Ann Lee?",
+    "intermediate answer: in Oslo\nfollow-up: Where is Oslo?",
+    "in Norway\nFollow up: What is Gold Rain?",
+    "Intermediate answer: 1950\nSo the final answer is: 1950.",
+    "1950\nSo the final answer is: 1950",
+]
+
+
+def random_strategy(rng):
+    """A strategy with random settings, and its form."""
+    name = rng.choice(sorted(STRATEGIES))
+    kind = STRATEGIES[name]
+    options = {
+        "max_steps": [1, 2, 3, 5],
+        "repeated_query": ["answer", "stop", "continue"],
+        "reader": ["none", "direct", "cot"],
+        "answerer": ["inline", "inline", "reader"],
+        "first_search": [True, False],
+        "show_passages": [True, False],
+        "force_answer": [True, True, False],
+        "query_sentences": ["last", "all"],
+        "max_passages": [1, 2, 15],
+    }
+    fields = kind.settings_type.model_fields
+    chosen = {k: rng.choice(v) for k, v in options.items() if k in fields}
+    layout = rng.choice(["passages_first", "append_only"])
+    if chosen.get("answerer") == "reader":
+        layout = "passages_first"
+    prompt = PromptSettings(layout=layout, demos=rng.choice([0, 1]))
+    form = rng.choice(["chat", "plain"])
+    return kind(kind.settings_type(**chosen), prompt, form)
+
+
+def test_prompts_of_200_random_trajectories_equal_those_of_inference():
+    checked = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        strategy = random_strategy(rng)
+        texts = (PIECES[rng.randrange(len(PIECES))] for _ in range(99))
+        finder = DictRetriever(FILM)
+        record, actions = drive(
+            strategy,
+            "Who made Gold Rain, and where?",
+            texts,
+            lambda query, finder=finder: finder.search([query], 4)[0],
+        )
+        replay = Replay(record, strategy.fingerprint(), strategy.prompt, strategy.form)
+        prompts = [a.prompt for a in actions if isinstance(a, Generate)]
+        assert [replay.prompt(step) for step in record.steps] == prompts, seed
+        assert [replay.cues[step.index] for step in record.steps] == [s.cue for s in record.steps]
+        if record.status == "answered":
+            assert all(replay.written(step) for step in record.steps if step.raw), seed
+            assert replay.written_up_to(record.steps[-1]), seed
+        checked += len(prompts)
+    assert checked > 400
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])

@@ -27,9 +27,11 @@ _FUNCTION_WORDS = frozenset(
 )
 
 
-def fold(word: str) -> str:
-    """A word without case and accents."""
-    decomposed = unicodedata.normalize("NFKD", word.casefold())
+def fold(text: str) -> str:
+    """A text without case and accents."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
@@ -38,8 +40,9 @@ def telling_words(text: str) -> list[str]:
     return [
         folded
         for word in _WORD.findall(unicodedata.normalize("NFC", text))
-        if (word[0].isupper() or any(c.isdigit() for c in word))
-        and (folded := fold(word)) not in _FUNCTION_WORDS | _MARKERS
+        if word[0].isupper() or any(c.isdigit() for c in word)
+        for folded in _WORD.findall(fold(word))
+        if folded not in _FUNCTION_WORDS | _MARKERS
     ]
 
 
@@ -48,9 +51,5 @@ def grounded_share(text: str, given: Iterable[str]) -> float:
     telling = telling_words(text)
     if not telling:
         return 1.0
-    known = {
-        fold(word)
-        for source in given
-        for word in _WORD.findall(unicodedata.normalize("NFC", source))
-    }
+    known = {word for source in given for word in _WORD.findall(fold(source))}
     return sum(word in known for word in telling) / len(telling)
