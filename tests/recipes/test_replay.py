@@ -122,7 +122,7 @@ def test_prompts_of_200_random_trajectories_equal_those_of_inference():
             assert all(replay.written(step) for step in record.steps if step.raw), seed
             assert replay.written_up_to(record.steps[-1]), seed
         checked += len(prompts)
-    assert checked > 400
+    assert checked > 300
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])
