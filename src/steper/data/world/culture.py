@@ -23,7 +23,8 @@ _TYPES = (
                 SentenceSpec(
                     ("birthplace", "birth_year"),
                     (
-                        "{s} is a {occupation} from {birthplace} with a first birthday in {birth_year}.",
+                        "{s} is a {occupation} from {birthplace} with a first birthday in "
+                        "{birth_year}.",
                         "A native of {birthplace}, the {occupation} {s} arrived in {birth_year}.",
                         "The {occupation} {s} came to life in {birth_year} in {birthplace}.",
                     ),
@@ -68,7 +69,8 @@ _TYPES = (
                     ("director", "film_year"),
                     (
                         "{s} is a {film_year} movie by filmmaker {director}.",
-                        "First shown in {film_year}, the movie {s} is the work of filmmaker {director}.",
+                        "First shown in {film_year}, the movie {s} is the work of filmmaker "
+                        "{director}.",
                         "{s} is a movie that filmmaker {director} finished in {film_year}.",
                     ),
                 ),
@@ -435,11 +437,19 @@ CULTURE = Domain(
     _TYPES,
     _RELATIONS,
     values={
-        "country": tuple(
-            (
-                "Norland Estmark Suvania Palmeria Karvia Belmora Tavonia Orvania Lorenia Marenia "
-                "Galdor Westria"
-            ).split()
+        "country": (
+            "Norland",
+            "Estmark",
+            "Suvania",
+            "Palmeria",
+            "Karvia",
+            "Belmora",
+            "Tavonia",
+            "Orvania",
+            "Lorenia",
+            "Marenia",
+            "Galdor",
+            "Westria",
         ),
     },
     year_comparisons=(

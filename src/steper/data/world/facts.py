@@ -17,7 +17,7 @@ _DRAWS = 4
 
 @dataclass
 class Facts:
-    """Entities of one part with their types, occupations and facts `(subject, relation) → object`."""
+    """Entities of one part: types, occupations and facts `(subject, relation) → object`."""
 
     entities: dict[str, str]
     occupations: dict[str, str] = field(default_factory=dict)

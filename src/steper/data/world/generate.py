@@ -23,6 +23,9 @@ DOMAINS = {"culture": CULTURE, "ood": VOYAGES}
 DEFAULT_COUNTS = {"train": 1200, "dev": 200, "test": 500}
 """Questions of each split unless told otherwise."""
 
+MOST_QUESTIONS = 5000
+"""Questions that a split may ask for; the smallest part of a world has somewhat more."""
+
 CONTEXT_SIZE = 10
 """Paragraphs in the context of a question, as in HotpotQA's distractor setting and 2Wiki."""
 
@@ -50,6 +53,9 @@ def make_world(seed: int, domain: str = "culture", counts: dict[str, int] | None
     unknown = set(counts) - set(PARTS)
     if unknown:
         raise InputError(f"unknown split {min(unknown)!r}; expected {', '.join(PARTS)}")
+    for part, count in counts.items():
+        if not 0 <= count <= MOST_QUESTIONS:
+            raise InputError(f"{part} asks for {count} questions; expected 0 to {MOST_QUESTIONS}")
     rules: Domain = DOMAINS[domain]
     passages: dict[str, WorldPassage] = {}
     facts: dict[str, Facts] = {}
@@ -62,7 +68,7 @@ def make_world(seed: int, domain: str = "culture", counts: dict[str, int] | None
         try:
             questions[part] = maker.make(counts.get(part, 0), part, f"{rules.name}-{seed}")
         except ValueError as error:
-            raise InputError(f"{error}; ask for fewer with counts") from error
+            raise InputError(f"{error}; ask for fewer") from error
         passages |= own
     order = list(passages)
     random.Random(f"{rules.name}/{seed}/order").shuffle(order)

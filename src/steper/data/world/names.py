@@ -18,45 +18,48 @@ PARTS = {"train": 0.6, "dev": 0.12, "test": 0.28}
 
 _INVENTORY_SEED = 20260101
 
-FEMALE = (
-    "Amelia Audrey Beatrice Carol Daphne Elsa Esther Fiona Gloria Harriet Helen Ingrid Joan Judith "
-    "Karen Louise Mabel Miriam Nina Paula Rachel Sonia Tessa Ursula Violet "
-    "Ada Agnes Alma Anna Bella Celia Clara Cora Dora Edith Ella Emma Flora Grace Greta Hilda Ida Irene Iris Jane Julia "
-    "Laura Lena Lucy Mary Nora Olive "
-    "Rosa Ruth Sarah Sybil Vera Wanda Zelda"
+FEMALE = (  # noqa: SIM905
+    "Amelia Audrey Beatrice Carol Daphne Elsa Esther Fiona Gloria Harriet Helen Ingrid Joan "
+    "Judith Karen Louise Mabel Miriam Nina Paula Rachel Sonia Tessa Ursula Violet Ada Agnes "
+    "Alma Anna Bella Celia Clara Cora Dora Edith Ella Emma Flora Grace Greta Hilda Ida "
+    "Irene Iris Jane Julia Laura Lena Lucy Mary Nora Olive Rosa Ruth Sarah Sybil Vera Wanda "
+    "Zelda"
 ).split()
-MALE = (
-    "Andrew Barnaby Basil Caleb Conrad Duncan Edwin Elias Fergus Gilbert Graham Herbert Isaac "
-    "Jasper Joseph Kenneth Laurence Magnus Neville Oliver Patrick Ralph Samuel Stephen Vincent "
-    "Aaron Abel Adam Albert Alfred Arthur Bruno Carl Cyril David Dennis Edgar Ernest Felix Frank George Harold "
-    "Henry Hugo "
-    "Ivan Jacob John Leo Lewis Martin Oscar Owen Paul Peter Simon Thomas Victor Walter"
+MALE = (  # noqa: SIM905
+    "Andrew Barnaby Basil Caleb Conrad Duncan Edwin Elias Fergus Gilbert Graham Herbert "
+    "Isaac Jasper Joseph Kenneth Laurence Magnus Neville Oliver Patrick Ralph Samuel "
+    "Stephen Vincent Aaron Abel Adam Albert Alfred Arthur Bruno Carl Cyril David Dennis "
+    "Edgar Ernest Felix Frank George Harold Henry Hugo Ivan Jacob John Leo Lewis Martin "
+    "Oscar Owen Paul Peter Simon Thomas Victor Walter"
 ).split()
-SURNAMES = (
-    "Abbott Alder Ashby Baird Barlow Barton Beck Birch Blythe Boyd Brandt Briggs Calder Carver "
-    "Chase Cole Conway Crane Croft Dale Dalton Denham Drake Dunn Ellery Elton Fairfax Farrow Finch "
-    "Fisk Flint Frost Galt Garner Gibbs Greer Hale Harper Hayes Holt Hurst Ingram Jarvis Keller "
-    "Kerr Lacey Langley Lark Leland Locke Lowell Marsh Mercer Mills Moss Nash Norris Oakley Orr "
-    "Page Parrish Pierce Pruitt Quill Quinn Ramsey Reed Rhodes Rowe Sawyer Selby Sharp Sloan Stone "
-    "Sutton Tate Thorne Todd Tyler Upton Vale Vance Vaughn Wade Ward Webb Wells Wilder Wren Wyatt "
-    "Yates York Aldous Barrow Bellamy Brewer Burton Clifton Colby Dawson Dexter Easton Emery Fenton "
-    "Forbes Gilmore Gordon Graves Hadley Hawkins Hobbs Hudson Jessup Kendall Kirby Lambert Lawson "
-    "Lister Maddox Merrill Newell Osborn Perkins Porter Radley Rigby Rollins Russell Savage Stanton "
+SURNAMES = (  # noqa: SIM905
+    "Abbott Alder Ashby Baird Barlow Barton Beck Birch Blythe Boyd Brandt Briggs Calder "
+    "Carver Chase Cole Conway Crane Croft Dale Dalton Denham Drake Dunn Ellery Elton "
+    "Fairfax Farrow Finch Fisk Flint Frost Galt Garner Gibbs Greer Hale Harper Hayes Holt "
+    "Hurst Ingram Jarvis Keller Kerr Lacey Langley Lark Leland Locke Lowell Marsh Mercer "
+    "Mills Moss Nash Norris Oakley Orr Page Parrish Pierce Pruitt Quill Quinn Ramsey Reed "
+    "Rhodes Rowe Sawyer Selby Sharp Sloan Stone Sutton Tate Thorne Todd Tyler Upton Vale "
+    "Vance Vaughn Wade Ward Webb Wells Wilder Wren Wyatt Yates York Aldous Barrow Bellamy "
+    "Brewer Burton Clifton Colby Dawson Dexter Easton Emery Fenton Forbes Gilmore Gordon "
+    "Graves Hadley Hawkins Hobbs Hudson Jessup Kendall Kirby Lambert Lawson Lister Maddox "
+    "Merrill Newell Osborn Perkins Porter Radley Rigby Rollins Russell Savage Stanton "
     "Talbot Tilden Turner Wallis Warner Weston Whitby Winslow Woodward"
 ).split()
-ADJECTIVES = (
-    "Amber Ancient Autumn Bitter Black Blue Brave Bright Broken Burning Calm Clear Copper Crimson "
-    "Crooked Dancing Dark Distant Early Eastern Empty Endless Fading Faithful Falling Final Foggy "
-    "Foreign Frozen Gentle Golden Green Grey Hidden Hollow Humble Iron Last Lonely Long Lost "
-    "Marble Narrow Noble Northern Pale Painted Purple Quiet Rapid Red Restless Royal Rusty Sacred "
-    "Scarlet Secret Silent Silver Simple Sleeping Slow Southern Velvet Western White Wild Wooden"
+ADJECTIVES = (  # noqa: SIM905
+    "Amber Ancient Autumn Bitter Black Blue Brave Bright Broken Burning Calm Clear Copper "
+    "Crimson Crooked Dancing Dark Distant Early Eastern Empty Endless Fading Faithful "
+    "Falling Final Foggy Foreign Frozen Gentle Golden Green Grey Hidden Hollow Humble Iron "
+    "Last Lonely Long Lost Marble Narrow Noble Northern Pale Painted Purple Quiet Rapid Red "
+    "Restless Royal Rusty Sacred Scarlet Secret Silent Silver Simple Sleeping Slow Southern "
+    "Velvet Western White Wild Wooden"
 ).split()
-NOUNS = (
-    "Anchor Arrow Bell Bridge Candle Canyon Castle Chapel Clock Cloud Coast Comet Cottage Crown "
-    "Desert Door Eagle Falcon Feather Field Flame Flute Forest Fountain Garden Gate Guest Harbor "
-    "Harvest Hill House Journey Kingdom Ladder Lamp Lantern Letter Mask Meadow Mirror Moon Morning "
-    "Mountain Needle Orchard Palace Pearl Pilgrim Rain River Road Rose Shadow Shepherd Shore Snow "
-    "Spring Star Stranger Storm Summer Tower Train Valley Voice Wagon Wheel Window Winter Witness"
+NOUNS = (  # noqa: SIM905
+    "Anchor Arrow Bell Bridge Candle Canyon Castle Chapel Clock Cloud Coast Comet Cottage "
+    "Crown Desert Door Eagle Falcon Feather Field Flame Flute Forest Fountain Garden Gate "
+    "Guest Harbor Harvest Hill House Journey Kingdom Ladder Lamp Lantern Letter Mask Meadow "
+    "Mirror Moon Morning Mountain Needle Orchard Palace Pearl Pilgrim Rain River Road Rose "
+    "Shadow Shepherd Shore Snow Spring Star Stranger Storm Summer Tower Train Valley Voice "
+    "Wagon Wheel Window Winter Witness"
 ).split()
 
 _PATTERNS: dict[str, tuple[str, ...]] = {

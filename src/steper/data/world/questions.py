@@ -23,6 +23,9 @@ from steper.data.world.schema import (
 MIX = {"compositional": 0.5, "comparison": 0.18, "bridge_comparison": 0.22, "inference": 0.1}
 """Share of each question type."""
 
+_MISSES = 2000
+"""Draws in a row without a new question after which a part counts as exhausted."""
+
 MIN_YEARS_APART = 5
 """Compared years differ by at least this much."""
 
@@ -108,13 +111,14 @@ class QuestionMaker:
         """`count` different questions; raises ValueError if the part cannot give that many."""
         seen: set[str] = set()
         questions: list[WorldQuestion] = []
-        for _ in range(count * 200):
-            if len(questions) == count:
-                return questions
+        misses = 0
+        while len(questions) < count and misses < _MISSES:
+            misses += 1
             kind = self._rng.choices(list(MIX), list(MIX.values()))[0]
             draft = self._makers[kind]()
             if draft is None or draft.question in seen:
                 continue
+            misses = 0
             seen.add(draft.question)
             questions.append(
                 WorldQuestion(

@@ -26,7 +26,8 @@ _TYPES = (
                 SentenceSpec(
                     ("ship", "death_year"),
                     (
-                        "{s} was a {occupation} who travelled on {ship} and lived until {death_year}.",
+                        "{s} was a {occupation} who travelled on {ship} and lived until "
+                        "{death_year}.",
                         "The {occupation} {s} travelled on {ship} and lived until {death_year}.",
                         "{s}, a {occupation}, lived until {death_year} and travelled on {ship}.",
                     ),

@@ -1,0 +1,205 @@
+"""Training text for the small models: conversations about generated worlds.
+
+A *conversation* is a list of chat messages. `Reader` makes single questions over 1–20 passages
+(all that the student base ever sees), `Tutor` adds gold IRCoT and Self-Ask steps with passages
+as BM25 retrieves them (the teacher). Prompts come from the package's own renderer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from steper.data.world.generate import DOMAINS, World, make_world
+from steper.data.world.measure import WorldIndex, is_followable, without_wh_words
+from steper.data.world.names import PARTS
+from steper.data.world.questions import Hop, QuestionMaker, WorldQuestion
+from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.records import Passage
+
+Conversation = list[dict[str, str]]
+
+PASSAGES_FIRST = PromptSettings(layout="passages_first", instruction=False, demos=0)
+APPEND_ONLY = PromptSettings(layout="append_only", instruction=False, demos=0)
+K, CAP = 4, 15
+YEAR_QUESTIONS = 0.08
+
+
+def _messages(
+    template: str, question: str, turns: Sequence[Turn], settings: PromptSettings
+) -> Conversation:
+    return build_prompt(template, question, turns, settings, "chat").messages()
+
+
+class Reader:
+    """Single questions about the passages of one world."""
+
+    def __init__(
+        self, world: World, rng: random.Random, parts: Sequence[str] = tuple(PARTS)
+    ) -> None:
+        self.world = world
+        self.rng = rng
+        self.titles = [title for title, p in world.passages.items() if p.part in parts]
+        domain = DOMAINS[world.domain]
+        self.makers = {
+            part: QuestionMaker(domain, facts, world.passages, rng)
+            for part, facts in world.facts.items()
+        }
+        self.passages = {
+            title: Passage(id=title, title=title, text=p.text)
+            for title, p in world.passages.items()
+        }
+        self.by_word: dict[str, list[str]] = {}
+        for title in self.titles:
+            for word in title.split():
+                self.by_word.setdefault(word, []).append(title)
+        self.mentions: dict[str, list[str]] = {}
+        for part in parts:
+            for (subject, _), value in world.facts[part].facts.items():
+                self.mentions.setdefault(value, []).append(subject)
+
+    def context(self, size: int) -> list[str]:
+        """Titles of `size` passages, many of which share words or facts."""
+        chosen = [self.rng.choice(self.titles)]
+        while len(chosen) < size:
+            if self.rng.random() < 0.4:
+                title = self.rng.choice(self.titles)
+            else:
+                near = self.rng.choice(chosen)
+                word = self.rng.choice(near.split())
+                title = self.rng.choice([*self.by_word[word], *self.mentions.get(near, ())])
+            if title not in chosen:
+                chosen.append(title)
+            elif self.rng.random() < 0.3:
+                title = self.rng.choice(self.titles)
+                if title not in chosen:
+                    chosen.append(title)
+        self.rng.shuffle(chosen)
+        return chosen
+
+    def ask(self, titles: Sequence[str], count: int) -> list[tuple[str, Hop | None, str]]:
+        """`count` questions (question, hop, answer) that single passages of `titles` answer."""
+        pool = []
+        for title in titles:
+            part = self.world.passages[title].part
+            pool += [(q, hop, hop.answer) for q, hop in self.makers[part].one_hop(title)]
+        asked: list[tuple[str, Hop | None, str]] = list(
+            self.rng.sample(pool, min(count, len(pool)))
+        )
+        return [self._years() if self.rng.random() < YEAR_QUESTIONS else item for item in asked]
+
+    def _years(self) -> tuple[str, None, str]:
+        a, b = sorted(self.rng.sample(range(1900, 2000), 2))
+        first = self.rng.random() < 0.5
+        one, other = (a, b) if self.rng.random() < 0.5 else (b, a)
+        word = "first" if first else "later"
+        return f"Which year was {word}, {one} or {other}?", None, str(a if first else b)
+
+    def reply(self, hop: Hop | None, answer: str) -> str:
+        """The answer alone, or the sentence that holds it and the answer."""
+        final = f"So the answer is: {answer}."
+        if hop is not None and self.rng.random() < 0.5:
+            return f"{hop.rationale} {final}"
+        return final
+
+    def conversation(self, size: int, questions: int) -> Conversation:
+        """Questions in a row about `size` passages, in one of the two layouts."""
+        titles = self.context(size)
+        asked = self.ask(titles, questions)
+        passages = tuple(self.passages[t] for t in titles)
+        settings = self.rng.choice((PASSAGES_FIRST, APPEND_ONLY))
+        talk: Conversation = []
+        for number, (question, hop, answer) in enumerate(asked):
+            turn = Turn(passages if number == 0 else ())
+            talk += _messages("ircot", question, [turn], settings)
+            talk.append({"role": "assistant", "content": self.reply(hop, answer)})
+        return talk
+
+
+class Tutor(Reader):
+    """Gold multi-step trajectories over the passages that BM25 finds, besides single questions."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        super().__init__(world, rng)
+        self.index = WorldIndex(world)
+        self.questions = [q for part in world.questions.values() for q in part]
+        rng.shuffle(self.questions)
+        self.retrieved = {
+            name: self._retrieve(name, [self._queries(name, q) for q in self.questions])
+            for name in ("ircot", "self_ask")
+        }
+
+    @staticmethod
+    def _queries(name: str, question: WorldQuestion) -> list[str]:
+        later = [
+            without_wh_words(h.rationale) if name == "ircot" else h.sub_question
+            for h in question.hops
+        ]
+        return [question.question, *later]
+
+    def _retrieve(self, name: str, queries: list[list[str]]) -> list[list[tuple[Passage, ...]]]:
+        found = iter(self.index.search([q for group in queries for q in group], K))
+        all_steps = []
+        for group in queries:
+            kept: list[str] = []
+            steps = []
+            for _ in group:
+                new = [t for t in next(found) if t not in kept][: CAP - len(kept)]
+                kept += new
+                steps.append(tuple(self.passages[t] for t in new))
+            all_steps.append(steps)
+        return all_steps
+
+    def trajectory(self, number: int, name: str) -> list[Turn] | None:
+        """The gold trajectory as turns, or None where a passage comes too late to be followed."""
+        question = self.questions[number]
+        arrived = self.retrieved[name][number]
+        titles = [[p.title for p in step] for step in arrived]
+        if name == "ircot":
+            pieces = question.ircot_steps()
+        else:  # the first piece only asks; a hop is answered one search later
+            pieces = question.self_ask_steps()
+            titles = [titles[0] + titles[1], *titles[2:]]
+        if not is_followable(question, titles):
+            return None
+        return [Turn(p, r) for p, r in zip(arrived, pieces, strict=True)]
+
+    def appended(self, number: int, name: str) -> Conversation | None:
+        """A whole trajectory as turns of one chat."""
+        turns = self.trajectory(number, name)
+        if turns is None:
+            return None
+        question = self.questions[number].question
+        talk = _messages(name, question, turns, APPEND_ONLY)
+        return [*talk, {"role": "assistant", "content": turns[-1].rationale}]
+
+    def steps(self, number: int, name: str, extra: int) -> Conversation | None:
+        """Steps of one trajectory over the passages of its latest step, in mixed order.
+
+        The first step asked is the latest: its prompt is exactly that of inference. `extra`
+        single questions about the same passages follow.
+        """
+        turns = self.trajectory(number, name)
+        if turns is None:
+            return None
+        question = self.questions[number].question
+        last = self.rng.randrange(len(turns))
+        talk = _messages(name, question, turns[: last + 1], PASSAGES_FIRST)
+        talk.append({"role": "assistant", "content": turns[last].rationale})
+        more: list[Conversation] = []
+        for step in range(last):
+            bare = [Turn((), t.rationale) for t in turns[: step + 1]]
+            prompt = _messages(name, question, bare, PASSAGES_FIRST)
+            reply = {"role": "assistant", "content": turns[step].rationale}
+            more.append([*prompt, reply])
+        titles = [p.title for turn in turns[: last + 1] for p in turn.passages]
+        for asked, hop, answer in self.ask(titles, extra):
+            prompt = _messages("ircot", asked, [Turn()], PASSAGES_FIRST)
+            more.append([*prompt, {"role": "assistant", "content": self.reply(hop, answer)}])
+        self.rng.shuffle(more)
+        return talk + [message for part in more for message in part]
+
+
+def new_world(seed: int, domain: str, questions: int) -> World:
+    """A world for training; `questions` for each part."""
+    return make_world(seed, domain, dict.fromkeys(("train", "dev", "test"), questions))
