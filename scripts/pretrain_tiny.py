@@ -31,7 +31,7 @@ def recipes() -> dict[str, object]:
             mixture=Mixture(seed=1),
             steps=4000,
             decay=1200,
-            snapshot=1000,
+            snapshot=550,
         ),
         TEACHER: Recipe(
             hidden=256,

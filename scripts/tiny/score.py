@@ -11,10 +11,10 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from steper.data.world.generate import World
-from steper.data.world.measure import WorldIndex, without_wh_words
 from steper.data.world.questions import WorldQuestion
 from steper.prompt.build import PromptSettings, Turn, build_prompt
-from steper.records import Passage
+from steper.text import without_wh_words
+from tiny.retrieval import TitleIndex, world_passages
 from tiny.text import CAP, PASSAGES_FIRST, K, Reader
 
 STEPS = 5
@@ -112,8 +112,8 @@ def run_loop(
     settings: PromptSettings = PASSAGES_FIRST,
 ) -> list[Run]:
     """Every question through IRCoT or Self-Ask with BM25, all questions step by step together."""
-    index = WorldIndex(world)
-    passages = {t: Passage(id=t, title=t, text=p.text) for t, p in world.passages.items()}
+    passages = world_passages(world)
+    index = TitleIndex(passages)
     runs = [Run(q, query=q.question) for q in questions]
     for _ in range(STEPS):
         active = [run for run in runs if run.answer is None]

@@ -11,11 +11,13 @@ import random
 from collections.abc import Sequence
 
 from steper.data.world.generate import DOMAINS, World, make_world
-from steper.data.world.measure import WorldIndex, is_followable, without_wh_words
+from steper.data.world.measure import is_followable
 from steper.data.world.names import PARTS
 from steper.data.world.questions import Hop, QuestionMaker, WorldQuestion
 from steper.prompt.build import PromptSettings, Turn, build_prompt
 from steper.records import Passage
+from steper.text import without_wh_words
+from tiny.retrieval import TitleIndex, world_passages
 
 Conversation = list[dict[str, str]]
 
@@ -45,10 +47,7 @@ class Reader:
             part: QuestionMaker(domain, facts, world.passages, rng)
             for part, facts in world.facts.items()
         }
-        self.passages = {
-            title: Passage(id=title, title=title, text=p.text)
-            for title, p in world.passages.items()
-        }
+        self.passages = world_passages(world)
         self.by_word: dict[str, list[str]] = {}
         for title in self.titles:
             for word in title.split():
@@ -121,7 +120,7 @@ class Tutor(Reader):
 
     def __init__(self, world: World, rng: random.Random) -> None:
         super().__init__(world, rng)
-        self.index = WorldIndex(world)
+        self.index = TitleIndex(self.passages)
         self.questions = [q for part in world.questions.values() for q in part]
         rng.shuffle(self.questions)
         self.retrieved = {

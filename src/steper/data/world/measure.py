@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from steper.data.world.generate import World
 from steper.data.world.questions import WorldQuestion
+from steper.text import without_wh_words
 
 K1 = 1.2
 B = 0.75
-WH_WORDS = frozenset({"who", "what", "when", "where", "why", "which", "how", "does", "is"})
 
 
 class WorldIndex:
@@ -41,11 +41,6 @@ class WorldIndex:
         """The `k` best titles for each query."""
         found, _ = self._index.retrieve(self._tokens(queries), k=k, show_progress=False)
         return [[self._titles[i] for i in row] for row in found.tolist()]
-
-
-def without_wh_words(sentence: str) -> str:
-    """A rationale sentence as a query."""
-    return " ".join(w for w in sentence.split() if w.lower().strip("?,.") not in WH_WORDS)
 
 
 @dataclass(frozen=True)
