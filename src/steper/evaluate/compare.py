@@ -45,6 +45,8 @@ METRIC_NAMES: dict[Metric, str] = {
     "all_gold": "All gold retrieved",
 }
 
+RETRIEVAL_METRICS: frozenset[Metric] = frozenset({"gold_recall", "all_gold"})
+
 DEFAULT_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
 
 Floats = NDArray[np.float64]
@@ -131,7 +133,7 @@ class Method:
 
 def value_of(score: QuestionScore, metric: Metric) -> float | None:
     """One question's value; None where it lacks the gold that the metric takes."""
-    if metric not in ("gold_recall", "all_gold"):
+    if metric not in RETRIEVAL_METRICS:
         value: float | None = getattr(score.score, metric) if score.score else None
         return value
     if score.coverage is None:

@@ -40,12 +40,18 @@ def part_panel(metric: Metric, parts: Sequence[Part], names: Sequence[str]) -> P
     title = METRIC_NAMES[metric]
     groups = [
         Rows(
-            f"{readable(part.name)} · n = {part.n}",
+            f"{readable(part.name)} · n = {_counts(part, names)}",
             [Dot(i, names[i], c.mean) for i, c in enumerate(part.cells) if c],
         )
         for part in parts
     ]
     return Panel(title, dot_plot(f"{title} by part of the questions", groups))
+
+
+def _counts(part: Part, names: Sequence[str]) -> str:
+    """How many questions a part has; a method that has fewer of them is named with its number."""
+    fewer = [f"{names[i]} {c.n}" for i, c in enumerate(part.cells) if c and c.n < part.n]
+    return f"{part.n} ({', '.join(fewer)})" if fewer else str(part.n)
 
 
 def readable(name: str) -> str:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from steper.errors import InputError
 from steper.evaluate.compare import (
     METRIC_NAMES,
+    RETRIEVAL_METRICS,
     Comparison,
     Method,
     choose_baseline,
@@ -153,6 +154,7 @@ def gather(
         "shared": len(shared),
         "comparison": _comparison(methods, baseline, bootstrap),
         "metric_names": METRIC_NAMES,
+        "metrics": [m for m in numbers.TABLE_METRICS if any(e.scores[m] for e in entries)],
         "breakdowns": breakdowns(methods, bootstrap),
         "step_panels": charts.step_panels([e.steps for e in entries], names),
         "extra_training": extra,
@@ -173,6 +175,8 @@ def _entry(
     )
     folders = training.get(method.name) or _training_folders(runs)
     logs = tuple(read_training(folder) for folder in folders)
+    effort = numbers.effort(method, [run.seconds for run in runs], bootstrap)
+    searched = effort.searches.value > 0
     return Entry(
         index=index,
         name=method.name,
@@ -181,10 +185,12 @@ def _entry(
         runs=runs,
         scores={
             metric: numbers.cell(method, metric, method.questions, bootstrap)
+            if searched or metric not in RETRIEVAL_METRICS
+            else None
             for metric in numbers.TABLE_METRICS
         },
-        steps=numbers.steps(method, bootstrap),
-        effort=numbers.effort(method, [run.seconds for run in runs], bootstrap),
+        steps=numbers.steps(method, bootstrap) if searched else [],
+        effort=effort,
         training=logs,
         panels=charts.training_panels(index, logs) if logs else [],
     )

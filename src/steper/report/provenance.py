@@ -11,6 +11,7 @@ import orjson
 
 from steper.evaluate.metrics import Metrics
 from steper.evaluate.run import MANIFEST
+from steper.report.svg import shorten
 from steper.store import read_json
 
 
@@ -33,8 +34,10 @@ class RunFacts:
     def model(self) -> str:
         """The model's name, as the run's settings give it."""
         model = self.manifest.get("settings", {}).get("model", {})
-        named = (model.get("model") or model.get("script")) if isinstance(model, dict) else model
-        return str(named or "unknown")
+        if not isinstance(model, dict):
+            return str(model or "unknown")
+        named = model.get("model") or f"{model.get('kind', 'unknown')} {model.get('script', '')}"
+        return shorten(str(named).strip(), 48)
 
     @property
     def strategy(self) -> str:

@@ -76,6 +76,11 @@ class Examples:
     counts: Mapping[Verdict, int]
     seed: int
 
+    @property
+    def opened(self) -> int:
+        """The number of the question that is unfolded at first: one of disagreement, if any."""
+        return next((e.number for e in self.shown if e.verdict == "disagree"), 1)
+
 
 def gather_examples(
     methods: Sequence[Method], shared: Mapping[str, Question], count: int, seed: int
