@@ -1,0 +1,150 @@
+"""The folder of a training: the exported student, checkpoints, log, manifest.
+
+config.json, *.safetensors, tokenizer…   the student (or LoRA adapter), as save_pretrained writes it
+steper.json       how the student is to be prompted: form, prompt and strategy settings
+log.jsonl         a line a step: loss, L_j, σ_j, lr, tokens, seconds; and a line an evaluation
+manifest.json     settings, inputs, what was resolved, counts, versions, status
+checkpoints/      to resume from; sigma.json in each
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steper.errors import InputError, SettingsError
+from steper.journal import differing, settings_hash
+from steper.records import SCHEMA_VERSION
+from steper.store import dump_line, provenance, read_json, read_json_lines, write_json, write_jsonl
+
+MANIFEST, LOG, STEPER, CHECKPOINTS = "manifest.json", "log.jsonl", "steper.json", "checkpoints"
+
+
+class TrainFolder:
+    """A folder to train into: fresh, or an earlier training taken up where it stopped."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.settings = orjson.loads(orjson.dumps(settings))
+        self._lock: int | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are kept."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, {} while there is none."""
+        path = self.path / MANIFEST
+        value = read_json(path) if path.exists() else {}
+        if value and (not isinstance(value, dict) or value.get("content") != "student"):
+            raise InputError(f"{path}: not the manifest of a training; name another --out")
+        return dict(value)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the training is over and its student exported."""
+        return self.manifest.get("status") == "complete"
+
+    def check(self, overwrite: bool) -> None:
+        """Refuse a folder of something else (InputError) and, unless it is to be overwritten, one
+        that was trained with other settings (SettingsError).
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; a folder for the student was expected")
+        old = self.manifest
+        if not old:
+            names = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
+            if any(name != ".lock" for name in names):
+                raise InputError(
+                    f"{self.path} holds {names[0]!r} and no {MANIFEST}; name an empty or new folder"
+                )
+            return
+        if overwrite:
+            return
+        differences = list(differing(old.get("settings"), self.settings))
+        if differences:
+            raise SettingsError(
+                f"{self.path} was trained with other settings: {'; '.join(differences[:3])}"
+                f"{' …' if len(differences) > 3 else ''}. "
+                "Use another --out, or --overwrite to begin anew"
+            )
+
+    def open(self, overwrite: bool) -> None:
+        """Take the folder for writing (the main process alone); InputError if another has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise InputError(f"{self.path}: another steper process is training here") from None
+        if overwrite:
+            for name in (MANIFEST, LOG, STEPER):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if not self.manifest:
+            self.write_manifest("running", {})
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint: one that the Trainer came to write its state into."""
+        found = {
+            int(path.name.rpartition("-")[2]): path
+            for path in self.checkpoints.glob("checkpoint-*")
+            if _whole(path / "trainer_state.json")
+        }
+        return found[max(found)] if found else None
+
+    def cut_log(self, step: int) -> None:
+        """Take out the log's lines after `step`; training goes on from there."""
+        path = self.path / LOG
+        if path.exists():
+            write_jsonl(path, [r for _, r in _whole_lines(path) if r["step"] <= step])
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a line to the log."""
+        with (self.path / LOG).open("ab") as file:
+            file.write(dump_line(row))
+
+    def write_manifest(self, status: str, more: dict[str, Any]) -> None:
+        """Write the manifest atomically."""
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            "content": "student",
+            "status": status,
+            "settings_hash": settings_hash(self.settings),
+            "settings": self.settings,
+            **more,
+            **provenance(),
+        }
+        write_json(self.path / MANIFEST, value)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _whole(path: Path) -> bool:
+    try:
+        read_json(path)
+    except InputError:
+        return False
+    return True
+
+
+def _whole_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The log's lines, without one that a crash cut off."""
+    text = path.read_bytes()
+    end = text.rfind(b"\n") + 1
+    if end != len(text):
+        with path.open("rb+") as file:
+            file.truncate(end)
+    return list(read_json_lines(path))
