@@ -13,10 +13,9 @@ OUT = Path("runs/quickstart")
 COMMANDS = [
     f"steper world --seed 7 --out {OUT}/world",
     f"steper index --corpus {OUT}/world/corpus.jsonl --out {OUT}/index",
-    f"steper teach --questions {OUT}/world/test.json --corpus {OUT}/index "
-    f"--strategy ircot --model gold --out {OUT}/gold",
+    f"steper teach --questions {OUT}/world/test.json --corpus {OUT}/index --model gold "
+    f"--out {OUT}/gold",
     f"steper eval {OUT}/gold",
-    f"steper show {OUT}/gold --question 1",
 ]
 
 
@@ -28,6 +27,7 @@ def main() -> int:
         done = subprocess.run([sys.executable, "-m", "steper", *shlex.split(command)[1:]])
         if done.returncode:
             return done.returncode
+    print(f"\nA trajectory, step by step: .venv/bin/steper show {OUT}/gold --question 4")
     return 0
 
 

@@ -16,10 +16,11 @@ LAYERS = [
     {"data", "retrieve", "lm"},
     {"strategy"},
     {"engine", "journal", "teach"},
+    {"evaluate"},
     {"recipes"},
     {"train"},
-    {"evaluate"},
     {"report"},
+    {"pipeline"},
     {"cli"},
 ]
 # The gold teacher is a model made of the data's annotations.

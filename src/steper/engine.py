@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+TURN = 32
+"""Results taken, and queries searched, at a time: a small number keeps the model fed meanwhile."""
+
 
 @dataclass
 class Stats:
@@ -158,7 +161,7 @@ class Engine:
             for flight, future in zip(flights, futures, strict=True):
                 future.add_done_callback(partial(self._deliver, flight))
         if self._searches and not self._searching:
-            flights, self._searches = self._searches, []
+            flights, self._searches = self._searches[:TURN], self._searches[TURN:]
             self._searching = True
             assert self._searcher is not None
             self._searcher.submit(self._search, flights)
@@ -199,14 +202,15 @@ class Engine:
         self._inbox.put((flights[0], _SEARCHED))
 
     def _wait(self) -> list[tuple[_Flight, Any]]:
-        """All results that are there; waits for the first, half a second at most."""
+        """Results that are there, up to a turn's; waits for the first, half a second at most."""
         events: list[tuple[_Flight, Any]] = []
         try:
             events.append(self._inbox.get(timeout=0.5))
-            while True:
+            while len(events) < TURN:
                 events.append(self._inbox.get_nowait())
         except Empty:
-            return events
+            pass
+        return events
 
     def _take(self, events: list[tuple[_Flight, Any]]) -> None:
         """Record results, then send each into its generator."""

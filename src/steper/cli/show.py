@@ -97,11 +97,11 @@ def show_trajectory(
         for hit in step.hits:
             passage = passages[hit.passage_id]
             mark = "★" if passage.title.lower() in gold else " "
-            text = passage.text if full else passage.text[:90].rsplit(" ", 1)[0] + " …"
+            text = passage.text if full else " ".join(passage.text.split())
             line = Text.assemble(
                 (f"  {mark} {hit.rank} {hit.score:6.2f}  ", "dim"), (passage.title, "green"), "  "
             )
-            console.print(line.append(text, "dim"), soft_wrap=full)
+            console.print(line.append(text, "dim"), no_wrap=not full, overflow="ellipsis")
         for name, ids in (("left out for room", step.dropped), ("shortened", step.shortened)):
             if ids:
                 titles = ", ".join(passages[i].title for i in ids)
@@ -113,7 +113,8 @@ def show_trajectory(
     console.print(Text.assemble(("answer  ", "dim"), (trajectory.answer or "none", "bold")))
     if question.answers:
         console.print(Text.assemble(("gold    ", "dim"), " | ".join(question.answers)))
-    reason = trajectory.stop_reason.value
-    console.print(Text.assemble(("ended   ", "dim"), f"{trajectory.status} ({reason})"))
+    status, reason = trajectory.status, trajectory.stop_reason.value
+    ended = status if status == reason else f"{status} ({reason})"
+    console.print(Text.assemble(("ended   ", "dim"), ended))
     if trajectory.error:
         console.print(Text.assemble(("because ", "dim"), trajectory.error))

@@ -1,0 +1,37 @@
+"""Draw docs/trajectory.svg, the README's picture: one trajectory as `steper show` prints it.
+
+python scripts/draw_picture.py RUN [QUESTION] [--out docs/trajectory.svg]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from steper.cli.show import show_trajectory
+from steper.teach import Run
+
+
+def main() -> None:
+    """Print the trajectory to a recording console and save what it shows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("question", nargs="?", help="question id; the first one by default")
+    parser.add_argument("--out", type=Path, default=Path("docs/trajectory.svg"))
+    options = parser.parse_args()
+    run = Run(options.run)
+    questions = {q.id: q for q in run.questions()}
+    chosen = options.question or next(iter(questions))
+    trajectory = next(t for t in run.trajectories() if t.question_id == chosen)
+    console = Console(record=True, width=104, file=io.StringIO(), highlight=False)
+    show_trajectory(trajectory, questions[chosen], console)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    console.save_svg(str(options.out), title="steper show", theme=MONOKAI)
+
+
+if __name__ == "__main__":
+    main()
