@@ -170,7 +170,7 @@ def test_another_text_and_no_shared_question_are_refused(write):
     with pytest.raises(InputError, match="its text in"):
         load_methods({"a": [a], "b": [b]})
     c = write("c", [1], ids=["elsewhere"], benchmark="musique")
-    with pytest.raises(InputError, match="share no question: .*1 of hotpotqa.*1 of musique"):
+    with pytest.raises(InputError, match=r"share no question: .*1 of hotpotqa.*1 of musique"):
         load_methods({"a": [a], "c": [c]})
 
 
