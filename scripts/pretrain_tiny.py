@@ -1,22 +1,37 @@
 """Make the two small models that ship with the package.
 
-python scripts/pretrain_tiny.py tokenizer --out RUNS
-python scripts/pretrain_tiny.py student --out RUNS
-python scripts/pretrain_tiny.py teacher --out RUNS
+One command makes everything, from the names to the model card (about two hours on two cores):
+
+    python scripts/pretrain_tiny.py all --out runs/tiny
+
+Single stages: `tokenizer`, `student`, `teacher`, `score` (print the scores of a run's models) and
+`ship` (score and copy them, with their card, into the package). A stopped stage goes on where it
+was when it is started again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiny.train import Recipe
 
 STUDENT, TEACHER = "student-base", "teacher"
+STAGES = ("tokenizer", "student", "teacher", "ship")
+ASSETS = Path(__file__).resolve().parents[1] / "src" / "steper" / "assets" / "models"
+SCORE_SEED = 900_001
+"""The world that scores are measured on: neither pretraining nor experiments use it."""
 
 
-def recipes() -> dict[str, object]:
+def recipes() -> dict[str, Recipe]:
     """The recipe of each model."""
     from tiny.batches import Mixture
     from tiny.train import Recipe
@@ -31,7 +46,7 @@ def recipes() -> dict[str, object]:
             mixture=Mixture(seed=1),
             steps=4000,
             decay=1200,
-            snapshot=550,
+            snapshot=700,
         ),
         TEACHER: Recipe(
             hidden=256,
@@ -40,9 +55,9 @@ def recipes() -> dict[str, object]:
             ffn=800,
             tied=False,
             mixture=Mixture(seed=2, reading=0.3, warm_chunks=0, few_names=0),
-            sources=(0, 1, None, 2, None, 3),
             steps=4000,
             decay=1200,
+            sources=(0, 1, None, 2, None, 3),
         ),
     }
 
@@ -61,30 +76,94 @@ def make_tokenizer(out: Path) -> None:
     print(f"{len(tokenizer)} tokens: {out / 'tokenizer'}")
 
 
-def main() -> None:
-    """Run one stage."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["tokenizer", "student", "teacher"])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--decay", type=int)
-    args = parser.parse_args()
-    if args.stage == "tokenizer":
-        make_tokenizer(args.out)
-        return
+def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
+    """Train one model."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     from tiny.train import train
 
-    name = STUDENT if args.stage == "student" else TEACHER
-    recipe = recipes()[name]
-    changes = {k: getattr(args, k) for k in ("steps", "decay") if getattr(args, k) is not None}
-    recipe = dataclasses.replace(recipe, **changes)
-    tokenizer = AutoTokenizer.from_pretrained(args.out / "tokenizer")
+    recipe = dataclasses.replace(recipes()[name], **changes)
+    tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
     origin = None
     if recipe.sources:
-        origin = LlamaForCausalLM.from_pretrained(args.out / STUDENT / "snapshot").float()
-    train(recipe, tokenizer, args.out / name, origin)
+        origin = LlamaForCausalLM.from_pretrained(out / STUDENT / "snapshot").float()
+    train(recipe, tokenizer, out / name, origin)
+
+
+def score(out: Path, folder: str, count: int) -> dict[str, dict[str, float]]:
+    """Scores of both models of a run, on a world of their own."""
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from steper.data.world import make_world
+    from tiny.score import exact_by_hops, one_hop, run_loop
+    from tiny.text import APPEND_ONLY, PASSAGES_FIRST
+
+    worlds = {domain: make_world(SCORE_SEED, domain) for domain in ("culture", "ood")}
+    scores: dict[str, dict[str, float]] = {}
+    for name in (STUDENT, TEACHER):
+        if not (out / name / folder).exists():
+            continue
+        model = LlamaForCausalLM.from_pretrained(out / name / folder).float().eval()
+        tokenizer = AutoTokenizer.from_pretrained(out / name / folder)
+        for domain, world in worlds.items():
+            for size in (2, 4, 8, 15):
+                label = f"{name}, one hop, {domain}, {size} passages"
+                scores[label] = {"all": one_hop(model, tokenizer, world, size, count)}
+                print(label, scores[label], flush=True)
+        for domain, strategy, settings in (
+            ("culture", "ircot", PASSAGES_FIRST),
+            ("culture", "ircot", APPEND_ONLY),
+            ("culture", "self_ask", PASSAGES_FIRST),
+            ("culture", "self_ask", APPEND_ONLY),
+            ("ood", "ircot", PASSAGES_FIRST),
+        ):
+            world = worlds[domain]
+            runs = run_loop(
+                model, tokenizer, world, world.questions["test"][:count], strategy, settings
+            )
+            label = f"{name}, {strategy} loop, {domain}, {settings.layout}"
+            scores[label] = exact_by_hops(runs)
+            print(label, scores[label], flush=True)
+    return scores
+
+
+def ship(out: Path, folder: str, count: int) -> None:
+    """Copy the models into the package and write their card."""
+    from tiny.card import write_card
+
+    for name in (STUDENT, TEACHER):
+        target = ASSETS / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(out / name / folder, target)
+    write_card(ASSETS, out, score(out, folder, count), (STUDENT, TEACHER), count)
+    print(f"Wrote {ASSETS}")
+
+
+def main() -> None:
+    """Run one stage, or all of them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=["all", *STAGES, "score"])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--steps", type=int, help="steps of this stage instead of the recipe's")
+    parser.add_argument("--decay", type=int, help="steps over which the learning rate falls")
+    parser.add_argument("--count", type=int, default=400, help="questions for each score")
+    parser.add_argument("--folder", default="final", help="which export of the run to score")
+    args = parser.parse_args()
+    changes = {k: getattr(args, k) for k in ("steps", "decay") if getattr(args, k) is not None}
+    if args.stage == "all":
+        for stage in STAGES:
+            command = [sys.executable, __file__, stage, "--out", str(args.out)]
+            subprocess.run(command, check=True)
+    elif args.stage == "tokenizer":
+        make_tokenizer(args.out)
+    elif args.stage == "score":
+        print(json.dumps(score(args.out, args.folder, args.count), indent=1))
+    elif args.stage == "ship":
+        ship(args.out, args.folder, args.count)
+    else:
+        pretrain(STUDENT if args.stage == "student" else TEACHER, args.out, changes)
 
 
 if __name__ == "__main__":
@@ -94,7 +173,6 @@ if __name__ == "__main__":
             "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
             "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
             "MALLOC_TOP_PAD_": str(512 << 20),
-            "PYTHONHASHSEED": "0",
         }
         os.execv(sys.executable, [sys.executable, *sys.argv])
     main()

@@ -1,0 +1,162 @@
+"""The shipped models: their sizes, their tokenizer, and that their scores still hold."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from steper.data.questions import load_questions
+from steper.data.world import World, inventory, make_world, write_world
+from steper.data.world.generate import DOMAINS
+from steper.data.world.questions import QuestionMaker
+from steper.engine import Engine
+from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.records import Passage
+from steper.retrieve.bm25 import BM25Index
+from steper.strategy import STRATEGIES
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+MODELS = Path(str(resources.files("steper").joinpath("assets", "models")))
+NAMES = ("student-base", "teacher")
+SEED = 900_002
+FIRST = PromptSettings(layout="passages_first", instruction=False, demos=0)
+APPEND = PromptSettings(layout="append_only", instruction=False, demos=0)
+
+
+@cache
+def tokenizer(name: str):
+    return transformers.AutoTokenizer.from_pretrained(MODELS / name)
+
+
+@cache
+def world() -> World:
+    return make_world(SEED, "culture", {"test": 200})
+
+
+def parameters(name: str) -> int:
+    from safetensors import safe_open
+
+    with safe_open(str(MODELS / name / "model.safetensors"), "pt") as tensors:
+        return sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
+
+
+def test_sizes() -> None:
+    student, teacher = (parameters(name) for name in NAMES)
+    assert student <= 1_000_000
+    assert teacher <= 8_000_000
+    assert student * 8 <= teacher
+    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 16_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_transformers_format(name: str) -> None:
+    config = json.loads((MODELS / name / "config.json").read_text("utf-8"))
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODELS / name)
+    assert model.config.eos_token_id == tokenizer(name).eos_token_id
+    assert model.config.pad_token_id == tokenizer(name).pad_token_id
+
+
+def test_one_token_for_each_name() -> None:
+    tokens = tokenizer("teacher")
+    for name in inventory(*DOMAINS.values()):
+        assert len(tokens(name)["input_ids"]) == 1
+
+
+def test_tokenizers_are_the_same() -> None:
+    assert tokenizer("teacher").get_vocab() == tokenizer("student-base").get_vocab()
+
+
+def test_decoding_gives_back_the_text() -> None:
+    tokens = tokenizer("teacher")
+    texts = [f"Wikipedia Title: {p.title}\n{p.text}" for p in world().passages.values()]
+    texts += [q.question for q in world().questions["test"]]
+    texts += ["Zoë said:  “no”\n\n\tx = {1}…", " Mary Vale's ", "naïve 1954's The"]
+    for text in texts:
+        assert tokens.decode(tokens(text)["input_ids"]) == text
+
+
+def test_chat_template() -> None:
+    talk = [{"role": "user", "content": "Q: Who?\nA:"}]
+    tokens = tokenizer("teacher")
+    prompt = tokens.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    assert prompt == "<|user|>\nQ: Who?\nA:<|end|>\n<|assistant|>\n"
+    whole = tokens.apply_chat_template(
+        [*talk, {"role": "assistant", "content": "She."}], tokenize=False
+    )
+    assert whole == prompt + "She.<|end|>\n"
+
+
+def one_hop_accuracy(count: int, size: int = 4) -> float:
+    """The student base on single questions about test names, with `size` passages."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODELS / "student-base").float()
+    tokens = tokenizer("student-base")
+    rng = random.Random(1)
+    titles = [t for t, p in world().passages.items() if p.part == "test"]
+    maker = QuestionMaker(DOMAINS["culture"], world().facts["test"], world().passages, rng)
+    right = 0
+    for _ in range(count):
+        shown = rng.sample(titles, size)
+        question, hop = rng.choice(maker.one_hop(rng.choice(shown)))
+        passages = tuple(Passage(id=t, title=t, text=world().passages[t].text) for t in shown)
+        prompt = build_prompt("ircot", question, [Turn(passages)], FIRST, "chat").messages()
+        text = tokens.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        inputs = tokens(text, return_tensors="pt", return_token_type_ids=False)
+        with torch.no_grad():
+            output = model.generate(**inputs, max_new_tokens=40, do_sample=False)
+        reply = tokens.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        right += reply.endswith(f"So the answer is: {hop.answer}.")
+    return right / count
+
+
+@pytest.mark.slow
+def test_the_student_base_answers_single_questions() -> None:
+    assert one_hop_accuracy(150) >= 0.85
+
+
+def loop_accuracy(
+    name: str, strategy: str, settings: PromptSettings, folder: Path, count: int
+) -> float:
+    """Share of the world's test questions that a model answers exactly in the loop."""
+    from steper.lm.hf import HFModel
+
+    files = write_world(world(), folder)
+    questions = load_questions(files["test"])[:count]
+    rows = [json.loads(line) for line in files["corpus"].read_text("utf-8").splitlines()]
+    model = HFModel(str(MODELS / name))
+    index = BM25Index.build(Passage(**row) for row in rows)
+    engine = Engine(STRATEGIES[strategy](prompt=settings), model, index)
+    golds = {q.id: q.answers[0] for q in questions}
+    done = list(engine.run(questions))
+    model.close()
+    index.close()
+    assert len(done) == len(questions)
+    return sum(t.answer == golds[t.question_id] for t in done) / len(done)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "settings", "least"),
+    [
+        pytest.param("ircot", FIRST, 0.85, id="ircot-passages_first"),
+        pytest.param("ircot", APPEND, 0.85, id="ircot-append_only"),
+        pytest.param("self_ask", FIRST, 0.75, id="self_ask-passages_first"),
+        pytest.param("self_ask", APPEND, 0.75, id="self_ask-append_only"),
+    ],
+)
+def test_the_teacher_answers_multi_hop_questions(
+    strategy: str, settings: PromptSettings, least: float, tmp_path: Path
+) -> None:
+    assert loop_accuracy("teacher", strategy, settings, tmp_path, 150) >= least
+
+
+@pytest.mark.slow
+def test_the_student_base_cannot_yet_reason_over_several_steps(tmp_path: Path) -> None:
+    assert loop_accuracy("student-base", "ircot", FIRST, tmp_path, 100) <= 0.3
