@@ -94,10 +94,16 @@ def write_log(folder, kinds=("init", "exp", "agg"), steps=50):
         row = {"step": step, "loss": 1.0, "lr": 1e-3, "tokens": 1000 * step, "seconds": 0.5 * step}
         for j, kind in enumerate(("init", "exp", "agg")):
             used = kind in kinds
-            row[f"L_{kind}"] = 2.0 / step + 0.01 * (j + 1) if used else None
-            row[f"sigma_{kind}"] = (2.0 / step + 0.1 * (j + 1)) ** 0.5 if used else None
+            row[f"sigma_{kind}"] = (2.0 / step + 0.1 * (j + 1)) ** 0.5 if used else 1.0
+            if used:
+                row[f"loss_{kind}"] = 2.0 / step + 0.01 * (j + 1)
         rows.append(row)
+        if step % 25 == 0:
+            rows.append({"step": step, "eval_loss": 0.5, **{f"eval_loss_{k}": 0.5 for k in kinds}})
     write_jsonl(folder / "log.jsonl", rows)
+    settings = {"training": {"seed": 17, "lr": 1e-3}}
+    manifest = {"settings": settings, "resolved": {"parameters": 987_654}, "git_commit": "c0ffee"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 

@@ -165,8 +165,11 @@ def test_training_is_found_by_the_models_folder(folders, make_page):
     labels = [t["text"] for t in page.inside(section, "text", class_="label")]
     assert sorted(labels) == sorted(["init", "exp", "agg"] * 2)
     assert len(page.inside(section, "polyline")) == 2 * 2 * 3  # panels, seeds, kinds
+    assert len(page.inside(section, "circle", class_="dot")) == 2 * 3 * 2  # seeds, kinds, times
     (cost,) = page.all("section", id="cost")
     assert "50,000" in cost["text"]
+    assert "987,654" in cost["text"]
+    assert "training.seed" in page.all("section", id="provenance")[0]["text"]
 
 
 def test_training_named_by_hand(folders, make_page, tmp_path):
@@ -229,6 +232,40 @@ def test_counts_and_provenance(folders, make_page):
 def test_same_input_same_page(folders, make_page):
     assert make_page(folders)[0] == make_page(folders)[0]
     assert make_page(folders, examples=4)[0] != make_page(folders, examples=4, seed=5)[0]
+
+
+def luminance(colour):
+    """Relative luminance of a #rrggbb colour (WCAG 2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_text_colours_stand_out_in_light_and_dark(folders, make_page):
+    html, _ = make_page(folders, examples=0)
+    pairs = dict(re.findall(r"(--\w[\w-]*|\.m\d)[: {]+(?:--c: )?light-dark\((.*?)\)", html))
+    text = [name for name in pairs if name not in ("--paper", "--rule", "--wash", "--gold-wash")]
+    assert len([name for name in text if name.startswith(".m")]) == 8
+    for name in text:
+        both = zip(pairs[name].split(", "), pairs["--paper"].split(", "), strict=True)
+        for ink, paper in both:
+            low, high = sorted((luminance(ink), luminance(paper)))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, name
+
+
+def test_unfinished_run_on_request(folders, tmp_path):
+    run = folders["teacher"][0]
+    lines = (run / "trajectories.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "trajectories.jsonl").unlink()
+    (run / "trajectories.part").write_bytes(b"".join(lines[:5]) + lines[5][:40])
+    out = tmp_path / "page.html"
+    with pytest.raises(InputError, match="--partial"):
+        report([str(run)], out=out)
+    report([str(run)], out=out, partial=True, resamples=100)
+    page = Page(out.read_text("utf-8"))
+    assert cells(page, "counts", "teacher")[1:] == ["12", "5", "0", "0", "0", "7", "0", "0"]
+    assert "7 of 12 questions have no trajectory" in page.all("p", class_="warning")[0]["text"]
+    assert len(page.all("article")) == 5
 
 
 def test_one_run_alone(folders, make_page):

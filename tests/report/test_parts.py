@@ -44,7 +44,7 @@ def test_dots_stand_where_their_values_are():
 
 def test_lines_are_labelled_at_their_ends_without_overlap():
     lines = [
-        Line(i, f"m{i}", [Point(1, 0.5, 0.4, 0.6), Point(2, 0.9, 0.8, 1)], marked=True)
+        Line(i, f"m{i}", [Point(1, 0.5, 0.4, 0.6), Point(2, 0.9, 0.8, 1)], style="marked")
         for i in range(4)
     ]
     x = Axis(1, 2, ((1, "1"), (2, "2")))
@@ -85,14 +85,21 @@ def test_logarithmic_axes(low, high):
 
 def test_training_log(tmp_path):
     log = read_training(write_log(tmp_path / "t", kinds=["agg"], steps=10))
-    assert list(log.losses) == ["agg"]
+    assert list(log.losses) == list(log.sigmas) == ["agg"]
     assert log.losses["agg"][-1] == (10.0, pytest.approx(0.23))
     assert (log.steps, log.tokens, log.seconds) == (10, 10_000, 5.0)
+    assert log.parameters == 987_654
+
+
+def test_evaluations_are_rows_of_their_own(tmp_path):
+    log = read_training(write_log(tmp_path / "t", steps=50))
+    assert log.evals["exp"] == [(25.0, 0.5), (50.0, 0.5)]
+    assert len(log.losses["exp"]) == 50
 
 
 def test_resumed_training_counts_its_later_rows(tmp_path):
-    rows = [{"step": s, "L_agg": float(s)} for s in (10, 20, 30, 40)]
-    rows += [{"step": s, "L_agg": -float(s)} for s in (25, 30)]
+    rows = [{"step": s, "loss_agg": float(s)} for s in (10, 20, 30, 40)]
+    rows += [{"step": s, "loss_agg": -float(s)} for s in (25, 30)]
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     log = read_training(tmp_path)
@@ -105,7 +112,7 @@ def test_resumed_training_counts_its_later_rows(tmp_path):
     [
         ("", "holds no rows"),
         ('{"step": 1}\n{"loss": 2}\n', "line 2: step: a whole number"),
-        ('{"step": 1, "L_exp": "low"}\n', "line 1: L_exp: a number was expected, not 'low'"),
+        ('{"step": 1, "loss_exp": "low"}\n', "line 1: loss_exp: a number was expected, not 'low'"),
         ('{"step": 1\n', "line 1, column"),
     ],
 )

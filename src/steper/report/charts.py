@@ -72,7 +72,7 @@ def step_panels(courses: Sequence[Sequence[StepPoint]], names: Sequence[str]) ->
         ("running", "Questions that took the step, %"),
     ):
         lines = [
-            Line(i, names[i], [_point(p.step, getattr(p, field)) for p in course], marked=True)
+            Line(i, names[i], [_point(p.step, getattr(p, field)) for p in course], style="marked")
             for i, course in enumerate(courses)
             if course
         ]
@@ -88,11 +88,12 @@ def training_panels(index: int, logs: Sequence[TrainingLog]) -> list[Panel]:
     """A method's courses of L_j and of σ_j; its seeds are thin lines of the same dash."""
     last = max(log.steps for log in logs)
     losses = [_positive(log.losses) for log in logs]
+    evals = [_positive(log.evals) for log in logs]
     sigmas = [_positive(log.sigmas) for log in logs]
     panels = []
-    for title, courses in (("loss L", losses), ("σ", sigmas)):
+    for title, courses, dots in (("loss L", losses, evals), ("σ", sigmas, [])):
         if any(courses):
-            panels.append(Panel(title, _course_plot(title, index, courses, last)))
+            panels.append(Panel(title, _course_plot(title, index, courses, dots, last)))
     return panels
 
 
@@ -102,9 +103,14 @@ def _positive(courses: Mapping[StepKind, Points]) -> dict[StepKind, Points]:
 
 
 def _course_plot(
-    title: str, index: int, courses: Sequence[Mapping[StepKind, Points]], last: int
+    title: str,
+    index: int,
+    courses: Sequence[Mapping[StepKind, Points]],
+    dots: Sequence[Mapping[StepKind, Points]],
+    last: int,
 ) -> Markup:
-    values = [y for course in courses for points in course.values() for _, y in points]
+    every = [points for course in (*courses, *dots) for points in course.values()]
+    values = [y for points in every for _, y in points]
     y = value_axis(values, log=bool(values) and max(values) > _LOG_FROM * min(values))
     x = count_axis(float(last))
     lines = []
@@ -113,5 +119,14 @@ def _course_plot(
             points = [Point(*p) for p in course.get(kind, [])]
             # One label a kind, at the first seed's line.
             label = kind if not number else ""
-            lines.append(Line(index, label, points, dash=dash, faint=len(courses) > 1))
+            lines.append(
+                Line(
+                    index, label, points, dash=dash, style="faint" if len(courses) > 1 else "plain"
+                )
+            )
+    lines += [
+        Line(index, "", [Point(*p) for p in points], style="dots")
+        for course in dots
+        for points in course.values()
+    ]
     return line_plot(title, lines, x, y, "optimizer step")

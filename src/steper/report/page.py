@@ -31,7 +31,7 @@ from steper.evaluate.statistics import Bootstrap, Estimate
 from steper.evaluate.tables import percent
 from steper.records import Record
 from steper.report import charts, numbers
-from steper.report.provenance import RunFacts, compare_settings, run_facts
+from steper.report.provenance import RunFacts, compare_settings, flatten, run_facts
 from steper.report.svg import colour, key_mark
 from steper.report.training import TrainingLog, find_training, read_training
 from steper.report.trajectories import gather_examples
@@ -160,6 +160,11 @@ def gather(
         "extra_training": extra,
         "examples": gather_examples(methods, shared, settings.examples, settings.seed),
         "runs": facts,
+        "trainings": [
+            (entry, log, flatten(log.manifest.get("settings") or {}))
+            for entry in entries
+            for log in entry.training
+        ],
         "run_settings": compare_settings(facts),
         "own": provenance(),
         "warnings": list(dict.fromkeys(w for run in facts for w in run.metrics.warnings)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -53,14 +53,17 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """A line; `marked` ones have a mark and an interval at each point, `faint` ones are thin."""
+    """A line, labelled at its end unless the label is empty.
+
+    `marked`: with the method's mark and an interval at each point; `faint`: thin; `dots`: small
+    circles without a line.
+    """
 
     index: int
     label: str
     points: Sequence[Point]
     dash: int = 0
-    marked: bool = False
-    faint: bool = False
+    style: Literal["plain", "marked", "faint", "dots"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -198,13 +201,13 @@ def line_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, x_label: str)
     """Lines, labelled at their ends; marked ones are set a little apart so that intervals show."""
     left, right, top, bottom = 34.0, 254.0, 10.0, 190.0
     wide, high = right - left, bottom - top
-    marked = [line for line in lines if line.marked]
+    marked = [line for line in lines if line.style == "marked"]
     drawn: list[Markup] = []
     ends: list[tuple[float, Line]] = []
     for line in lines:
         # Intervals at one x would hide each other: each method stands up to 6 units aside.
         shift = 0.0
-        if line.marked and len(marked) > 1:
+        if line.style == "marked" and len(marked) > 1:
             shift = 12.0 * (marked.index(line) / (len(marked) - 1) - 0.5)
         places = [
             (left + wide * x.place(p.x) + shift, bottom - high * y.place(p.y)) for p in line.points
@@ -222,16 +225,19 @@ def line_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, x_label: str)
 
 def _one_line(line: Line, places: Sequence[tuple[float, float]], height: object) -> Markup:
     assert callable(height)
+    if line.style == "dots":
+        circles = (tag("circle", cx=x, cy=y, r=2.2, class_="dot") for x, y in places)
+        return tag("g", *circles, class_=colour(line.index))
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     children = [
         tag(
             "polyline",
             points=path,
-            class_="line faint" if line.faint else "line",
+            class_="line faint" if line.style == "faint" else "line",
             stroke_dasharray=DASHES[line.dash] or None,
         )
     ]
-    if line.marked:
+    if line.style == "marked":
         for (x, y), point in zip(places, line.points, strict=True):
             if point.low is not None and point.high is not None:
                 y1, y2 = height(point.low), height(point.high)

@@ -1,7 +1,8 @@
 """Training logs: how σ and each kind's loss went, read from a student's folder.
 
-In: `log.jsonl`, a row an optimizer step logged, with "step" and any of "loss", "L_init", "L_exp",
-"L_agg", "sigma_init", "sigma_exp", "sigma_agg", "tokens", "seconds" (the last two cumulative).
+In: `log.jsonl`, a row a logged optimizer step, with "step" and any of "loss_init", "loss_exp",
+"loss_agg" (the L_j), "sigma_init", "sigma_exp", "sigma_agg", "tokens" and "seconds" (cumulative);
+and a row an evaluation, with "eval_loss" and "eval_loss_init", …. Beside it `manifest.json`.
 """
 
 from __future__ import annotations
@@ -14,28 +15,40 @@ from typing import Any
 
 from steper.errors import InputError
 from steper.records import StepKind
-from steper.store import read_json_lines
+from steper.store import read_json, read_json_lines
 
-LOG = "log.jsonl"
+LOG, MANIFEST = "log.jsonl", "manifest.json"
 
 KINDS: tuple[StepKind, ...] = ("init", "exp", "agg")
+
+PREFIXES = ("loss_", "eval_loss_", "sigma_")
 
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """One training: (optimizer step, value) by kind; kinds without a value are left out.
+    """One training: (optimizer step, value) by kind; kinds without a loss are left out.
 
-    `steps`, `tokens` and `seconds` are the last logged ones, None where the log has none.
+    `evals` are the losses on the evaluation set. `steps`, `tokens` and `seconds` are the last
+    logged ones, None where the log has none. `manifest` is {} where there is none.
     """
 
     folder: Path
     losses: Mapping[StepKind, Points]
+    evals: Mapping[StepKind, Points]
     sigmas: Mapping[StepKind, Points]
     steps: int
     tokens: int | None
     seconds: float | None
+    manifest: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> int | None:
+        """The student's parameters, as its training counted them."""
+        resolved = self.manifest.get("resolved") or {}
+        found: int | None = resolved.get("parameters")
+        return found
 
 
 def read_training(folder: Path) -> TrainingLog:
@@ -47,28 +60,34 @@ def read_training(folder: Path) -> TrainingLog:
     """
     path = folder / LOG
     rows: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
     for number, row in read_json_lines(path):
         step = row.get("step")
         if not isinstance(step, int) or isinstance(step, bool):
             raise InputError(f"{path}, line {number}: step: a whole number was expected")
         _check_numbers(path, number, row)
-        while rows and rows[-1]["step"] >= step:
-            rows.pop()
-        rows.append(row)
+        kept = evaluations if "eval_loss" in row else rows
+        while kept and kept[-1]["step"] >= step:
+            kept.pop()
+        kept.append(row)
     if not rows:
         raise InputError(f"{path} holds no rows; is it a folder that `steper train` wrote?")
+    losses = _courses(rows, "loss_")
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     return TrainingLog(
         folder=folder,
-        losses=_courses(rows, "L_"),
-        sigmas=_courses(rows, "sigma_"),
+        losses=losses,
+        evals=_courses(evaluations, "eval_loss_"),
+        sigmas={k: points for k, points in _courses(rows, "sigma_").items() if k in losses},
         steps=rows[-1]["step"],
         tokens=_last(rows, "tokens"),
         seconds=_last(rows, "seconds"),
+        manifest=manifest if isinstance(manifest, dict) else {},
     )
 
 
 def _check_numbers(path: Path, number: int, row: Mapping[str, Any]) -> None:
-    for name in ("tokens", "seconds", *(p + k for p in ("L_", "sigma_") for k in KINDS)):
+    for name in ("tokens", "seconds", *(p + k for p in PREFIXES for k in KINDS)):
         value = row.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise InputError(f"{path}, line {number}: {name}: a number was expected, not {value!r}")
