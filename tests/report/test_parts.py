@@ -13,7 +13,6 @@ from steper.evaluate.run import score_run
 from steper.evaluate.statistics import Estimate
 from steper.report import numbers
 from steper.report.choose import choose, verdict
-from steper.report.page import amount, dollars, signed
 from steper.report.provenance import flatten
 from steper.report.svg import (
     PERCENT,
@@ -29,6 +28,7 @@ from steper.report.svg import (
     value_axis,
 )
 from steper.report.training import find_training, read_training, thin
+from steper.report.wording import amount, dollars, signed
 
 
 def test_dots_stand_where_their_values_are():

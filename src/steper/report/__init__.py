@@ -1,5 +1,6 @@
 """Run folders as one static HTML page."""
 
-from steper.report.page import ReportSettings, render, write_report
+from steper.report.gather import ReportSettings
+from steper.report.page import render, write_report
 
 __all__ = ["ReportSettings", "render", "write_report"]

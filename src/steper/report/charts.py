@@ -24,6 +24,7 @@ from steper.report.svg import (
     value_axis,
 )
 from steper.report.training import KINDS, Points, TrainingLog, thin
+from steper.report.wording import readable
 
 _LOG_FROM = 20.0  # a course that spans more than this factor is drawn on a logarithmic axis
 
@@ -52,11 +53,6 @@ def _counts(part: Part, names: Sequence[str]) -> str:
     """How many questions a part has; a method that has fewer of them is named with its number."""
     fewer = [f"{names[i]} {c.n}" for i, c in enumerate(part.cells) if c and c.n < part.n]
     return f"{part.n} ({', '.join(fewer)})" if fewer else str(part.n)
-
-
-def readable(name: str) -> str:
-    """A type's name in words: `bridge_comparison` becomes `bridge comparison`."""
-    return name.replace("_", " ")
 
 
 def step_panels(courses: Sequence[Sequence[StepPoint]], names: Sequence[str]) -> list[Panel]:
