@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from steper.evaluate.compare import (
     shared_questions,
 )
 from steper.evaluate.statistics import Bootstrap
-from steper.records import Record
+from steper.records import Question, Record
 from steper.report import charts, numbers
 from steper.report.provenance import RunFacts, compare_settings, flatten, run_facts
 from steper.report.svg import colour, key_mark
@@ -89,11 +89,7 @@ def gather(
         "extra_training": _other_training(training, names),
         "examples": gather_examples(methods, shared, settings.examples, settings.seed),
         "runs": facts,
-        "trainings": [
-            (e, log, flatten(log.manifest.get("settings") or {}))
-            for e in entries
-            for log in e.training
-        ],
+        "trainings": [(e, log, flatten(log.settings)) for e in entries for log in e.training],
         "run_settings": compare_settings(facts),
         "own": provenance(),
         "warnings": list(dict.fromkeys(w for run in facts for w in run.metrics.warnings)),
@@ -146,7 +142,7 @@ def _training_folders(runs: Sequence[RunFacts]) -> list[Path]:
     return list(dict.fromkeys(folder for folder in found if folder))
 
 
-def _benchmarks(questions: Any) -> list[str]:
+def _benchmarks(questions: Iterable[Question]) -> list[str]:
     return list(dict.fromkeys(BENCHMARK_NAMES[q.benchmark] for q in questions))
 
 

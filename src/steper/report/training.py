@@ -44,6 +44,11 @@ class TrainingLog:
     manifest: Mapping[str, Any]
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What the training was set to, {} where its manifest does not say."""
+        return dict(self.manifest.get("settings") or {})
+
+    @property
     def parameters(self) -> int | None:
         """The student's parameters, as its training counted them."""
         resolved = self.manifest.get("resolved") or {}
