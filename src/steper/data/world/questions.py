@@ -204,7 +204,8 @@ class QuestionMaker:
         return _Draft("inference", question, two.answer, (one, two))
 
     def _comparison(self) -> _Draft | None:
-        rules = (*self._domain.year_comparisons, *self._domain.same_comparisons)
+        rules: list[YearComparison | SameComparison] = [*self._domain.year_comparisons]
+        rules += self._domain.same_comparisons
         rule = self._rng.choice(rules)
         relation = self._domain.relation(rule.relation)
         subjects = self._facts.of_type(relation.subject)
