@@ -21,7 +21,7 @@ def test_index_then_search(tmp_path, corpus, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("6 passages, ")
     assert printed[0].endswith(f" s → {out}")
-    assert printed[1] == f"next: steper search '{out}' \"your query\""
+    assert printed[1] == f"Next: steper search '{out}' \"your query\""
     search(str(out), "composer", k=1)
     shown = capsys.readouterr().out
     assert "p5" not in shown

@@ -62,7 +62,7 @@ def index(
             f"{seconds:.1f} s → {out}",
             **plain,
         )
-        console.print(f'next: steper search {shlex.quote(str(out))} "your query"', **plain)
+        console.print(f'Next: steper search {shlex.quote(str(out))} "your query"', **plain)
     finally:
         built.close()
 

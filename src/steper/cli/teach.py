@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,53 +114,40 @@ def teach(
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
     sections = read_config(config, SECTIONS)
     file = read_question_file(questions, benchmark, aliases)
-    every = file.questions
-    chosen = _choose(every, limit, sample, sample_seed)
-    lm = _open_model(
-        model,
-        sections,
-        {
-            "generation": given(generation_options),
-            "hf": given(hf_options),
-            "openai": given(openai_options),
-        },
-        chosen,
-        config,
-    )
-    try:
+    chosen = [
+        question.model_copy(update={"context": ()})
+        for question in _choose(file.questions, limit, sample, sample_seed)
+    ]
+    flags = {
+        "generation": given(generation_options),
+        "hf": given(hf_options),
+        "openai": given(openai_options),
+    }
+    source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
+    inputs = {"questions": {**source, "counts": file.counts}, "corpus": corpus}
+    with ExitStack() as stack:
+        lm = _open_model(model, sections, flags, chosen, config)
+        stack.callback(lm.close)
         how = _strategy(
             strategy, lm, sections, given(strategy_options), given(prompt_options), config
         )
         retriever = None
         if strategy != "closed_book":
-            retriever = _open_corpus(corpus, every)
-        try:
-            with TeachProgress() as progress:
-                run = run_teacher(
-                    chosen,
-                    how,
-                    lm,
-                    retriever,
-                    out,
-                    in_flight=in_flight,
-                    overwrite=overwrite,
-                    retry_failed=retry_failed,
-                    inputs={
-                        "questions": {
-                            "file": str(questions),
-                            "sha256": sha256_file(questions),
-                            "format": file.format,
-                            "counts": file.counts,
-                        },
-                        "corpus": corpus,
-                    },
-                    progress=progress,
-                )
-        finally:
-            if retriever:
-                retriever.close()
-    finally:
-        lm.close()
+            retriever = _open_corpus(corpus, file.questions)
+            stack.callback(retriever.close)
+        del file  # its contexts are in the index by now
+        run = run_teacher(
+            chosen,
+            how,
+            lm,
+            retriever,
+            out,
+            in_flight=in_flight,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+            inputs=inputs,
+            progress=stack.enter_context(TeachProgress()),
+        )
     print_summary(run)
 
 
