@@ -21,6 +21,10 @@ _SAMPLE = 1 << 20
 @contextmanager
 def one_line(name: str) -> Iterator[None]:
     """Turn what loading raises into a ModelError of one line."""
+    if (name.startswith(("/", "./", "../", "~")) or name.count("/") > 1) and not Path(
+        name
+    ).is_dir():
+        raise ModelError(f"{name}: no such folder")
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
