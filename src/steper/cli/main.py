@@ -15,12 +15,15 @@ COMMANDS = {
     "search": "steper.cli.search:search",
     "teach": "steper.cli.teach:teach",
     "build": "steper.cli.build:build",
+    "train": "steper.cli.train:train",
     "eval": "steper.cli.eval:eval_",
     "show": "steper.cli.show:show",
     "score": "steper.cli.score:score",
     "compare": "steper.cli.compare:compare",
     "report": "steper.cli.report:report",
     "world": "steper.cli.world:world",
+    "run": "steper.cli.run:run",
+    "ask": "steper.cli.ask:ask",
 }
 
 
