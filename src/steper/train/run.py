@@ -177,7 +177,7 @@ class Job:
         args.learning_rate = settings.default_lr(model.num_parameters())
         weights = settings.weights or self.manifest["weights"]
         kinds = [kind for kind, count in data.counts.kinds.items() if count]
-        objective = Objective(weights, settings, kinds)
+        objective = Objective(weights, settings, kinds, self.resolved["steps"])
         self.resolved |= {
             "weights": weights,
             "lr": args.learning_rate,

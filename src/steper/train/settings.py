@@ -36,7 +36,13 @@ class TrainSettings(Settings):
         description="natural: natural-gradient descent on σ_j², a running mean of L_j; "
         "adam: Adam on log σ_j²",
     )
-    sigma_lr: float = Field(0.1, gt=0, le=1, description="learning rate of σ, its own")
+    sigma_lr: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="learning rate of σ, its own (none: natural 0.1, more in trainings under 100 "
+        "steps; adam 0.05)",
+    )
     pack: Pack = Field(
         "steps",
         description="steps: one forward pass for all examples of a trajectory, shared text once; "
