@@ -31,7 +31,9 @@ def compare(
 
     Prints each run's scores and its differences from the baseline, with 95 % bootstrap intervals
     and the p-values of a paired sign-flip test; with more than one comparison also Holm's
-    correction. Only questions that all runs have are paired; how many are left out is said.
+    correction over those of a metric. Only questions that all runs have are paired; how many are
+    left out is said. Intervals and p-values are over questions, for these very runs: what another
+    seed would give is told by the spread of seeds alone.
 
     Parameters
     ----------
