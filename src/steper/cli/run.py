@@ -1,0 +1,230 @@
+"""`steper run`: the whole pipeline of a configuration file, stage by stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from steper.evaluate.compare import Comparison
+    from steper.pipeline.plan import Step, Task
+    from steper.pipeline.run import Outcome
+
+MARKS = {"to do": "·", "resume": "→", "again": "↻", "done": "✓", "differs": "✗"}
+
+
+def run(
+    config: Path,
+    /,
+    *,
+    out: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    stages: str | None = None,
+    overwrite_from: str | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    smoke: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Run a whole pipeline: world, index, teach, build, train, eval, compare, report.
+
+    What is done is skipped, what was interrupted goes on: the same command again is always safe.
+    Relative paths in the file are relative to its folder.
+
+    Parameters
+    ----------
+    config
+        YAML file of the pipeline, such as recipes/small-world.yaml.
+    out
+        Folder for everything. Default: runs/NAME, by the file's name; with --smoke runs/NAME-smoke.
+    set_
+        KEY.KEY=VALUE over the file's value, such as data.2wiki.questions=train.json or
+        train.epochs=1; relative paths are relative to the working folder. May be given several
+        times.
+    stages
+        Only these, separated by commas, such as teach,build.
+    overwrite_from
+        Do this stage and all that follow anew, once: leave it out when you go on.
+    dry_run
+        Print what would be done, and do nothing.
+    smoke
+        A dry run of everything in a few minutes: tiny random models of the same architecture,
+        gold annotations as the teacher, ten questions of each data set, a few training steps.
+        Data files that are not there are replaced by generated ones in the same format.
+    """
+    from rich.console import Console
+
+    from steper.cli.train import _quiet
+    from steper.pipeline.load import load_settings
+    from steper.pipeline.run import Pipeline
+    from steper.pipeline.smoke import smoke_pipeline
+
+    console = Console(highlight=False)
+    settings = load_settings(config, set_ or ())
+    folder = out or Path("runs") / (f"{config.stem}-smoke" if smoke else config.stem)
+    if smoke:
+        pipeline, notes = smoke_pipeline(settings, folder)
+        for note in notes:
+            console.print(f"Smoke: {note}", markup=False, soft_wrap=True)
+    else:
+        pipeline = Pipeline(settings, folder)
+    wanted = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
+    if dry_run:
+        show_plan(pipeline.plan(wanted, overwrite_from), folder, console)
+        return
+    with _quiet(), PipelineProgress(console) as progress:
+        outcome = pipeline.run(wanted, overwrite_from, progress)
+    show_outcome(outcome, console)
+
+
+class PipelineProgress:
+    """A bar for the task at work on standard error, and a line for each that is over."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+
+        self._out = console
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]}", markup=False),
+            Elapsed(),
+        )
+        errors = Console(stderr=True)
+        self._bar = Progress(
+            *columns, console=errors, transient=True, disable=not errors.is_terminal
+        )
+        self._current: int | None = None
+        self._before: int | None = None
+
+    def __enter__(self) -> PipelineProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def began(self, step: Step) -> None:
+        """See `steper.pipeline.run.Watcher`."""
+        self._before = None
+        self._current = self._bar.add_task(step.task.describe(), total=None, rates="")
+
+    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
+        """See `steper.pipeline.run.Watcher`."""
+        if self._current is None:
+            return
+        from rich.progress import TaskID
+
+        rates = self._rates(detail)
+        self._bar.update(TaskID(self._current), completed=done, total=total, rates=rates)
+
+    def _rates(self, detail: object) -> str:
+        from steper.cli.progress import describe_rates
+        from steper.cli.train import describe_row
+        from steper.engine import Stats
+
+        if isinstance(detail, Stats):
+            if self._before is None:
+                self._before = detail.done - sum(detail.by_status.values())
+            return describe_rates(detail, self._before)
+        return describe_row(detail) if isinstance(detail, dict) and "loss" in detail else ""
+
+    def ended(self, step: Step, summary: str, seconds: float) -> None:
+        """See `steper.pipeline.run.Watcher`."""
+        from rich.progress import TaskID
+        from rich.text import Text
+
+        if self._current is not None:
+            self._bar.remove_task(TaskID(self._current))
+            self._current = None
+        done = summary or "done before"
+        line = Text.assemble(
+            ("✓ ", "green" if summary else "dim"),
+            f"{step.task.describe()}  ",
+            (done, "" if summary else "dim"),
+            (f"  {seconds:.1f} s", "dim"),
+        )
+        self._out.print(line, soft_wrap=True)
+
+
+def show_plan(steps: Sequence[Step], out: Path, console: Console) -> None:
+    """Print what would be done: a line a task, with its state and why it differs."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "stage", "what", "state"):
+        table.add_column(heading, header_style="dim", overflow="fold")
+    for step in steps:
+        state = step.state if step.wanted or step.state == "done" else "not asked for"
+        reasons = [r for r in step.reasons if not r.startswith("after.")]
+        why = f": {'; '.join(reasons[:2])}" if reasons and step.wanted else ""
+        if step.state == "differs" and not reasons:
+            why = ": what it builds on differs"
+        cells = (MARKS[step.state] if step.wanted else " ", step.task.stage, step.task.name)
+        table.add_row(*(Text(cell) for cell in (*cells, state + why)))
+    console.print(table)
+    console.print(f"Nothing was done. Everything would go to {out}", markup=False, soft_wrap=True)
+    differing = next((s for s in steps if s.state == "differs" and s.wanted), None)
+    if differing:
+        console.print(
+            f"What differs is only done anew with --overwrite-from {differing.task.stage} "
+            "(or an earlier stage); another --out keeps both",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def show_outcome(outcome: Outcome, console: Console) -> None:
+    """Print a table of the methods for each data set, and where the reports are."""
+    for data, comparison in outcome.comparisons.items():
+        console.print()
+        level = f"{100 * comparison.bootstrap.confidence:g}"
+        title = f"{data}: {comparison.shared} test questions, %, with {level} % intervals"
+        console.print(title, style="bold", markup=False)
+        console.print(closing_table(comparison))
+    if outcome.comparisons or outcome.reports:
+        console.print()
+    for path in outcome.reports.values():
+        console.print(f"Report: {path}", markup=False, soft_wrap=True)
+    if not outcome.reports:
+        console.print(f"Everything is in {outcome.out}", markup=False, soft_wrap=True)
+
+
+def closing_table(comparison: Comparison) -> Table:
+    """Each method's scores, and by the first metric its difference from the baseline."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from steper.cli.compare import p_value, signed
+    from steper.evaluate.compare import METRIC_NAMES
+    from steper.evaluate.tables import with_interval
+
+    table = Table(box=None, pad_edge=False)
+    first = METRIC_NAMES[comparison.metrics[0].metric]
+    table.add_column("method", header_style="dim", overflow="fold")
+    headings = [METRIC_NAMES[one.metric] for one in comparison.metrics]
+    for heading in (*headings, f"{first} − {comparison.baseline}'s", "p"):
+        table.add_column(heading, justify="right", header_style="dim", no_wrap=True)
+    found = {d.method: d for d in comparison.metrics[0].differences}
+    for number, (name, runs) in enumerate(comparison.methods.items()):
+        seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+        cells = [with_interval(one.means[number].mean) for one in comparison.metrics]
+        other = found.get(name)
+        cells += [signed(other.difference), p_value(other.p_value)] if other else ["", ""]
+        table.add_row(Text(f"{name}{seeds}"), *cells)
+    return table

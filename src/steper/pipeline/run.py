@@ -1,0 +1,173 @@
+"""Run a pipeline: each task that is not done, in order, stamped when it begins and when it ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from steper.errors import SettingsError, SteperError
+from steper.evaluate.compare import Comparison
+from steper.pipeline.plan import Step, Task, check_steps, make_steps, stages_from
+from steper.pipeline.settings import PipelineSettings
+from steper.pipeline.stamps import Stamps
+from steper.pipeline.tasks import TaskList
+from steper.pipeline.work import comparison_file
+from steper.pipeline.workspace import Workspace
+from steper.store import read_json
+
+
+class Watcher(Protocol):
+    """Who is told how a pipeline gets on."""
+
+    def began(self, step: Step) -> None:
+        """A task begins."""
+
+    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
+        """A task got on; `detail` is the engine's Stats, a row of the training's log, or None."""
+
+    def ended(self, step: Step, summary: str, seconds: float) -> None:
+        """A task is over, or was done already (`summary` is empty then)."""
+
+
+@dataclass
+class Pipeline:
+    """A pipeline in the folder `out`: `plan` says what is to be done, `run` does it.
+
+    `before` are tasks that all others build on, `digests` what stands for the files they make.
+    """
+
+    settings: PipelineSettings
+    out: Path
+    before: tuple[Task, ...] = ()
+    digests: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.out = self.out.absolute()
+        self.workspace = Workspace(self.settings, self.out)
+        self.tasks = TaskList(self.workspace, self.before, self.digests)
+
+    def plan(self, stages: Sequence[str] = (), overwrite_from: str | None = None) -> list[Step]:
+        """All tasks with how far they are; writes nothing.
+
+        Raises InputError where a file that the configuration names is missing, SettingsError for
+        unknown stages.
+        """
+        return make_steps(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
+
+    def run(
+        self,
+        stages: Sequence[str] = (),
+        overwrite_from: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Outcome:
+        """Do all that is not done; the same call again goes on where an earlier one stopped.
+
+        Raises SettingsError, before anything is done, where a stage was done with other settings
+        or lacks what it builds on; whatever the stages raise, with the stage's name before it.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            return self._train_together(stages, watcher)
+        stamps = Stamps(self.out)
+        check_steps(self.plan(stages, overwrite_from), self.out)
+        stamps.lock()
+        try:
+            stamps.reload()
+            if overwrite_from:
+                anew = stages_from(overwrite_from)
+                stamps.make_stale(t.id for t in self.tasks.all() if t.stage in anew)
+            for step in make_steps(self.tasks.all(), stamps, stages):
+                if step.wanted:
+                    self._do(step, stamps, watcher)
+        finally:
+            self.workspace.close()
+            stamps.unlock()
+        return self.outcome()
+
+    def _do(self, step: Step, stamps: Stamps, watcher: Watcher | None) -> None:
+        task = step.task
+        if step.state == "done":
+            if watcher:
+                watcher.ended(step, "", float(stamps.get(task.id).get("seconds", 0.0)))
+            return
+        if watcher:
+            watcher.began(step)
+        earlier = float(stamps.get(task.id).get("seconds", 0.0)) if step.state == "resume" else 0.0
+        began = time.monotonic()
+        stamps.write(task.id, "running", task.key, earlier)
+        try:
+            summary = self._work(step, watcher)
+        except BaseException:
+            stamps.write(task.id, "running", task.key, earlier + time.monotonic() - began)
+            raise
+        seconds = earlier + time.monotonic() - began
+        stamps.write(task.id, "complete", task.key, seconds)
+        if watcher:
+            watcher.ended(step, summary, seconds)
+
+    def _work(self, step: Step, watcher: Watcher | None) -> str:
+        task = step.task
+
+        def advance(done: int, total: int | None, detail: object) -> None:
+            if watcher:
+                watcher.advanced(task, done, total, detail)
+
+        with _named(task):
+            return task.work(self.workspace, step.state == "again", advance)
+
+    def _train_together(self, stages: Sequence[str], watcher: Watcher | None) -> Outcome:
+        """Under torchrun: the train stage alone, in every process; the first one stamps it."""
+        if list(stages) != ["train"]:
+            raise SettingsError(
+                "several processes run together, which only training can make use of: run the "
+                "stages before with --stages …,build in one process, then torchrun … --stages "
+                "train, then the rest"
+            )
+        main = int(os.environ.get("RANK", "0")) == 0
+        steps = self.plan(stages)
+        check_steps(steps, self.out)
+        stamps = Stamps(self.out)
+        for step in steps:
+            if not step.wanted or step.state == "done":
+                continue
+            if main:
+                self._do(step, stamps, watcher)
+            else:
+                self._work(step, None)
+        return self.outcome()
+
+    def outcome(self) -> Outcome:
+        """What there is to read by now."""
+        found = Outcome(self.out)
+        for data in self.settings.data:
+            path = comparison_file(self.out, data)
+            if path.exists():
+                found.comparisons[data] = Comparison.model_validate(read_json(path))
+            if self.tasks.report_file(data).exists():
+                found.reports[data] = self.tasks.report_file(data)
+        return found
+
+
+@dataclass
+class Outcome:
+    """Comparisons and reports by data set, as far as they were made."""
+
+    out: Path
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    reports: dict[str, Path] = field(default_factory=dict)
+
+
+@contextmanager
+def _named(task: Task) -> Iterator[None]:
+    """Put the stage's name before an error's text, and how to begin it anew where that helps."""
+    try:
+        yield
+    except SteperError as error:
+        text = str(error)
+        if isinstance(error, SettingsError) and "--overwrite" in text:
+            text = f"{text} (here: --overwrite-from {task.stage})"
+        raise type(error)(f"stage {task.stage} ({task.name}): {text}") from error
