@@ -94,14 +94,14 @@ def train(
 
 
 def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -> dict[str, Any]:
-    digest = student_digest(student)
+    manifest, digest = source.manifest, student_digest(student)
     return {
         "training": settings.fingerprint(),
         "student": {"digest": digest, "name": None if digest else student},
         "examples": {
             "sha256": sha256_file(source.path / EXAMPLES),
-            "recipe": source.manifest["recipe"],
-            "weights": source.manifest["weights"],
+            "recipe": manifest["recipe"],
+            "weights": manifest["weights"],
         },
     }
 
