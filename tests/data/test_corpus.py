@@ -55,6 +55,12 @@ def test_repeated_passages_without_ids_are_skipped_and_logged(tmp_path, caplog):
     assert "2 repeated passages" in caplog.text
 
 
+def test_many_repeated_passages_do_not_make_reading_slow(tmp_path, monkeypatch):
+    monkeypatch.setattr("steper.data.corpus._first_line", None)  # it reads the file once more
+    rows = [{"title": "x", "text": f"y{i % 5}"} for i in range(20)]
+    assert len(list(load_corpus(lines(tmp_path, rows)))) == 5
+
+
 def test_the_contexts_make_a_corpus_without_repetition(tmp_path):
     questions = load_questions(array(tmp_path, HOTPOT))
     corpus = build_corpus([*questions, *questions])

@@ -47,10 +47,10 @@ def load_corpus(path: str | Path) -> Iterator[Passage]:
         row = item.parse(CorpusRow, "a corpus line")
         passage = _passage(item, row)
         mark = hash(passage.id)
+        if mark in seen and row.id is None:
+            repeated += 1
+            continue
         if mark in seen and (first := _first_line(path, passage.id, number)):
-            if row.id is None:
-                repeated += 1
-                continue
             raise item.error(f"the same id stands on line {first}; ids must differ")
         seen.add(mark)
         count += 1
