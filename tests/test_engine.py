@@ -100,6 +100,13 @@ def test_many_failures_in_a_row_end_the_run():
         list(engine(lambda r: ModelError("down"), max_failures=5).run(film_questions(20)))
 
 
+def test_searches_that_work_do_not_hide_a_model_that_never_does():
+    runner = engine(lambda r: ModelError("down"), in_flight=1, window=2, max_failures=5)
+    with pytest.raises(ModelError, match="down"):
+        list(runner.run(film_questions(20)))
+    assert runner.stats.done == 4
+
+
 def test_a_run_where_nothing_worked_is_an_error_however_small():
     with pytest.raises(ModelError, match="down"):
         list(engine(lambda r: ModelError("down")).run(film_questions(2)))
@@ -128,6 +135,16 @@ def test_a_broken_retriever_ends_the_run():
 
     with pytest.raises(RetrievalError, match="gone"):
         list(engine(retriever=Broken(FILM)).run(film_questions(30)))
+
+
+@pytest.mark.timeout(20)
+def test_a_retriever_that_loses_queries_is_named():
+    class Short(DictRetriever):
+        def search(self, queries, k):
+            return super().search(queries, k)[1:]
+
+    with pytest.raises(RetrievalError, match="gave 0 results for 1 queries"):
+        list(engine(retriever=Short(FILM)).run(film_questions(1)))
 
 
 def test_a_strategy_that_searches_needs_a_retriever():

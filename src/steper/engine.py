@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -73,8 +74,8 @@ class Engine:
     At most `in_flight` requests are at the model at once, and `window` questions (four times as
     many) under way, which bounds memory: with more questions than requests the model stays busy
     while others search, and to the end. `record` is called with finished actions before anything
-    depends on them. A question whose model or search fails
-    is recorded as failed; `max_failures` in a row end the run with the error.
+    depends on them. A question whose model or search fails is recorded as failed; `max_failures`
+    generations, or searches, that fail in a row end the run with the error.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Engine:
         self._searching = False
         self._asked = 0
         self._queued = 0
-        self._failures = 0
+        self._failures: Counter[type] = Counter()  # in a row
 
     def run(self, questions: Iterable[Question]) -> Iterator[Trajectory]:
         """Trajectories in the order they finish.
@@ -195,6 +196,11 @@ class Engine:
                 assert self.retriever is not None
                 queries = [f.pending.query for f in group if isinstance(f.pending, Search)]
                 results: Sequence[Any] = self.retriever.search(queries, k)
+                if len(results) != len(queries):
+                    raise RetrievalError(
+                        f"the retriever gave {len(results)} results for {len(queries)} queries; "
+                        "one list of passages a query was expected"
+                    )
             except Exception as error:  # noqa: BLE001 (raised again in the engine's thread)
                 results = [error] * len(group)
             for flight, result in zip(group, results, strict=True):
@@ -228,7 +234,7 @@ class Engine:
         if self._record and good:
             self._record([_row(f, r) for f, r in good])
         for flight, result in good:
-            self._failures = 0
+            self._failures[type(flight.pending)] = 0
             self._count(result)
             self._advance(flight, result)
         for flight, error in results:
@@ -279,10 +285,11 @@ class Engine:
             error, FatalModelError
         ):
             raise error
-        self._failures += 1
+        kind = type(flight.pending)
+        self._failures[kind] += 1
         log.warning("question %s failed: %s", flight.question.id, error)
         nothing_worked = self.stats.generations == 0 and len(self._flights) == 1
-        if self._failures >= self.max_failures or nothing_worked:
+        if self._failures[kind] >= self.max_failures or nothing_worked:
             raise error
         self._give_up(flight, StopReason.FAILED, error)
 
