@@ -130,6 +130,80 @@ def test_a_line_cut_off_by_a_crash_is_taken_off(tmp_path):
     folder.close()
 
 
+def test_a_damaged_line_is_named(tmp_path):
+    folder = RunFolder(tmp_path / "r", film_questions(1), {})
+    folder.write_actions([{"question_id": "q0", "n": 0}])
+    folder.close()
+    with (tmp_path / "r/actions.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n")
+    folder = RunFolder(tmp_path / "r", film_questions(1), {})
+    with pytest.raises(InputError, match=r"actions\.jsonl, line 2: not JSON"):
+        folder.recorded_actions()
+    folder.close()
+
+
+@pytest.mark.parametrize("write", ["write_json", "write_jsonl"])
+def test_a_run_killed_while_its_folder_is_made_goes_on(tmp_path, monkeypatch, write):
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"steper.journal.{write}", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "r")
+    assert len(list(run(tmp_path / "r").trajectories())) == 6
+    assert len(list(Run(tmp_path / "r").questions())) == 6
+
+
+def test_a_kill_between_the_last_writes_leaves_nothing_behind(tmp_path, monkeypatch):
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "_tidy", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "r")
+    run(tmp_path / "r")
+    run(tmp_path / "whole")
+    names = [sorted(p.name for p in (tmp_path / name).iterdir()) for name in ("r", "whole")]
+    assert names[0] == names[1]
+
+
+def test_a_kill_while_failed_questions_are_taken_up_again_loses_nothing(tmp_path, monkeypatch):
+    def flaky(request):
+        return ModelError("busy") if request.question_id == "q2" else film_script(request)
+
+    def killed(*_):
+        raise SystemExit
+
+    run(tmp_path / "r", script=flaky)
+    with monkeypatch.context() as patched:
+        patched.setattr("steper.journal.write_json", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "r", retry_failed=True)
+    asked = []
+
+    def healthy(request):
+        asked.append(request.question_id)
+        return film_script(request)
+
+    assert run(tmp_path / "r", script=healthy).manifest["counts"]["answered"] == 6
+    assert set(asked) == {"q2"}
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        run(tmp_path / "file/r")
+
+
+def test_overwrite_spares_folders_that_are_no_runs(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"settings": {}, "content": "step examples"}')
+    with pytest.raises(InputError, match="not the manifest of a run"):
+        run(tmp_path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "data.jsonl"])
 def test_a_folder_with_other_things_is_refused(tmp_path, name):
     (tmp_path / name).write_text("mine")

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class AppendFile:
     """A JSON-lines file that only grows; a line that a crash cut off goes when it is opened."""
 
     def __init__(self, path: Path, sync: ThreadPoolExecutor) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._end = _trim(self._fd)
         self._sync = sync
@@ -63,12 +65,19 @@ class AppendFile:
         return start
 
     def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(offset, value) of each line."""
+        """(offset, value) of each line. Raises InputError at a damaged one."""
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(0)
             offset = 0
-            for line in file:
-                yield offset, orjson.loads(line)
+            for number, line in enumerate(file, start=1):
+                try:
+                    value = orjson.loads(line)
+                except orjson.JSONDecodeError as error:
+                    raise InputError(
+                        f"{self._path}, line {number}: not JSON ({error.msg}); take the line out, "
+                        "or begin anew with --overwrite"
+                    ) from None
+                yield offset, value
                 offset += len(line)
 
     def read_at(self, offset: int) -> bytes:
@@ -119,6 +128,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """What the system refuses (no room, no right to write) as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
 class RunFolder:
     """A run folder opened for writing: fresh, or an earlier one taken up where it stopped.
 
@@ -143,13 +161,14 @@ class RunFolder:
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
         self._check(overwrite)
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._take_lock()
-        try:
-            self._open(overwrite, retry_failed)
-        except BaseException:
-            os.close(self._lock)
-            raise
+        with _one_line(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+            try:
+                self._open(overwrite, retry_failed)
+            except BaseException:
+                os.close(self._lock)
+                raise
 
     def _check(self, overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -157,17 +176,18 @@ class RunFolder:
         manifest = self.path / "manifest.json"
         if not manifest.exists():
             strange = [p.name for p in self.path.iterdir()] if self.path.exists() else []
-            if any(name != ".lock" for name in strange):
+            strange = [n for n in strange if n != ".lock" and not n.startswith(".manifest.json.")]
+            if strange:
                 raise InputError(
                     f"{self.path} holds {strange[0]!r} and no manifest.json: not a run folder; "
                     "name an empty or new folder"
                 )
             return
+        old = read_json(manifest)
+        if not isinstance(old, dict) or "settings" not in old or "content" in old:
+            raise InputError(f"{manifest}: not the manifest of a run; name another folder")
         if overwrite:
             return
-        old = read_json(manifest)
-        if not isinstance(old, dict) or "settings" not in old:
-            raise InputError(f"{manifest}: not the manifest of a run")
         differences = list(differing(old["settings"], self.settings))
         if differences:
             raise SettingsError(
@@ -187,26 +207,29 @@ class RunFolder:
 
     def _open(self, overwrite: bool, retry_failed: bool) -> None:
         manifest = self.path / "manifest.json"
-        names = ("manifest.json", "actions.jsonl", "trajectories.part", "trajectories.jsonl")
+        questions, result = self.path / "questions.jsonl", self.path / "trajectories.jsonl"
+        names = ("actions.jsonl", "trajectories.part", "trajectories.jsonl", "questions.jsonl")
         if overwrite:
-            for name in (*names, *EVALUATION):
+            # The manifest goes last: without it the rest would be no run folder.
+            for name in (*EVALUATION, *names, "manifest.json"):
                 (self.path / name).unlink(missing_ok=True)
         old = read_json(manifest) if manifest.exists() else {}
-        self.complete = old.get("status") == "complete" and not (
-            retry_failed and old["counts"].get("failed")
-        )
+        whole = old.get("status") == "complete" and result.exists()
+        failed = old["counts"].get("failed") if whole else 0
+        self.complete = whole and not (retry_failed and failed)
         self._seconds = old.get("seconds", 0.0)
         self._sync = ThreadPoolExecutor(1, "sync")
         if self.complete:
+            self._tidy(failed)
             return
-        if not manifest.exists():
-            write_jsonl(self.path / "questions.jsonl", self.questions)
-            self._write_manifest("running", {})
-        if old.get("status") == "complete":
+        if whole:
+            result.rename(self.path / "trajectories.part")
+        if old.get("status") != "running":
             for name in EVALUATION:
                 (self.path / name).unlink(missing_ok=True)
-            (self.path / "trajectories.jsonl").rename(self.path / "trajectories.part")
             self._write_manifest("running", {})
+        if not questions.exists():
+            write_jsonl(questions, self.questions)
         self._actions = AppendFile(self.path / "actions.jsonl", self._sync)
         self._part = AppendFile(self.path / "trajectories.part", self._sync)
         for offset, row in self._part.lines():
@@ -228,11 +251,13 @@ class RunFolder:
 
     def write_actions(self, rows: Sequence[dict[str, Any]]) -> None:
         """Record finished actions."""
-        self._actions.append(b"".join(dump_line(row) for row in rows))
+        with _one_line(self.path):
+            self._actions.append(b"".join(dump_line(row) for row in rows))
 
     def write_trajectory(self, trajectory: Trajectory) -> None:
         """Record a finished trajectory."""
-        self.offsets[trajectory.question_id] = self._part.append(dump_line(trajectory))
+        with _one_line(self.path):
+            self.offsets[trajectory.question_id] = self._part.append(dump_line(trajectory))
 
     def finished(self) -> Iterator[Trajectory]:
         """The finished trajectories, in the questions' order."""
@@ -243,14 +268,19 @@ class RunFolder:
     def finish(self, counts: dict[str, Any], seconds: float) -> None:
         """Write trajectories.jsonl in the questions' order and mark the run complete."""
         self._seconds += seconds
-        with atomic_writer(self.path / "trajectories.jsonl") as out:
-            for question in self.questions:
-                out.write(self._part.read_at(self.offsets[question.id]))
-        self._write_manifest("complete", counts)
-        (self.path / "trajectories.part").unlink()
-        if not counts.get("failed"):
-            (self.path / "actions.jsonl").unlink()
+        with _one_line(self.path):
+            with atomic_writer(self.path / "trajectories.jsonl") as out:
+                for question in self.questions:
+                    out.write(self._part.read_at(self.offsets[question.id]))
+            self._write_manifest("complete", counts)
+            self._tidy(counts.get("failed", 0))
         self.complete = True
+
+    def _tidy(self, failed: int) -> None:
+        """Take away what a complete run needs no more; failed questions keep their actions."""
+        (self.path / "trajectories.part").unlink(missing_ok=True)
+        if not failed:
+            (self.path / "actions.jsonl").unlink(missing_ok=True)
 
     def _write_manifest(self, status: str, counts: dict[str, Any]) -> None:
         write_json(
