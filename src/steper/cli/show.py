@@ -9,8 +9,9 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
-    from steper.records import Question, Trajectory
+    from steper.records import Passage, Question, Trajectory
 
 
 def show(
@@ -118,3 +119,15 @@ def show_trajectory(
     console.print(Text.assemble(("ended   ", "dim"), ended))
     if trajectory.error:
         console.print(Text.assemble(("because ", "dim"), trajectory.error))
+
+
+def hit_line(
+    passage: Passage, rank: int, score: float, gold: bool = False, full: bool = False
+) -> Text:
+    """A passage that a search found: rank, score, title and the beginning of its text."""
+    from rich.text import Text
+
+    text = passage.text if full else passage.text[:90].rsplit(" ", 1)[0] + " …"
+    mark = "★" if gold else " "
+    line = Text.assemble((f"  {mark} {rank} {score:6.2f}  ", "dim"), (passage.title, "green"), "  ")
+    return line.append(text, "dim")

@@ -33,6 +33,21 @@ else:
     HFOptions = options("HFOptions", [HFSettings], skip=["form", "context_window"])
     OpenAIOptions = options("OpenAIOptions", [OpenAISettings])
 
+__all__ = [
+    "SECTIONS",
+    "GenerationOptions",
+    "HFOptions",
+    "OpenAIOptions",
+    "PromptOptions",
+    "StrategyOptions",
+    "choose_questions",
+    "flat",
+    "open_corpus",
+    "open_lm",
+    "open_strategy",
+    "teach",
+]
+
 log = logging.getLogger(__name__)
 
 LARGE_CORPUS = 100_000
@@ -40,7 +55,8 @@ LARGE_CORPUS = 100_000
 SECTIONS = ("strategy", "prompt", "generation", "hf", "openai")
 
 
-def _flat(title: str) -> Parameter:
+def flat(title: str) -> Parameter:
+    """Options of their own, under a heading of the help."""
     return Parameter(name="*", group=Group(title, sort_key=10))
 
 
@@ -50,7 +66,7 @@ def teach(
     corpus: str = "auto",
     model: str,
     out: Path,
-    strategy: str = "ircot",
+    strategy: str | None = None,
     benchmark: str = "auto",
     aliases: Path | None = None,
     limit: int | None = None,
@@ -60,11 +76,11 @@ def teach(
     in_flight: int = 64,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
-    strategy_options: Annotated[StrategyOptions | None, _flat("Strategy")] = None,
-    prompt_options: Annotated[PromptOptions | None, _flat("Prompt")] = None,
-    generation_options: Annotated[GenerationOptions | None, _flat("Generation")] = None,
-    hf_options: Annotated[HFOptions | None, _flat("Local model (hf:)")] = None,
-    openai_options: Annotated[OpenAIOptions | None, _flat("Server (openai:)")] = None,
+    strategy_options: Annotated[StrategyOptions | None, flat("Strategy")] = None,
+    prompt_options: Annotated[PromptOptions | None, flat("Prompt")] = None,
+    generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
+    hf_options: Annotated[HFOptions | None, flat("Local model (hf:)")] = None,
+    openai_options: Annotated[OpenAIOptions | None, flat("Server (openai:)")] = None,
 ) -> None:
     """Run a teacher over questions and write its trajectories.
 
@@ -80,11 +96,12 @@ def teach(
         `steper index`, or the http(s) address of a /retrieve server.
     model
         gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL, or
-        scripted:FILE.
+        scripted:FILE. A folder that `steper train` wrote is asked as it was trained: its strategy
+        and prompt settings are the defaults.
     out
         The run's folder.
     strategy
-        ircot, self_ask, one_shot or closed_book.
+        ircot, self_ask, one_shot or closed_book. Default: ircot, or a trained student's own.
     benchmark
         The questions' benchmark where the file does not tell it.
     aliases
@@ -107,16 +124,19 @@ def teach(
     """
     from steper.cli.progress import TeachProgress, print_summary
     from steper.data import read_question_file
+    from steper.pipeline.shipped import locate_model
+    from steper.pipeline.students import adopt_student
     from steper.store import sha256_file
     from steper.teach import teach as run_teacher
 
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
-    sections = read_config(config, SECTIONS)
+    model = locate_model(model)
+    strategy, sections = adopt_student(model, strategy, read_config(config, SECTIONS))
     file = read_question_file(questions, benchmark, aliases)
     chosen = [
         question.model_copy(update={"context": ()})
-        for question in _choose(file.questions, limit, sample, sample_seed)
+        for question in choose_questions(file.questions, limit, sample, sample_seed)
     ]
     flags = {
         "generation": given(generation_options),
@@ -126,14 +146,14 @@ def teach(
     source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
     inputs = {"questions": {**source, "counts": file.counts}, "corpus": corpus}
     with ExitStack() as stack:
-        lm = _open_model(model, sections, flags, chosen, config)
+        lm = open_lm(model, sections, flags, chosen, config)
         stack.callback(lm.close)
-        how = _strategy(
+        how = open_strategy(
             strategy, lm, sections, given(strategy_options), given(prompt_options), config
         )
         retriever = None
         if strategy != "closed_book":
-            retriever = _open_corpus(corpus, file.questions)
+            retriever = open_corpus(corpus, file.questions)
             stack.callback(retriever.close)
         del file  # its contexts are in the index by now
         run = run_teacher(
@@ -151,9 +171,10 @@ def teach(
     print_summary(run)
 
 
-def _choose(
+def choose_questions(
     every: list[Question], limit: int | None, sample: int | None, seed: int
 ) -> list[Question]:
+    """The questions that --limit or --sample takes."""
     from steper.data import sample_questions
 
     if limit is not None and sample is not None:
@@ -166,13 +187,14 @@ def _choose(
     return every[:limit]
 
 
-def _open_model(
+def open_lm(
     spec: str,
     sections: dict[str, dict[str, Any]],
     flags: dict[str, dict[str, Any]],
     questions: list[Question],
     config: Path | None,
 ) -> LanguageModel:
+    """The model of a spec, with settings from the configuration's sections and the flags."""
     from steper.lm.open import open_model
 
     classes: dict[str, Any] = {
@@ -187,7 +209,7 @@ def _open_model(
     return open_model(spec, questions=questions, **settings)
 
 
-def _strategy(
+def open_strategy(
     name: str,
     lm: LanguageModel,
     sections: dict[str, dict[str, Any]],
@@ -195,6 +217,7 @@ def _strategy(
     prompt_flags: dict[str, Any],
     config: Path | None,
 ) -> Prompted[Any]:
+    """The strategy of a name, with settings from the configuration's sections and the flags."""
     from steper.strategy import strategy_type
     from steper.teach import make_strategy
 
@@ -207,7 +230,7 @@ def _strategy(
     return make_strategy(name, lm, settings, prompt)
 
 
-def _open_corpus(spec: str, questions: list[Question]) -> Retriever:
+def open_corpus(spec: str, questions: list[Question]) -> Retriever:
     """The retriever that `--corpus` names; passages are indexed in memory."""
     from steper.data import build_corpus, load_corpus
     from steper.retrieve import BM25Index, open_retriever

@@ -1,26 +1,5 @@
-"""The whole main job as stages that skip what is done and resume what is not (see `run`)."""
+"""The whole main job as stages that skip what is done and resume what is not.
 
-from steper.pipeline.load import load_settings, locate_model
-from steper.pipeline.run import Outcome, Pipeline, Watcher
-from steper.pipeline.settings import PipelineSettings
-from steper.pipeline.students import (
-    StudentOptions,
-    evaluate_student,
-    open_student,
-    read_student_card,
-    student_folder,
-)
-
-__all__ = [
-    "Outcome",
-    "Pipeline",
-    "PipelineSettings",
-    "StudentOptions",
-    "Watcher",
-    "evaluate_student",
-    "load_settings",
-    "locate_model",
-    "open_student",
-    "read_student_card",
-    "student_folder",
-]
+`load.load_settings` reads a configuration, `run.Pipeline` plans and runs it, `students` opens and
+evaluates a trained student as it was trained, `smoke` makes a pipeline small enough for a dry run.
+"""

@@ -6,22 +6,18 @@ Relative paths in the file are relative to its folder, those in overrides to the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from steper.errors import InputError, ModelError, SettingsError, unknown_name
+from steper.errors import InputError, SettingsError, unknown_name
 from steper.pipeline.settings import AUTO, PipelineSettings, SectionError, known_fields
 from steper.recipes import find_recipe
 from steper.store import field_error, open_input
 
 Place = tuple[str | int, ...]
-
-SHIPPED = "shipped:"
-"""What the names of the models that come with the package begin with."""
 
 DATA_PATHS = ("questions", "test", "aliases", "corpus")
 
@@ -191,20 +187,3 @@ def _where(path: Path, place: Place, lines: dict[Place, int], given: dict[Place,
         if here in lines and length:
             return f"{path}, line {lines[here]}"
     return str(path)
-
-
-def locate_model(spec: str) -> str:
-    """A model's spec with `shipped:NAME` replaced by the folder inside the package.
-
-    Raises ModelError for a name that is not shipped.
-    """
-    if not spec.startswith(SHIPPED):
-        return spec
-    name = spec.removeprefix(SHIPPED)
-    folder = Path(str(resources.files("steper") / "assets" / "models"))
-    there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    if name in there and (folder / name / "config.json").exists():
-        return str(folder / name)
-    if there:
-        raise ModelError(unknown_name("shipped model", name, there))
-    raise ModelError(f"{spec}: no models come with this installation; name a folder or hub name")

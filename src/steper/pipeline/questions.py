@@ -68,7 +68,9 @@ class DataSet:
 
     @cached_property
     def _files(self) -> tuple[QuestionFile, QuestionFile | None]:
-        return self._read(self.train_file), self._read(self.test_file) if self.test_file else None
+        """Both files; contexts are left out, they would fill the memory for nothing."""
+        found = [without_contexts(self._read(path)) for path in self.files]
+        return found[0], found[1] if len(found) > 1 else None
 
     @cached_property
     def _split(self) -> tuple[list[Question], list[Question]]:
@@ -105,8 +107,13 @@ class DataSet:
 
     def corpus(self) -> list[Passage]:
         """The union of the contexts of all questions of all files."""
-        first, second = self._files
-        return build_corpus([*first.questions, *(second.questions if second else [])])
+        return build_corpus(q for path in self.files for q in self._read(path).questions)
+
+
+def without_contexts(file: QuestionFile) -> QuestionFile:
+    """The file with questions that have no contexts."""
+    bare = [q.model_copy(update={"context": ()}) for q in file.questions]
+    return QuestionFile(bare, file.format, file.counts)
 
 
 def _sampled(

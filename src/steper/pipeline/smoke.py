@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from steper.errors import ModelError
-from steper.pipeline.load import locate_model
 from steper.pipeline.plan import Advance, Task
 from steper.pipeline.run import Pipeline
 from steper.pipeline.settings import DataSettings, MethodSettings, PipelineSettings, StudentSettings
+from steper.pipeline.shipped import locate_model
 from steper.pipeline.stand_ins import cut_files, generated, write_rows
 from steper.pipeline.tiny import LLAMA, Family, family_of, is_large, make_tiny_model
 from steper.pipeline.workspace import Workspace
@@ -26,7 +26,7 @@ from steper.store import sha256_file
 
 QUESTIONS = 10
 STEPS = 3
-BATCH = 4
+BATCH = 2
 MAX_TOKENS = 32
 PASSAGE_WORDS = 40
 RESAMPLES = 200
@@ -63,7 +63,7 @@ class _Smoke:
         teacher, teacher_model = self._teacher()
         limit = min(MAX_TOKENS, old.strategy_settings.max_tokens)
         train = _without(old.train.model_dump(exclude_unset=True), LENGTHS | CLUSTER)
-        small = {"max_steps": STEPS, "batch_size": BATCH, "micro_batch_size": 2}
+        small = {"max_steps": STEPS, "batch_size": BATCH, "micro_batch_size": 1}
         recipes = {name: self._method(own) for name, own in old.recipes.items()}
         evaluate = {
             "teacher_model": teacher_model,

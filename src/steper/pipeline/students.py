@@ -88,6 +88,28 @@ class StudentOptions:
     hf: HFSettings | None = None
 
 
+def adopt_student(
+    model: str, strategy: str | None, sections: dict[str, dict[str, Any]]
+) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The strategy and the settings by section that a command starts from.
+
+    Where `model` is a trained student's folder, its own strategy and prompts stand below what
+    `sections` say; another strategy than its own takes over the prompts alone. Without a student
+    the default strategy is ircot.
+    """
+    folder = student_folder(model)
+    if folder is None:
+        return strategy or "ircot", sections
+    card = read_student_card(folder)
+    name = strategy or card.strategy_name
+    own: dict[str, dict[str, Any]] = {
+        "strategy": card.strategy_settings if name == card.strategy_name else {},
+        "prompt": card.prompt.model_dump(),
+        "hf": {"form": card.form},
+    }
+    return name, {key: {**own.get(key, {}), **value} for key, value in sections.items()}
+
+
 def student_strategy(
     card: StudentCard, lm: LanguageModel, options: StudentOptions | None = None
 ) -> Prompted[Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from steper.pipeline import work
-from steper.pipeline.load import locate_model
 from steper.pipeline.plan import Task, chained, folder_digest
 from steper.pipeline.settings import StudentSettings, TeacherSettings
+from steper.pipeline.shipped import locate_model
 from steper.pipeline.work import Asked
 from steper.pipeline.workspace import Workspace
 from steper.retrieve.folder import MANIFEST_FILE

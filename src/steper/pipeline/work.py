@@ -16,9 +16,9 @@ from steper.evaluate.tables import with_interval
 from steper.lm.base import LanguageModel
 from steper.lm.open import open_model
 from steper.lm.settings import HFSettings
-from steper.pipeline.load import locate_model
 from steper.pipeline.plan import Advance
 from steper.pipeline.questions import DataSet
+from steper.pipeline.shipped import locate_model
 from steper.pipeline.students import StudentOptions, open_student, score_and_write
 from steper.pipeline.workspace import Workspace
 from steper.prompt.build import PromptSettings

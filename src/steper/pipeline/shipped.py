@@ -1,0 +1,28 @@
+"""The small models that come with the package, by name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from steper.errors import ModelError, unknown_name
+
+SHIPPED = "shipped:"
+"""What their names begin with."""
+
+
+def locate_model(spec: str) -> str:
+    """A model's spec with `shipped:NAME` replaced by the folder inside the package.
+
+    Raises ModelError for a name that is not shipped.
+    """
+    if not spec.startswith(SHIPPED):
+        return spec
+    name = spec.removeprefix(SHIPPED)
+    folder = Path(str(resources.files("steper") / "assets" / "models"))
+    there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if name in there and (folder / name / "config.json").exists():
+        return str(folder / name)
+    if there:
+        raise ModelError(unknown_name("shipped model", name, there))
+    raise ModelError(f"{spec}: no models come with this installation; name a folder or hub name")
