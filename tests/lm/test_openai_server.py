@@ -207,6 +207,10 @@ def test_answers_without_text_are_errors():
         {"choices": []},
         {"choices": [{"index": 0, "finish_reason": "stop"} | refusal]},
         ["a list"],
+        {"choices": [{}]},
+        {"choices": ["text"]},
+        {"choices": "text"},
+        {"choices": [{"message": {"content": ["in", "parts"]}, "finish_reason": "stop"}]},
     ]
     with (
         fake_server(lambda n, body: Reply(body=bodies[n])) as fake,
@@ -216,6 +220,21 @@ def test_answers_without_text_are_errors():
     assert all(type(e) is ModelError for e in errors), errors
     assert "did not answer with a completion" in str(errors[0])
     assert "I won't" in str(errors[2])
+
+
+def test_an_odd_count_of_tokens_is_estimated_instead():
+    said = {"message": {"role": "assistant", "content": "four"}, "finish_reason": "stop"}
+    body = {"choices": [said], "usage": {"prompt_tokens": "many", "completion_tokens": 3}}
+    with fake_server(lambda n, _: Reply(body=body)) as fake, model_of(fake) as model:
+        done = model.submit([ask("Hi", form="chat")])[0].result(30)
+    assert done.usage == Usage(prompt_tokens=1, completion_tokens=3)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "http://[::1/v1"])
+def test_what_is_no_web_address_is_said(monkeypatch, url):
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(FatalModelError, match="was expected"):
+        OpenAIModel("m")
 
 
 def test_prompts_of_the_wrong_form_and_open_assistant_turns_are_refused():

@@ -68,6 +68,7 @@ class OpenAIModel:
         self.form: Form = "chat" if self._settings.api == "chat" else "plain"
         self.context_window = self._settings.context_window
         url = self._settings.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        _check_url(self.name, url)
         self._address = _address(url)
         key = _key(self.name, url, self._settings.api_key_env)
         _check_reachable(self.name, url)
@@ -206,21 +207,20 @@ class OpenAIModel:
     def _completion(self, request: Request, answer: Any) -> Completion:
         """The server's answer, checked. Raises ModelError where it holds no text."""
         choices = getattr(answer, "choices", None)
-        if not choices:
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        said = getattr(choice, "message", None) if self._settings.api == "chat" else choice
+        text = getattr(said, "content" if self._settings.api == "chat" else "text", None)
+        if said is None or not isinstance(text, str | None):
             raise ModelError(
                 f"{self.name}: {self._address} did not answer with a completion; is base_url right "
                 f"(it usually ends in /v1)? It sent: {str(answer)[:100]!r}"
             )
-        choice = choices[0]
-        text = choice.message.content if self._settings.api == "chat" else choice.text
-        if choice.finish_reason == "content_filter" or (
-            text is None and choice.finish_reason != "length"
-        ):
-            refusal = getattr(getattr(choice, "message", None), "refusal", None)
-            why = refusal or f"finish_reason {choice.finish_reason}"
+        reason = getattr(choice, "finish_reason", None)
+        if reason == "content_filter" or (text is None and reason != "length"):
+            why = getattr(said, "refusal", None) or f"finish_reason {reason}"
             raise ModelError(f"{self.name}: the server withheld the text: {why}")
         kept, stopped = truncate_at_stop(text or "", request.stop)
-        finish = "length" if choice.finish_reason == "length" and not stopped else "stop"
+        finish = "length" if reason == "length" and not stopped else "stop"
         return Completion(text=kept, finish=finish, usage=self._usage(request, text or "", answer))
 
     def _usage(self, request: Request, text: str, answer: Any) -> Usage:
@@ -228,8 +228,10 @@ class OpenAIModel:
         counted = getattr(answer, "usage", None)
         prompt = getattr(counted, "prompt_tokens", None)
         completion = getattr(counted, "completion_tokens", None)
-        prompt = self.count_tokens(request.prompt.text()) if prompt is None else prompt
-        completion = self.count_tokens(text) if completion is None else completion
+        if not isinstance(prompt, int):
+            prompt = self.count_tokens(request.prompt.text())
+        if not isinstance(completion, int):
+            completion = self.count_tokens(text)
         price = self._settings.prices.get(self._model)
         dollars = price and (prompt * price.prompt + completion * price.completion) / 1e6
         return Usage(prompt_tokens=prompt, completion_tokens=completion, dollars=dollars)
@@ -248,6 +250,18 @@ def _check_form(name: str, request: Request, form: Form, settings: OpenAISetting
             'vLLM does with extra_body {"continue_final_message": true, '
             '"add_generation_prompt": false}'
         )
+
+
+def _check_url(name: str, url: str) -> None:
+    """Raises FatalModelError for what is no web address."""
+    try:
+        if urlsplit(url).scheme in ("http", "https"):
+            return
+    except ValueError:
+        pass
+    raise FatalModelError(
+        f"{name}: base_url (or OPENAI_BASE_URL) is {url!r}; http://HOST:PORT/v1 was expected"
+    )
 
 
 def _address(url: str) -> str:
