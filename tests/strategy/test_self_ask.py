@@ -86,7 +86,7 @@ def test_a_separate_reader_answers_each_follow_up():
 def test_a_separate_reader_needs_passages_first():
     prompt = PromptSettings(layout="append_only")
     with pytest.raises(SettingsError, match="passages_first"):
-        run([], prompt=prompt, answerer="reader")
+        SelfAsk(SelfAskSettings(answerer="reader"), prompt)
 
 
 @pytest.mark.parametrize(

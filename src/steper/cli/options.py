@@ -52,8 +52,10 @@ def merge(cls: type[M], section: dict[str, Any], values: dict[str, Any], place: 
         return cls.model_validate({**section, **mine})
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
-        where = f"--{field.replace('_', '-')}: " if field in mine else f"{place}, "
-        raise SettingsError(where + field_error(error)) from None
+        problem = field_error(error)
+        if field not in mine:
+            raise SettingsError(f"{place}, {problem}") from None
+        raise SettingsError(f"--{field.replace('_', '-')}{problem.removeprefix(field)}") from None
 
 
 def read_config(path: Path | None, sections: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -18,9 +18,11 @@ from typing import Literal
 from pydantic import Field
 
 from steper.errors import SettingsError
+from steper.prompt.build import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import StopReason
 from steper.strategy.actions import Action, Actions
+from steper.strategy.context import Budget
 from steper.strategy.ircot import forced_answer, read_answer
 from steper.strategy.loop import Loop, Prompted, StepSettings, with_cue
 from steper.strategy.trace import Ending, Trace
@@ -105,12 +107,22 @@ class SelfAsk(Prompted[SelfAskSettings]):
     name = "self_ask"
     settings_type = SelfAskSettings
 
-    def run(self, trace: Trace) -> Actions:
-        """The loop; see `steper.strategy.actions.Strategy`."""
+    def __init__(
+        self,
+        settings: SelfAskSettings | None = None,
+        prompt: PromptSettings | None = None,
+        form: Form = "plain",
+        budget: Budget | None = None,
+    ) -> None:
+        """Raises SettingsError where the settings contradict those of the prompt."""
+        super().__init__(settings, prompt, form, budget)
         if self.settings.answerer == "reader" and self.prompt.layout == "append_only":
             raise SettingsError(
                 "answerer=reader answers outside the prompt, so it needs layout=passages_first"
             )
+
+    def run(self, trace: Trace) -> Actions:
+        """The loop; see `steper.strategy.actions.Strategy`."""
         loop = self.loop(trace)
         ending = yield from self._reason(loop)
         if self.settings.force_answer and self._may_force(ending.reason):
