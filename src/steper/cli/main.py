@@ -37,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         name="steper",
         help="Distil a multi-step retrieval-augmented LM into a small one, step by step.",
         version_flags=["--version"],
+        suppress_keyboard_interrupt=False,
     )
     for name, place in COMMANDS.items():
         app.command(place, name=name)

@@ -78,8 +78,13 @@ def run(
     if dry_run:
         show_plan(pipeline.plan(wanted, overwrite_from), folder, console)
         return
-    with _quiet(), PipelineProgress(console) as progress:
-        outcome = pipeline.run(wanted, overwrite_from, progress)
+    try:
+        with _quiet(), PipelineProgress(console) as progress:
+            outcome = pipeline.run(wanted, overwrite_from, progress)
+    except KeyboardInterrupt:
+        if overwrite_from:
+            console.print("Leave --overwrite-from out to go on from here.", markup=False)
+        raise
     show_outcome(outcome, console)
 
 
