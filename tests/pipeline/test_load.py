@@ -1,0 +1,101 @@
+"""Configuration files: what is wrong is told in one line, with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.made import CONFIG
+from steper.errors import ModelError, SteperError
+from steper.pipeline.load import load_settings
+from steper.pipeline.shipped import locate_model
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def refused(path, overrides=()):
+    with pytest.raises(SteperError) as caught:
+        load_settings(path, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("train: {max", "trian: {max", "line 13: unknown section 'trian'; did you mean train"),
+        ("lr: 1.0e-3", "lrr: 1.0e-3", "line 13: unknown setting of train 'lrr'"),
+        ("batch_size: 4", "batch_size: 0", "line 13: train.batch_size: "),
+        ("k: 3", "kk: 3", "line 5: unknown setting of strategy 'kk'"),
+        ("name: ircot", "name: irkot", "unknown strategy 'irkot'; did you mean ircot"),
+        ("steper]", "stepper]", "unknown recipe 'stepper'; did you mean steper"),
+        ("    test: test.json", "    tests: test.json", "line 4: unknown setting of data.small"),
+        ("demos: 0", "demos: -1", "line 8: teacher.prompt.demos: "),
+        ("  small:", "  sm/all:", "line 1: data: the name 'sm/all' is that of a folder"),
+        ("questions: train.json", "seed: 1", "name either `questions`, a file, or a `world`"),
+        ("resamples: 100", "resamples: many", "line 15: evaluate.bootstrap.resamples: "),
+        ("evaluate:", "evaluate: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(config, old, new, said):
+    config.write_text(CONFIG.replace(old, new))
+    message = refused(config)
+    assert said in message
+    assert str(config) in message or "unknown strategy" in said or "unknown recipe" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.lrr=1", "--set train.lrr=1: unknown setting of train 'lrr'"),
+        ("train.lr=fast", "--set train.lr=fast: train.lr: "),
+        ("train.lr", "KEY.KEY=VALUE was expected"),
+        ("recipes.steper.train.lrr=1", "unknown setting of recipes.steper.train 'lrr'"),
+        ("recipes.steper.examples.seed=1", "seed"),
+        ("evaluate.baseline=sequel", "evaluate.unknown baseline 'sequel'"),
+        ("train.seed=1", "set them"),
+        ("seeds=[1,1]", "different numbers"),
+    ],
+)
+def test_overrides_are_checked_as_the_file_is(config, override, said):
+    assert said in refused(config, [override])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such file" in refused(tmp_path / "none.yaml")
+
+
+def test_paths_start_from_the_file_and_those_of_overrides_from_here(config, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    settings = load_settings(config, ["data.small.test=other.json", "teacher.model=openai:m"])
+    assert settings.data["small"].questions == tmp_path.resolve() / "train.json"
+    assert settings.data["small"].test == Path("/other.json")
+    assert settings.teacher.model == "openai:m"
+    assert settings.students["tiny"].model == "nowhere/tiny"
+
+
+def test_overrides_reach_into_recipes_given_as_a_list(config):
+    settings = load_settings(config, ["recipes.steper.train.epochs=3", "train.max_steps=null"])
+    assert list(settings.recipes) == ["vanilla_kd", "steper"]
+    assert settings.train_settings("steper", 5).epochs == 3
+    assert settings.train_settings("vanilla_kd", 5).epochs == 2
+    assert settings.train_settings("steper", 5).seed == 5
+
+
+def test_the_students_prompts_have_no_demonstrations_of_the_teachers(config):
+    settings = load_settings(config, ["teacher.prompt.demos=3"])
+    assert settings.teacher.prompt.demos == 3
+    assert settings.student_prompt().demos == 0
+    assert settings.student_prompt().passage_words == 20
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "small-world"])
+def test_the_recipes_of_the_repository_are_valid(name):
+    settings = load_settings(RECIPES / f"{name}.yaml")
+    assert set(settings.recipes) == {"vanilla_kd", "steper"}
+    assert settings.strategy_settings.k == 4
+
+
+def test_a_shipped_model_that_is_not_there_is_named():
+    with pytest.raises(ModelError, match="techer"):
+        locate_model("shipped:techer")
+    assert locate_model("org/model") == "org/model"
