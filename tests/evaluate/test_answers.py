@@ -83,7 +83,7 @@ def test_scores_agree_with_each_other(prediction, golds, benchmark):
     score = score_answer(prediction, golds, benchmark)
     assert all(0 <= getattr(score, name) <= 1 for name in NAMES)
     assert score.em <= score.acc_token <= score.acc
-    assert score.f1 <= max(score.precision, score.recall)
+    assert score.f1 <= max(score.precision, score.recall) + 1e-9
     # A further gold never lowers a score, whatever the order of the rest; HotpotQA ignores it.
     more = score_answer(prediction, [*golds, "rome"], benchmark)
     assert all(getattr(more, name) >= getattr(score, name) for name in NAMES)
