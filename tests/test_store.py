@@ -70,6 +70,30 @@ def test_a_trajectory_must_carry_its_passages():
         )
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        ("answered", None, None),
+        ("dropped", "gold_passage_not_retrieved: Oslo", "gold_passage_not_retrieved"),
+        ("failed", "openai:m: 400 from http://h/v1: bad", "openai:m: 400 from http://h/v1: bad"),
+        ("failed", "no text for question 'q7', step 2", "no text for question '…', step 2"),
+        ("failed", "x" * 200, "x" * 120),
+    ],
+)
+def test_reasons_are_what_errors_share(status, error, reason):
+    ended = Trajectory(
+        question_id="q",
+        question="Who?",
+        strategy="ircot",
+        layout="passages_first",
+        model="m",
+        status=status,
+        stop_reason="failed",
+        error=error,
+    )
+    assert ended.reason == reason
+
+
 def test_passage_ids_follow_content():
     assert passage_id("a", "b") == Passage.make("a", "b").id
     assert passage_id("a", "b") != passage_id("a", "c")

@@ -7,6 +7,7 @@ after the teacher (examples, evaluation, viewer) needs neither index nor corpus.
 from __future__ import annotations
 
 import hashlib
+import re
 from enum import Enum
 from typing import Literal
 
@@ -173,6 +174,19 @@ class Trajectory(Record):
     def usage(self) -> Usage:
         """Tokens and cost of all steps together."""
         return sum((step.usage for step in self.steps), Usage())
+
+    @property
+    def reason(self) -> str | None:
+        """What this error has in common with others of its kind, for counts; None without one.
+
+        Of a dropped question the name of the reason; of a failed one the message, with what it
+        quotes (ids, file names) left out, up to 120 characters.
+        """
+        if self.error is None:
+            return None
+        if self.status == "dropped":
+            return self.error.split(": ", 1)[0]
+        return re.sub(r"'[^']*'", "'…'", self.error)[:120]
 
     @model_validator(mode="after")
     def _passages_known(self) -> Trajectory:

@@ -167,8 +167,7 @@ def count_outcomes(folder: RunFolder) -> dict[str, Any]:
         counts[trajectory.status] += 1
         reason = trajectory.stop_reason.value
         reasons[reason] = reasons.get(reason, 0) + 1
-        if trajectory.error:
-            error = trajectory.error.split(": ")[0]
+        if error := trajectory.reason:
             errors[error] = errors.get(error, 0) + 1
         usage = trajectory.usage
         totals["steps"] += len(trajectory.steps)

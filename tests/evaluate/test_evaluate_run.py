@@ -69,7 +69,7 @@ def test_outcomes_and_effort(mixed):
     assert ended == {
         ("answered", "answered", None, 2),
         ("capped", "step_cap", None, 1),
-        ("failed", "failed", "time-out", 1),
+        ("failed", "failed", "time-out: 5 tries", 1),
         ("dropped", "dropped", "gold_not_retrieved", 1),
     }
     effort = metrics.effort

@@ -91,7 +91,7 @@ class Group(Record):
 
 
 class Outcome(Record):
-    """How many trajectories ended so; `reason` is the head of their error."""
+    """How many trajectories ended so; `reason` is what their errors share."""
 
     status: Status
     stop_reason: StopReason

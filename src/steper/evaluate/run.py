@@ -45,8 +45,6 @@ MANIFEST, QUESTIONS, TRAJECTORIES = "manifest.json", "questions.jsonl", "traject
 UNFINISHED = "trajectories.part"  # finished trajectories of a run under way, as they finish
 METRICS, SCORES = "metrics.json", "scores.jsonl"
 
-_REASON_LENGTH = 80
-
 
 class Evaluation(BaseModel):
     """An evaluation with what it was made of; `scores` and `questions` are in the same order."""
@@ -56,11 +54,6 @@ class Evaluation(BaseModel):
     metrics: Metrics
     scores: tuple[QuestionScore, ...]
     questions: tuple[Question, ...]
-
-
-def _reason(error: str | None) -> str | None:
-    """The head of an error, up to its first colon: what many trajectories have in common."""
-    return error.split(": ", 1)[0].strip()[:_REASON_LENGTH] if error else None
 
 
 def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
@@ -74,7 +67,7 @@ def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
         type=question.type,
         status=trajectory.status,
         stop_reason=trajectory.stop_reason,
-        reason=_reason(trajectory.error),
+        reason=trajectory.reason,
         answer=answer,
         score=score_answer(answer, question.answers, question.benchmark)
         if question.answers
