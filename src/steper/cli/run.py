@@ -86,6 +86,8 @@ def run(
             console.print("Leave --overwrite-from out to go on from here.", markup=False)
         raise
     show_outcome(outcome, console)
+    if smoke:
+        console.print("Smoke: the stages ran; the scores of stand-ins mean nothing.", markup=False)
 
 
 class PipelineProgress:
@@ -202,6 +204,8 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
         title = f"{data}: {comparison.shared} test questions, %, with {level} % intervals"
         console.print(title, style="bold", markup=False)
         console.print(closing_table(comparison))
+        for line in differences(comparison):
+            console.print(line, markup=False)
     if outcome.comparisons or outcome.reports:
         console.print()
     for path in outcome.reports.values():
@@ -211,25 +215,33 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def closing_table(comparison: Comparison) -> Table:
-    """Each method's scores, and by the first metric its difference from the baseline."""
+    """Each method's scores with their intervals."""
     from rich.table import Table
     from rich.text import Text
 
-    from steper.cli.compare import p_value, signed
     from steper.evaluate.compare import METRIC_NAMES
     from steper.evaluate.tables import with_interval
 
     table = Table(box=None, pad_edge=False)
-    first = METRIC_NAMES[comparison.metrics[0].metric]
-    table.add_column("method", header_style="dim", overflow="fold")
-    headings = [METRIC_NAMES[one.metric] for one in comparison.metrics]
-    for heading in (*headings, f"{first} − {comparison.baseline}'s", "p"):
+    table.add_column("", no_wrap=True)
+    for one in comparison.metrics:
+        heading = METRIC_NAMES[one.metric]
         table.add_column(heading, justify="right", header_style="dim", no_wrap=True)
-    found = {d.method: d for d in comparison.metrics[0].differences}
     for number, (name, runs) in enumerate(comparison.methods.items()):
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
         cells = [with_interval(one.means[number].mean) for one in comparison.metrics]
-        other = found.get(name)
-        cells += [signed(other.difference), p_value(other.p_value)] if other else ["", ""]
         table.add_row(Text(f"{name}{seeds}"), *cells)
     return table
+
+
+def differences(comparison: Comparison) -> list[str]:
+    """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003`, by the first metric."""
+    from steper.cli.compare import p_value, signed
+    from steper.evaluate.compare import METRIC_NAMES
+
+    first = comparison.metrics[0]
+    return [
+        f"{found.method} − {comparison.baseline}: {METRIC_NAMES[first.metric]} "
+        f"{signed(found.difference)}, p {p_value(found.p_value)}"
+        for found in first.differences
+    ]

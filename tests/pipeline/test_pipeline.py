@@ -1,0 +1,218 @@
+"""The whole pipeline on ten questions: skips what is done, resumes, refuses to mix settings."""
+
+import json
+
+import pytest
+
+from pipeline.made import write_files
+from steper.cli.main import run as command
+from steper.errors import InputError, SettingsError
+from steper.pipeline import work
+from steper.pipeline.load import load_settings
+from steper.pipeline.run import Pipeline
+from steper.recipes.folder import ExampleFolder
+from steper.teach import Run
+
+
+class Watcher:
+    """Remembers what began and what was over."""
+
+    def __init__(self):
+        self.begun, self.over, self.advances = [], {}, 0
+
+    def began(self, step):
+        self.begun.append(step.task.id)
+
+    def advanced(self, task, done, total, detail):
+        self.advances += 1
+
+    def ended(self, step, summary, seconds):
+        self.over[step.task.id] = summary
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny):
+    """A configuration, its output folder, and what was told of the first run."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    config = write_files(folder)
+    watcher = Watcher()
+    pipeline = Pipeline(settings(config, tiny), folder / "out")
+    outcome = pipeline.run(watcher=watcher)
+    return config, folder / "out", watcher, outcome
+
+
+def settings(config, tiny, *overrides):
+    return load_settings(config, [f"students.tiny.model={tiny}", *overrides])
+
+
+def states(pipeline, *args):
+    return {step.task.id: step.state for step in pipeline.plan(*args)}
+
+
+def test_every_stage_is_run_in_order(made):
+    _, out, watcher, outcome = made
+    stages = list(dict.fromkeys(task.partition("/")[0] for task in watcher.begun))
+    assert stages == ["index", "teach", "build", "train", "eval", "compare", "report"]
+    assert watcher.advances > 10
+    assert all(watcher.over.values())
+    assert list(outcome.comparisons["small"].methods) == ["teacher", "base", "vanilla_kd", "steper"]
+    assert outcome.comparisons["small"].baseline == "vanilla_kd"
+    assert outcome.reports["small"] == out / "report.html"
+    assert "steper" in (out / "report.html").read_text()
+
+
+def test_methods_answer_the_test_questions_alone(made):
+    _, out, _, _ = made
+    tested = [q.id for q in Run(out / "eval/small/tiny/steper-0").questions()]
+    trained = {e.question_id for e in ExampleFolder(out / "build/small/tiny/steper").examples()}
+    assert len(tested) == 5
+    assert trained
+    assert not trained & set(tested)
+    excluded = (out / "build/small" / work.TEST_QUESTIONS).read_text()
+    assert all(f'"{i}"' in excluded for i in tested)
+
+
+def test_base_and_students_are_prompted_alike(made):
+    _, out, _, _ = made
+    runs = [Run(out / "eval/small/tiny" / name) for name in ("base", "steper-0", "vanilla_kd-0")]
+    first, *others = [run.manifest["settings"] for run in runs]
+    for other in others:
+        assert other["prompt"] == first["prompt"]
+        assert other["strategy"] == first["strategy"]
+        assert other["questions"] == first["questions"]
+        assert other["retriever"] == first["retriever"]
+
+
+def test_a_second_run_does_nothing(made, tiny):
+    config, out, _, _ = made
+    pipeline = Pipeline(settings(config, tiny), out)
+    assert set(states(pipeline).values()) == {"done"}
+    watcher = Watcher()
+    pipeline.run(watcher=watcher)
+    assert not watcher.begun
+    assert set(watcher.over.values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("override", "stage", "said"),
+    [
+        ("train.lr=0.002", "train", "training.lr is 0.001 there, 0.002 now"),
+        ("recipes.steper.train.lr=0.002", "train", "small/tiny/steper-0"),
+        ("strategy.k=2", "teach", "strategy.k is 3 there, 2 now"),
+        ("filters.correct=em", "build", 'filters.correct is "acc_token" there, "em" now'),
+        ("data.small.test_size=4", "teach", "questions.test_size is null there, 4 now"),
+        ("index.k1=1.5", "index", "bm25.k1 is 1.2 there, 1.5 now"),
+    ],
+)
+def test_changed_settings_are_refused_with_the_stage_and_the_way_on(
+    made, tiny, override, stage, said
+):
+    config, out, _, _ = made
+    pipeline = Pipeline(settings(config, tiny, override), out)
+    with pytest.raises(SettingsError) as caught:
+        pipeline.run()
+    message = str(caught.value)
+    assert message.startswith(f"stage {stage} (")
+    assert said in message
+    assert f"--overwrite-from {stage}" in message
+
+
+def test_what_is_derived_is_done_again_without_asking(made, tiny):
+    config, out, _, _ = made
+    pipeline = Pipeline(settings(config, tiny, "evaluate.metrics=[f1]"), out)
+    differing = {task: state for task, state in states(pipeline).items() if state != "done"}
+    assert differing == {"compare/small": "again"}
+
+
+def test_overwriting_begins_with_a_stage(made, tiny):
+    config, out, _, _ = made
+    pipeline = Pipeline(settings(config, tiny, "train.lr=0.002"), out)
+    found = states(pipeline, (), "train")
+    assert {state for task, state in found.items() if task.startswith(("teach", "build"))} == {
+        "done"
+    }
+    assert {found[f"{stage}/small"] for stage in ("compare", "report")} == {"again"}
+    assert found["train/small/tiny/steper-0"] == "again"
+    with pytest.raises(SettingsError, match="unknown stage 'trian'; did you mean train"):
+        pipeline.plan((), "trian")
+
+
+def test_a_stage_without_what_it_builds_on_is_refused(tmp_path, config, tiny):
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    with pytest.raises(SettingsError, match="stage build needs teach/small, which is not done"):
+        pipeline.run(["build", "train"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_stage_is_taken_up(tmp_path, config, tiny, monkeypatch):
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    real = work.write_examples
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "write_examples", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(["index", "teach", "build"])
+    monkeypatch.setattr(work, "write_examples", real)
+    again = Pipeline(settings(config, tiny), tmp_path / "out")
+    found = states(again)
+    assert found["teach/small"] == "done"
+    assert found["build/small/tiny/vanilla_kd"] == "resume"
+    assert found["build/small/tiny/steper"] == "to do"
+    watcher = Watcher()
+    again.run(["index", "teach", "build"], watcher=watcher)
+    assert watcher.begun == ["build/small/tiny/vanilla_kd", "build/small/tiny/steper"]
+
+
+def test_overwriting_replaces_what_an_earlier_run_made(tmp_path, config, tiny):
+    stages = ["index", "teach", "build"]
+    Pipeline(settings(config, tiny), tmp_path / "out").run(stages)
+    changed = Pipeline(settings(config, tiny, "strategy.k=1"), tmp_path / "out")
+    changed.run(stages, overwrite_from="teach")
+    manifest = Run(tmp_path / "out/teach/small").manifest
+    assert manifest["settings"]["strategy"]["k"] == 1
+    assert set(states(changed, stages).values()) == {"done", "to do"}
+
+
+def test_shared_questions_stop_the_run_before_the_teacher(tmp_path, config, tiny):
+    (config.parent / "test.json").write_bytes((config.parent / "train.json").read_bytes())
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    with pytest.raises(InputError, match=r"stage teach \(small\): .*10 of 10 questions"):
+        pipeline.run()
+    assert not (tmp_path / "out/teach").exists()
+
+
+def test_two_pipelines_in_one_folder_are_refused(tmp_path, config, tiny):
+    from steper.pipeline.stamps import Stamps
+
+    other = Stamps(tmp_path / "out")
+    other.lock()
+    with pytest.raises(InputError, match="another `steper run` is at work"):
+        Pipeline(settings(config, tiny), tmp_path / "out").run(["index"])
+    other.unlock()
+
+
+def test_the_command_plans_runs_and_shows(made, tiny, capsys):
+    config, out, _, _ = made
+    model = ["--set", f"students.tiny.model={tiny}", "--out", str(out)]
+    assert command(["run", str(config), "--dry-run", *model]) == 0
+    assert "Nothing was done" in capsys.readouterr().out
+    assert command(["run", str(config), *model]) == 0
+    shown = capsys.readouterr().out
+    assert "done before" in shown
+    assert "vanilla_kd" in shown
+    assert "5 test questions, %, with 95 % intervals" in shown
+    assert f"Report: {out / 'report.html'}" in shown
+    assert command(["run", str(config), *model, "--set", "train.lr=1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--overwrite-from train" in error
+
+
+def test_stamps_name_what_decided_a_task(made):
+    _, out, _, _ = made
+    stamp = json.loads((out / "pipeline.json").read_text())["tasks"]["teach/small"]
+    assert stamp["status"] == "complete"
+    assert stamp["key"]["strategy"]["k"] == 3
+    assert list(stamp["key"]["after"]) == ["index/small"]
