@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError
 from steper.records import SCHEMA_VERSION, Question, Trajectory
 from steper.store import (
     atomic_writer,
     dump_line,
+    field_error,
+    open_input,
     provenance,
     read_json,
     write_json,
@@ -135,6 +138,26 @@ def _one_line(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def read_unfinished(path: Path) -> list[Trajectory]:
+    """The trajectories of a `trajectories.part`, which is perhaps being written; none without it.
+
+    An unfinished last line is left out; of two trajectories of a question (one failed and was tried
+    again) the later counts. Raises InputError at a bad line.
+    """
+    if not path.exists():
+        return []
+    with open_input(path) as file:
+        whole = file.read().rpartition(b"\n")[0]
+    found: dict[str, Trajectory] = {}
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            trajectory = Trajectory.model_validate_json(line)
+        except ValidationError as error:
+            raise InputError(f"{path}, line {number}: {field_error(error)}") from None
+        found[trajectory.question_id] = trajectory
+    return list(found.values())
 
 
 class RunFolder:

@@ -11,7 +11,7 @@ from typing import Any
 
 from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
-from steper.journal import RunFolder
+from steper.journal import RunFolder, read_unfinished
 from steper.lm.base import LanguageModel
 from steper.prompt.build import PromptSettings
 from steper.prompt.templates import demonstrations
@@ -43,8 +43,10 @@ class Run:
     def trajectories(self) -> Iterator[Trajectory]:
         """All trajectories in the questions' order; of an unfinished run those that are there."""
         whole = self.path / "trajectories.jsonl"
-        part = self.path / "trajectories.part"
-        return read_records(part if part.exists() and not whole.exists() else whole, Trajectory)
+        if whole.exists():
+            return read_records(whole, Trajectory)
+        found = {t.question_id: t for t in read_unfinished(self.path / "trajectories.part")}
+        return (found[q.id] for q in self.questions() if q.id in found)
 
     def questions(self) -> Iterator[Question]:
         """The questions, with their gold annotation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from steper.records import Passage, Question, Trajectory
+    from steper.teach import Run
 
 
 def show(
@@ -43,12 +45,13 @@ def show(
     questions = {q.id: q for q in folder.questions()}
     console = Console(highlight=False)
     if question is None:
-        _list(folder, console)
+        _list(folder, list(questions), console)
         return
-    if question not in questions and question.isdigit() and 0 < int(question) <= len(questions):
+    if question not in questions and question.isdecimal() and 0 < int(question) <= len(questions):
         question = list(questions)[int(question) - 1]
     if question not in questions:
-        raise InputError(unknown_name("question id", question, list(questions)[:20]))
+        ids = get_close_matches(question, questions, n=3) or list(questions)[:20]
+        raise InputError(unknown_name("question id", question, ids))
     for trajectory in folder.trajectories():
         if trajectory.question_id == question:
             show_trajectory(trajectory, questions[question], console, full)
@@ -56,21 +59,17 @@ def show(
     raise InputError(f"question {question!r} has no trajectory yet: the run is unfinished")
 
 
-def _list(folder: object, console: Console) -> None:
+def _list(folder: Run, ids: list[str], console: Console) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    from steper.teach import Run
-
-    assert isinstance(folder, Run)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("#", "id", "steps", "status", "question"):
         table.add_column(heading, overflow="fold" if heading == "id" else "ellipsis")
-    for number, t in enumerate(folder.trajectories(), start=1):
-        from rich.text import Text
-
-        table.add_row(
-            str(number), Text(t.question_id), str(len(t.steps)), t.status, Text(t.question)
-        )
+    numbers = {own: str(number) for number, own in enumerate(ids, start=1)}
+    for t in folder.trajectories():
+        number = numbers.get(t.question_id, "?")
+        table.add_row(number, Text(t.question_id), str(len(t.steps)), t.status, Text(t.question))
     console.print(table)
     console.print(f"One of them: steper show {folder.path} --question ID", markup=False)
 
@@ -81,8 +80,14 @@ def show_trajectory(
     """Print a trajectory: query, passages (gold ones marked), rationale of each step."""
     from rich.text import Text
 
+    from steper.evaluate.retrieval import same_passage
+
     passages = {p.id: p for p in trajectory.passages}
-    gold = {p.title.lower() for p in question.gold}
+    gold = {
+        p.id
+        for p in trajectory.passages
+        if any(same_passage(g, p, question.benchmark) for g in question.gold)
+    }
     console.print(Text(trajectory.question, style="bold"))
     console.print(
         f"{trajectory.question_id} · {trajectory.strategy} · {trajectory.model}",
@@ -97,7 +102,7 @@ def show_trajectory(
             console.print(Text.assemble(("search  ", "dim"), step.query))
         for hit in step.hits:
             passage = passages[hit.passage_id]
-            mark = "★" if passage.title.lower() in gold else " "
+            mark = "★" if passage.id in gold else " "
             text = passage.text if full else " ".join(passage.text.split())
             line = Text.assemble(
                 (f"  {mark} {hit.rank} {hit.score:6.2f}  ", "dim"), (passage.title, "green"), "  "

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from steper.errors import InputError
 from steper.evaluate.answers import check_benchmark, score_answer
@@ -29,10 +29,9 @@ from steper.evaluate.metrics import (
 from steper.evaluate.predictions import submission_name, write_predictions
 from steper.evaluate.retrieval import coverage
 from steper.evaluate.statistics import Bootstrap
+from steper.journal import read_unfinished
 from steper.records import Prediction, Question, Trajectory
 from steper.store import (
-    field_error,
-    open_input,
     provenance,
     read_json,
     read_records,
@@ -176,24 +175,6 @@ def _read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def _under_way(path: Path) -> list[Trajectory]:
-    """The trajectories of a file that is perhaps being written.
-
-    An unfinished last line is left out; of two trajectories of a question (one failed and was tried
-    again) the later counts.
-    """
-    with open_input(path) as file:
-        whole = file.read().rpartition(b"\n")[0]
-    found: dict[str, Trajectory] = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            trajectory = Trajectory.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(f"{path}, line {number}: {field_error(error)}") from None
-        found[trajectory.question_id] = trajectory
-    return list(found.values())
-
-
 def _check_whole(run: Path, status: object, missing: int, partial: bool) -> list[str]:
     """Warnings of a run that is not whole; raises InputError unless `partial` allows it."""
     if status != "complete":
@@ -226,7 +207,7 @@ def score_run(
         trajectories = list(read_records(source, Trajectory))
     else:
         source = run / UNFINISHED
-        trajectories = _under_way(source) if source.exists() else []
+        trajectories = read_unfinished(source)
     warnings = _check_whole(run, status, len(questions) - len(trajectories), partial)
     if not trajectories:
         raise InputError(f"{run}: no trajectory is finished yet, there is nothing to score")
