@@ -65,8 +65,8 @@ def test_options_go_over_the_card(tmp_path, student, questions):
     assert settings_of(run.path)["strategy"]["name"] == "closed_book"
     assert settings_of(run.path)["strategy"]["max_tokens"] == 4
     assert settings_of(run.path)["prompt"]["instruction"] is False
+    wrong = StudentOptions(strategy_settings={"kk": 1})
     with pytest.raises(SettingsError, match="kk: unknown field"):
-        wrong = StudentOptions(strategy_settings={"kk": 1})
         evaluate_student(student, asked, None, tmp_path / "other", wrong)
 
 
