@@ -100,6 +100,11 @@ def test_a_separate_reader_needs_passages_first():
         ("Follow up: A?\nFollow up: B?", Piece(follow_up="A?")),
         ("Follow up: A?\nIntermediate answer: B", Piece(follow_up="A?")),
         ("I think it is X.", Piece()),
+        ("**Follow up:** Who made **it**?", Piece(follow_up="Who made it?")),
+        ("So the final answer is: **Paris**.", Piece(final="Paris")),
+        ("Intermediate answer: A. Follow up: B: c?", Piece("A.", "B: c?")),
+        ("Intermediate answer: A So the final answer is: X", Piece("A", None, "X")),
+        ("Follow up: What does Follow up: mean?", Piece(follow_up="What does Follow up: mean?")),
     ],
 )
 def test_markers_vary(text, piece):

@@ -38,6 +38,11 @@ _MARKERS = re.compile(
     re.IGNORECASE,
 )
 
+_NEXT_ON_THE_LINE = re.compile(
+    r"(intermediate answer\s*:.*?)\s+(?=follow[- ]?up\s*:|so the final answer is\s*:)",
+    re.IGNORECASE,
+)
+
 
 class SelfAskSettings(StepSettings):
     """Settings of Self-Ask."""
@@ -84,10 +89,11 @@ class Piece:
 def parse_piece(text: str) -> Piece:
     """The first intermediate answer, and the first follow-up or final answer, of a generation.
 
-    A marker's value is all that follows it on its line, colons included.
+    A marker's value is all that follows it on its line, colons included; but what comes next may
+    stand on the intermediate answer's line. Markdown's `**` is taken off.
     """
     found: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in _NEXT_ON_THE_LINE.sub(r"\1\n", text.replace("**", "")).splitlines():
         marker = _MARKERS.search(line)
         if marker is None or marker.lastgroup is None:
             continue
