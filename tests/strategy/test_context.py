@@ -50,6 +50,14 @@ def test_named_passages_stay_longest_and_the_oldest_distractor_goes_last():
     ]
 
 
+def test_a_passage_without_a_title_is_not_named():
+    gathered = Gathered(ContextSettings())
+    gathered.add(found("AAAA", ""))
+    gathered.add(found("CCCC"))
+    _, shown, out = fit(gathered, ["About aaaa and cccc."], "q", render, Budget(4, len), False)
+    assert (titles(shown), titles(out)) == (["AAAA"], ["CCCC", ""])
+
+
 def test_append_only_never_touches_the_past():
     gathered = Gathered(ContextSettings())
     gathered.add(found("AAAA"))

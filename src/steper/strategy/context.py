@@ -102,7 +102,7 @@ def fit(
     """
     named = normalise_space(" ".join((question, *rationales)))
     newest_first = list(reversed(gathered.turns[-1] if append_only else gathered.all))
-    newest_first.sort(key=lambda p: normalise_space(p.title) in named)
+    newest_first.sort(key=lambda p: bool(p.title) and normalise_space(p.title) in named)
     shown = list(gathered.turns)
     out: list[Passage] = []
     while True:
