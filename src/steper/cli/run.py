@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steper.evaluate.compare import Comparison
     from steper.pipeline.plan import Step, Task
     from steper.pipeline.run import Outcome
+    from steper.pipeline.settings import PipelineSettings
 
 MARKS = {"to do": "·", "resume": "→", "again": "↻", "done": "✓", "differs": "✗"}
 
@@ -31,6 +32,7 @@ def run(
     overwrite_from: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     smoke: Annotated[bool, Parameter(negative="")] = False,
+    show_settings: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a whole pipeline: world, index, teach, build, train, eval, compare, report.
 
@@ -57,7 +59,11 @@ def run(
         A dry run of everything in a few minutes: tiny random models of the same architecture,
         gold annotations as the teacher, ten questions of each data set, a few training steps.
         Data files that are not there are replaced by generated ones in the same format.
+    show_settings
+        Print every setting with its value and what it means, and do nothing.
     """
+    import os
+
     from rich.console import Console
 
     from steper.cli.train import _quiet
@@ -65,8 +71,11 @@ def run(
     from steper.pipeline.run import Pipeline
     from steper.pipeline.smoke import smoke_pipeline
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
     settings = load_settings(config, set_ or ())
+    if show_settings:
+        print_settings(settings, console)
+        return
     folder = out or Path("runs") / (f"{config.stem}-smoke" if smoke else config.stem)
     if smoke:
         pipeline, notes = smoke_pipeline(settings, folder)
@@ -166,6 +175,19 @@ class PipelineProgress:
             (f"  {seconds:.1f} s", "dim"),
         )
         self._out.print(line, soft_wrap=True)
+
+
+def print_settings(settings: PipelineSettings, console: Console) -> None:
+    """Every setting, as `--set` takes it, with its value and what it means."""
+    from rich.text import Text
+
+    from steper.pipeline.settings import describe
+
+    for key, value, meaning in describe(settings):
+        plain = value is None or isinstance(value, bool)
+        shown = {None: "null", True: "true", False: "false"}[value] if plain else value
+        line = Text.assemble((key, "bold"), f" = {shown}  ", (meaning, "dim"))
+        console.print(line, soft_wrap=True)
 
 
 def show_plan(steps: Sequence[Step], out: Path, console: Console) -> None:

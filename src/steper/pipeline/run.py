@@ -71,7 +71,7 @@ class Pipeline:
         or lacks what it builds on; whatever the stages raise, with the stage's name before it.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            return self._train_together(stages, watcher)
+            return self._train_together(stages, overwrite_from, watcher)
         stamps = Stamps(self.out)
         check_steps(self.plan(stages, overwrite_from), self.out)
         stamps.lock()
@@ -119,25 +119,35 @@ class Pipeline:
         with _named(task):
             return task.work(self.workspace, step.state == "again", advance)
 
-    def _train_together(self, stages: Sequence[str], watcher: Watcher | None) -> Outcome:
-        """Under torchrun: the train stage alone, in every process; the first one stamps it."""
-        if list(stages) != ["train"]:
+    def _train_together(
+        self, stages: Sequence[str], overwrite_from: str | None, watcher: Watcher | None
+    ) -> Outcome:
+        """Under torchrun: the train stage alone, in every process; the first one stamps it.
+
+        Only what is complete is stamped, so that no process sees another plan than the others.
+        """
+        if list(stages) != ["train"] or overwrite_from:
             raise SettingsError(
                 "several processes run together, which only training can make use of: run the "
-                "stages before with --stages …,build in one process, then torchrun … --stages "
-                "train, then the rest"
+                "stages up to build in one process (with --overwrite-from, where it is wanted), "
+                "then torchrun … --stages train, then the rest"
             )
-        main = int(os.environ.get("RANK", "0")) == 0
         steps = self.plan(stages)
         check_steps(steps, self.out)
+        main = int(os.environ.get("RANK", "0")) == 0
         stamps = Stamps(self.out)
         for step in steps:
             if not step.wanted or step.state == "done":
                 continue
+            if main and watcher:
+                watcher.began(step)
+            began = time.monotonic()
+            summary = self._work(step, watcher if main else None)
+            seconds = time.monotonic() - began
             if main:
-                self._do(step, stamps, watcher)
-            else:
-                self._work(step, None)
+                stamps.write(step.task.id, "complete", step.task.key, seconds)
+            if main and watcher:
+                watcher.ended(step, summary, seconds)
         return self.outcome()
 
     def outcome(self) -> Outcome:

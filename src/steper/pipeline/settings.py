@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -246,3 +247,20 @@ def _model(annotation: Any) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
+
+
+def describe(settings: BaseModel, place: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(key, value, what it means) of every setting, as `--set` takes them."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        key = f"{place}.{name}" if place else name
+        if isinstance(settings, PipelineSettings) and name == "strategy":
+            yield "strategy.name", settings.strategy_name, "ircot, self_ask, one_shot, closed_book"
+            yield from describe(settings.strategy_settings, "strategy")
+        elif isinstance(value, BaseModel):
+            yield from describe(value, key)
+        elif isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
+            for inner, section in value.items():
+                yield from describe(section, f"{key}.{inner}")
+        else:
+            yield key, value, field.description or ""
