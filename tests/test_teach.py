@@ -11,11 +11,13 @@ import pytest
 from doubles import FILM, DictRetriever, film_questions, film_script
 from steper.errors import InputError, ModelError, SettingsError
 from steper.journal import RunFolder, differing
+from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.build import PromptSettings
 from steper.strategy import IRCoT, IRCoTSettings
 from steper.teach import Run, make_strategy, teach
 
+ACTION = {"question_id": "q0", "n": 0, "completion": {"text": "x"}}
 BARE = PromptSettings(instruction=False, demos=0)
 
 
@@ -111,6 +113,51 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert len(list(result.trajectories())) == 6
 
 
+def test_what_had_finished_at_an_early_end_is_recorded(tmp_path):
+    """Answers that wait in the inbox when the run ends are paid for, and must not be lost."""
+    asked = []
+
+    def script(request):
+        asked.append((request.question_id, request.step))
+        if len(asked) == 40:
+            return FatalModelError("key was taken back")
+        return film_script(request)
+
+    with pytest.raises(FatalModelError):
+        run(tmp_path / "r", script=script, count=60)
+    finished = {key for key in asked if key != asked[39]}
+    assert known_generations(tmp_path / "r") == finished
+    again = []
+
+    def healthy(request):
+        again.append((request.question_id, request.step))
+        return film_script(request)
+
+    run(tmp_path / "r", script=healthy, count=60)
+    assert not finished & set(again)
+
+
+def test_a_run_that_never_got_an_answer_leaves_its_folder_free(tmp_path):
+    """A wrong model name or a dead server is mended with the same --out."""
+    with pytest.raises(ModelError):
+        run(tmp_path / "r", script=lambda request: ModelError("unknown model"))
+    result = run(tmp_path / "r", settings=IRCoTSettings(k=3))
+    assert result.manifest["settings"]["strategy"]["k"] == 3
+    assert len(list(result.trajectories())) == 6
+
+
+def test_a_model_may_move_to_another_folder(tmp_path):
+    old = {"model": {"model": "./m", "digest": "abc"}}
+    folder = RunFolder(tmp_path / "r", film_questions(1), old)
+    folder.write_actions([ACTION])
+    folder.close()
+    RunFolder(
+        tmp_path / "r", film_questions(1), {"model": {"model": "/a/m", "digest": "abc"}}
+    ).close()
+    with pytest.raises(SettingsError, match=r"model\.digest"):
+        RunFolder(tmp_path / "r", film_questions(1), {"model": {"model": "./m", "digest": "x"}})
+
+
 def test_two_processes_cannot_write_one_run(tmp_path):
     folder = RunFolder(tmp_path / "r", film_questions(1), {})
     with pytest.raises(InputError, match="another steper process"):
@@ -121,18 +168,18 @@ def test_two_processes_cannot_write_one_run(tmp_path):
 
 def test_a_line_cut_off_by_a_crash_is_taken_off(tmp_path):
     folder = RunFolder(tmp_path / "r", film_questions(1), {})
-    folder.write_actions([{"question_id": "q0", "n": 0}])
+    folder.write_actions([ACTION])
     folder.close()
     with (tmp_path / "r/actions.jsonl").open("ab") as file:
         file.write(b'{"question_id": "q0", "n"')
     folder = RunFolder(tmp_path / "r", film_questions(1), {})
-    assert folder.recorded_actions() == {"q0": [{"question_id": "q0", "n": 0}]}
+    assert folder.recorded_actions() == {"q0": [ACTION]}
     folder.close()
 
 
 def test_a_damaged_line_is_named(tmp_path):
     folder = RunFolder(tmp_path / "r", film_questions(1), {})
-    folder.write_actions([{"question_id": "q0", "n": 0}])
+    folder.write_actions([ACTION])
     folder.close()
     with (tmp_path / "r/actions.jsonl").open("ab") as file:
         file.write(b"\0\0\0\n")

@@ -1,7 +1,6 @@
 import pytest
 
 from steper.text import (
-    first_sentence,
     is_reasoning,
     sentences,
     stated_answer,
@@ -24,11 +23,10 @@ from steper.text import (
 )
 def test_sentences_survive_abbreviations(text, expected):
     assert sentences(text) == expected
-    assert first_sentence("  " + text) == expected[0]
 
 
 def test_no_sentence_in_nothing():
-    assert first_sentence(" \n ") == ""
+    assert sentences(" \n ") == []
 
 
 @pytest.mark.parametrize(
@@ -43,6 +41,7 @@ def test_no_sentence_in_nothing():
         ("So the answer is: **Paris**.", "Paris"),
         ("So the answer is: Paris.\nQ: next", "Paris"),
         ("So the answer is:", ""),
+        ("So the answer is: No.", "No"),
         ("Paris is nice.", None),
     ],
 )

@@ -11,8 +11,9 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
@@ -108,13 +109,14 @@ class Engine:
         self._searches: list[_Flight] = []
         self._generations: list[tuple[int, int, _Flight]] = []  # heap: fewest steps first
         self._finished: list[Trajectory] = []
+        self._events: list[tuple[_Flight, Any]] = []  # taken from the inbox, not recorded yet
         self._searcher: ThreadPoolExecutor | None = None
         self._searching = False
         self._asked = 0
         self._queued = 0
         self._failures: Counter[type] = Counter()  # in a row
 
-    def run(self, questions: Iterable[Question]) -> Iterator[Trajectory]:
+    def run(self, questions: Iterable[Question]) -> Generator[Trajectory, None, None]:
         """Trajectories in the order they finish.
 
         Raises SteperError when the model or retriever gives up for good. Leaving the iteration
@@ -133,6 +135,7 @@ class Engine:
                     self._progress(self.stats)
         finally:
             self._searcher.shutdown(wait=False, cancel_futures=True)
+            self._record_rest()
 
     def _admit(self, source: Iterator[Question]) -> bool:
         """Start questions while there is room; whether any was started."""
@@ -183,6 +186,7 @@ class Engine:
             max_tokens=action.max_tokens,
             passages=action.passages,
             rationales=action.rationales,
+            retrieved=action.retrieved,
         )
 
     def _search(self, flights: list[_Flight]) -> None:
@@ -209,7 +213,7 @@ class Engine:
 
     def _wait(self) -> list[tuple[_Flight, Any]]:
         """Results that are there, up to a turn's; waits for the first, half a second at most."""
-        events: list[tuple[_Flight, Any]] = []
+        events = self._events
         try:
             events.append(self._inbox.get(timeout=0.5))
             while len(events) < TURN:
@@ -220,19 +224,16 @@ class Engine:
 
     def _take(self, events: list[tuple[_Flight, Any]]) -> None:
         """Record results, then send each into its generator."""
-        results = []
-        for flight, outcome in events:
+        for _, outcome in events:
             if outcome is _SEARCHED:
                 self._searching = False
             elif isinstance(outcome, Future):
                 self._asked -= 1
-                error = outcome.exception()
-                results.append((flight, error if error is not None else outcome.result()))
-            else:
-                results.append((flight, outcome))
+        results = _results(events)
         good = [(f, r) for f, r in results if not isinstance(r, BaseException)]
         if self._record and good:
             self._record([_row(f, r) for f, r in good])
+        self._events = []
         for flight, result in good:
             self._failures[type(flight.pending)] = 0
             self._count(result)
@@ -240,6 +241,15 @@ class Engine:
         for flight, error in results:
             if isinstance(error, BaseException):
                 self._fail(flight, error)
+
+    def _record_rest(self) -> None:
+        """At an early end, record what had finished meanwhile: it was paid for."""
+        events, self._events = self._events, []
+        while not self._inbox.empty():
+            events.append(self._inbox.get_nowait())
+        good = [(f, r) for f, r in _results(events) if not isinstance(r, BaseException)]
+        if self._record and good:
+            self._record([_row(f, r) for f, r in good])
 
     def _count(self, result: Any) -> None:
         if isinstance(result, Completion):
@@ -295,10 +305,9 @@ class Engine:
 
     def _give_up(self, flight: _Flight, reason: StopReason, error: Exception) -> None:
         """Let the strategy write down what it had of the step, then finish without an answer."""
-        try:
+        with suppress(type(error), StopIteration):
             flight.actions.throw(error)
-        except (type(error), StopIteration):
-            self._finish(flight, Ending("", reason), str(error))
+        self._finish(flight, Ending("", reason), str(error))
 
     def _finish(self, flight: _Flight, ending: Ending, error: str | None = None) -> None:
         flight.actions.close()
@@ -322,6 +331,18 @@ class Engine:
 
 
 _SEARCHED = object()
+
+
+def _results(events: list[tuple[_Flight, Any]]) -> list[tuple[_Flight, Any]]:
+    """What came of searches and generations: a result or an exception each."""
+    results = []
+    for flight, outcome in events:
+        if isinstance(outcome, Future):
+            error = outcome.exception()
+            results.append((flight, error if error is not None else outcome.result()))
+        elif outcome is not _SEARCHED:
+            results.append((flight, outcome))
+    return results
 
 
 def request_digest(action: Action) -> str:

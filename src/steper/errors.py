@@ -7,8 +7,10 @@ line prints that line and exits 2. Anything else that is raised is a bug and kee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class SteperError(Exception):
@@ -46,6 +48,15 @@ class QuestionDropped(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """What the system refuses (no room, no right to write) as an InputError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

@@ -18,14 +18,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError, SettingsError, writing_to
 from steper.records import SCHEMA_VERSION, Question, Trajectory
 from steper.store import (
     atomic_writer,
@@ -126,18 +125,17 @@ def differing(old: Any, new: Any, name: str = "") -> Iterator[str]:
         yield f"{name} is {_short(old)} there, {_short(new)} now"
 
 
+def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without a local model's path: its digest says what it is."""
+    model = settings.get("model")
+    if not isinstance(model, dict) or "digest" not in model:
+        return settings
+    return {**settings, "model": {k: v for k, v in model.items() if k != "model"}}
+
+
 def _short(value: Any) -> str:
     text = orjson.dumps(value).decode()
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """What the system refuses (no room, no right to write) as an InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def read_unfinished(path: Path) -> list[Trajectory]:
@@ -184,7 +182,7 @@ class RunFolder:
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
         self._check(overwrite)
-        with _one_line(path):
+        with writing_to(path):
             path.mkdir(parents=True, exist_ok=True)
             self._lock = self._take_lock()
             try:
@@ -209,15 +207,24 @@ class RunFolder:
         old = read_json(manifest)
         if not isinstance(old, dict) or "settings" not in old or "content" in old:
             raise InputError(f"{manifest}: not the manifest of a run; name another folder")
-        if overwrite:
+        if overwrite or self._nothing_recorded(old):
             return
-        differences = list(differing(old["settings"], self.settings))
+        differences = list(differing(_comparable(old["settings"]), _comparable(self.settings)))
         if differences:
             raise SettingsError(
                 f"{self.path} was made with other settings: {'; '.join(differences[:3])}"
                 f"{' …' if len(differences) > 3 else ''}. "
                 "Use another --out, or --overwrite to begin anew"
             )
+
+    def _nothing_recorded(self, manifest: dict[str, Any]) -> bool:
+        """Whether the run ended before its first generation did: nothing is lost with it."""
+        if manifest.get("status") == "complete" or (self.path / "trajectories.jsonl").exists():
+            return False
+        actions, part = self.path / "actions.jsonl", self.path / "trajectories.part"
+        if part.exists() and part.stat().st_size:
+            return False
+        return not actions.exists() or b'"completion":' not in actions.read_bytes()
 
     def _take_lock(self) -> int:
         fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -232,7 +239,8 @@ class RunFolder:
         manifest = self.path / "manifest.json"
         questions, result = self.path / "questions.jsonl", self.path / "trajectories.jsonl"
         names = ("actions.jsonl", "trajectories.part", "trajectories.jsonl", "questions.jsonl")
-        if overwrite:
+        old = read_json(manifest) if manifest.exists() else {}
+        if overwrite or (old and self._nothing_recorded(old)):
             # The manifest goes last: without it the rest would be no run folder.
             for name in (*EVALUATION, *names, "manifest.json"):
                 (self.path / name).unlink(missing_ok=True)
@@ -274,12 +282,12 @@ class RunFolder:
 
     def write_actions(self, rows: Sequence[dict[str, Any]]) -> None:
         """Record finished actions."""
-        with _one_line(self.path):
+        with writing_to(self.path):
             self._actions.append(b"".join(dump_line(row) for row in rows))
 
     def write_trajectory(self, trajectory: Trajectory) -> None:
         """Record a finished trajectory."""
-        with _one_line(self.path):
+        with writing_to(self.path):
             self.offsets[trajectory.question_id] = self._part.append(dump_line(trajectory))
 
     def finished(self) -> Iterator[Trajectory]:
@@ -291,7 +299,7 @@ class RunFolder:
     def finish(self, counts: dict[str, Any], seconds: float) -> None:
         """Write trajectories.jsonl in the questions' order and mark the run complete."""
         self._seconds += seconds
-        with _one_line(self.path):
+        with writing_to(self.path):
             with atomic_writer(self.path / "trajectories.jsonl") as out:
                 for question in self.questions:
                     out.write(self._part.read_at(self.offsets[question.id]))

@@ -115,6 +115,7 @@ class Step(Record):
     of prompts. `cue` is what the prompt made the rationale
     begin with ("So the answer is:"), `raw` what the model wrote after it, `rationale` what the
     strategy kept, cue included: the text that later prompts and training see.
+    `generated` is False where the question ended before anything was written for the step.
     """
 
     index: int = Field(ge=1)
@@ -128,7 +129,14 @@ class Step(Record):
     cue: str = ""
     raw: str = ""
     rationale: str = ""
+    generated: bool = True
     usage: Usage = Usage()
+
+    @property
+    def left_out(self) -> int:
+        """Hits that no prompt showed: repeats, overlong ones, and those beyond the cap."""
+        shown = {*self.context, *self.dropped}
+        return sum(hit.passage_id not in shown for hit in self.hits)
 
 
 class StopReason(str, Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,10 @@ def _drive(
     pending = folder.pending()
     engine.stats.total = len(folder.questions)
     engine.stats.done = len(folder.questions) - len(pending)
-    for trajectory in engine.run(pending):
-        folder.write_trajectory(trajectory)
+    # Closed before the folder is: what had finished at an early end is still recorded.
+    with closing(engine.run(pending)) as trajectories:
+        for trajectory in trajectories:
+            folder.write_trajectory(trajectory)
     folder.finish(count_outcomes(folder), engine.stats.seconds)
 
 
@@ -164,6 +167,7 @@ def count_outcomes(folder: RunFolder) -> dict[str, Any]:
     errors: dict[str, int] = {}
     totals = {"steps": 0, "searches": 0, "generations": 0, "prompt_tokens": 0}
     totals |= {"completion_tokens": 0, "passages_dropped": 0, "passages_shortened": 0}
+    totals["passages_left_out"] = 0
     dollars: float | None = None
     for trajectory in folder.finished():
         counts[trajectory.status] += 1
@@ -174,10 +178,11 @@ def count_outcomes(folder: RunFolder) -> dict[str, Any]:
         usage = trajectory.usage
         totals["steps"] += len(trajectory.steps)
         totals["searches"] += sum(step.query is not None for step in trajectory.steps)
-        totals["generations"] += len(trajectory.steps)
+        totals["generations"] += sum(step.generated for step in trajectory.steps)
         totals["prompt_tokens"] += usage.prompt_tokens
         totals["completion_tokens"] += usage.completion_tokens
         totals["passages_dropped"] += sum(len(step.dropped) for step in trajectory.steps)
+        totals["passages_left_out"] += sum(step.left_out for step in trajectory.steps)
         totals["passages_shortened"] += sum(len(step.shortened) for step in trajectory.steps)
         if usage.dollars is not None:
             dollars = (dollars or 0.0) + usage.dollars

@@ -7,7 +7,7 @@ import re
 _ANSWER = re.compile(r"\banswer is\s*:?\s*(.*)", re.IGNORECASE | re.DOTALL)
 _REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
-_ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|No|vs|etc)\.)$")
+_ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
 _WH_WORDS = frozenset(["who", "what", "when", "where", "why", "which", "how", "does", "is"])
 
 
@@ -21,11 +21,6 @@ def sentences(text: str) -> list[str]:
     return [clean for piece in segment("en", text) if (clean := piece.strip())]
 
 
-def first_sentence(text: str) -> str:
-    """The first sentence of a text, or the empty string."""
-    return next(iter(sentences(text.strip())), "")
-
-
 def strip_full_stop(text: str) -> str:
     """`text` without its closing full stop; one that belongs to an abbreviation stays."""
     text = text.strip()
@@ -34,13 +29,13 @@ def strip_full_stop(text: str) -> str:
     return text
 
 
-def stated_answer(text: str) -> str | None:
+def stated_answer(text: str, pattern: str | re.Pattern[str] = _ANSWER) -> str | None:
     """What follows "answer is:" in a rationale, or None where it says no such thing.
 
     IRCoT stops at `.* answer is:? (.*)\\.?`. Only the rest of the line counts, and a Markdown
-    emphasis around the answer is taken off.
+    emphasis around the answer is taken off. `pattern` may be another; its first group is the rest.
     """
-    found = _ANSWER.search(text)
+    found = re.search(pattern, text)
     if not found:
         return None
     lines = found.group(1).strip().splitlines()

@@ -104,7 +104,7 @@ CASES = [
     ),
     (
         "settings that contradict each other",
-        f"{TEACH} --questions good.jsonl --strategy self_ask --answerer reader "
+        f"{TEACH} --questions good.jsonl --strategy self_ask --reader cot "
         "--layout append_only",
         "layout=passages_first",
     ),

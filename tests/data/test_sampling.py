@@ -26,3 +26,12 @@ def test_too_few_questions_are_refused():
         sample_questions(QUESTIONS, test=45, dev=10)
     with pytest.raises(InputError, match="must not be negative"):
         sample_questions(QUESTIONS, test=-1, dev=10)
+
+
+def test_dev_and_test_samples_stay_apart_whatever_their_sizes() -> None:
+    questions = [Question(id=str(i), text="?") for i in range(1300)]
+    test = {q.id for q in sample_questions(questions, test=250, dev=0).test}
+    dev = {q.id for q in sample_questions(questions, test=0, dev=100).dev}
+    both = sample_questions(questions, test=250, dev=100)
+    assert not test & dev
+    assert ({q.id for q in both.test}, {q.id for q in both.dev}) == (test, dev)

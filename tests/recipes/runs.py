@@ -73,11 +73,11 @@ CASES = {
         [INLINE[0], REPEAT, INLINE[2].split("\n")[1]],
         {"repeated_query": "continue"},
     ),
-    "self_ask, reader": Case("self_ask", READER, {"answerer": "reader"}),
+    "self_ask, reader": Case("self_ask", READER, {"reader": "direct"}),
     "self_ask, cot reader, passages shown": Case(
         "self_ask",
         [READER[0], "She did. So the answer is: Ann Lee.", *READER[2:]],
-        {"answerer": "reader", "reader": "cot", "show_passages": True},
+        {"reader": "cot", "show_passages": True},
     ),
     "one_shot": Case("one_shot", [" ".join(IRCOT)], {}),
     "one_shot forced": Case("one_shot", [IRCOT[0], "1950"], {}),

@@ -105,7 +105,7 @@ def test_the_students_prompt_settings_go_over_the_runs(tmp_path):
     [
         ("ircot", {"recipe": "stepper"}, "unknown recipe 'stepper'; did you mean steper"),
         ("ircot", {"target": "cumulative", "layout": "append_only"}, "use target=current, or"),
-        ("self_ask, reader", {"target": "cumulative"}, "answerer=reader; use target=current"),
+        ("self_ask, reader", {"target": "cumulative"}, "one; use target=current"),
         ("self_ask, reader", {"layout": "append_only"}, "needs layout=passages_first"),
     ],
 )

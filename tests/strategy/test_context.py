@@ -41,7 +41,7 @@ def test_named_passages_stay_longest_and_the_oldest_distractor_goes_last():
     gathered.add(found("CCCC", "DDDD"))
     dropped = []
     for room in (12, 8, 4):
-        _, shown, out = fit(gathered, ["About dddd."], "q", render, Budget(room, len), False)
+        _, shown, out = fit(gathered, ["About DDDD."], "q", render, Budget(room, len), False)
         dropped.append((titles(shown), titles(out)))
     assert dropped == [
         (["AAAA", "BBBB", "DDDD"], ["CCCC"]),

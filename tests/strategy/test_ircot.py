@@ -177,3 +177,22 @@ def test_demonstrations_and_instruction_stand_in_front():
     assert text.startswith("Answer the question by reasoning")
     assert text.index("director of the film Jaws") < text.index("the Danube or the Rhine")
     assert text.endswith(f"Q: {QUESTION}\nA:")
+
+
+def test_every_detail_is_a_setting():
+    thus = [FACTS[0], "Thus it is about Ann Lee.", FACTS[2]]
+    _, actions = run(thus, conclusions="previous")
+    assert queries(actions) == [QUESTION, FACTS[0], FACTS[0]]
+    record, actions = run([f"{FACTS[0]} {FACTS[1]}", FACTS[2]], keep="all")
+    assert record.steps[0].rationale == f"{FACTS[0]} {FACTS[1]}"
+    assert queries(actions) == [QUESTION, FACTS[1]]
+    record, _ = run([FACTS[0], "#### 1950"], answer_pattern=r"#### (.*)")
+    assert record.answer == "1950"
+    with pytest.raises(ValueError, match="one group"):
+        IRCoTSettings(answer_pattern="####")
+
+
+def test_no_room_keeps_the_search_in_the_record():
+    record, _ = run([], budget=Budget(10, len))
+    assert [(s.generated, len(s.hits)) for s in record.steps] == [(False, 1)]
+    assert [s.dropped for s in record.steps] == [(record.passages[0].id,)]

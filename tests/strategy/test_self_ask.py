@@ -68,7 +68,7 @@ def test_a_separate_reader_answers_each_follow_up():
         "1950.",
         "So the final answer is: 1950",
     ]
-    record, actions = run(texts, answerer="reader", first_search=False)
+    record, actions = run(texts, reader="direct", first_search=False)
     assert record.answer == "1950"
     assert [s.role for s in record.steps] == ["reason", "read", "reason", "read", "reason"]
     assert [s.rationale for s in record.steps][3] == "Intermediate answer: 1950"
@@ -78,7 +78,7 @@ def test_a_separate_reader_answers_each_follow_up():
         "Q: Who directed Gold Rain?\nA:"
     )
     assert "Wikipedia" not in generations[4].prompt.messages()[0]["content"]
-    _, actions = run(texts, answerer="reader", first_search=False, show_passages=True)
+    _, actions = run(texts, reader="direct", first_search=False, show_passages=True)
     last = [a for a in actions if isinstance(a, Generate)][4]
     assert last.prompt.messages()[0]["content"].count("Wikipedia Title") == 2
 
@@ -86,7 +86,7 @@ def test_a_separate_reader_answers_each_follow_up():
 def test_a_separate_reader_needs_passages_first():
     prompt = PromptSettings(layout="append_only")
     with pytest.raises(SettingsError, match="passages_first"):
-        SelfAsk(SelfAskSettings(answerer="reader"), prompt)
+        SelfAsk(SelfAskSettings(reader="direct"), prompt)
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,13 @@ def test_the_same_follow_up_again_forces_an_answer():
 def test_step_cap():
     record, _ = run([PIECES[0], PIECES[1], "1950"], max_steps=2)
     assert record.stop_reason is StopReason.FORCED
+
+
+def test_the_question_itself_is_no_new_follow_up():
+    record, _ = run([f"Follow up: {QUESTION}", "1950"])
+    assert record.stop_reason is StopReason.REPEATED_QUERY
+
+
+def test_show_passages_is_for_a_separate_reader():
+    with pytest.raises(SettingsError, match="show_passages"):
+        run([], show_passages=True)

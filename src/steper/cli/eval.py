@@ -170,7 +170,9 @@ def _ask(
         raise SettingsError(f"--in-flight is {asked['in_flight']}; at least 1 was expected")
     card = read_student_card(student)
     file = read_question_file(questions, benchmark, aliases)
-    every = choose_questions(file.questions, chosen["limit"], chosen["sample"], chosen["seed"])
+    every = choose_questions(
+        file.questions, chosen["limit"], chosen["sample"], None, chosen["seed"]
+    )
     if not any(q.answers for q in every):
         raise InputError(f"{questions}: no question has an answer to score against")
     source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}

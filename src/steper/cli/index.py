@@ -43,6 +43,7 @@ def index(
     """
     from rich.console import Console
 
+    from steper.errors import writing_to
     from steper.retrieve.bm25 import BM25Index
     from steper.retrieve.folder import check_target
 
@@ -51,10 +52,11 @@ def index(
     console = Console()
     plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     began = time.perf_counter()
-    with _progress() as on_progress:
+    with _progress() as on_progress, writing_to(out):
         built = BM25Index.build(passages, settings, spool=spool, on_progress=on_progress)
     try:
-        built.save(out)
+        with writing_to(out):
+            built.save(out)
         seconds = time.perf_counter() - began
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         console.print(

@@ -71,6 +71,9 @@ def read_config(path: Path | None, sections: Iterable[str]) -> dict[str, dict[st
             line = f", line {mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or "cannot be read"
             raise InputError(f"{path}{line}: not YAML ({problem})") from None
+    value = (
+        {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
+    )
     value = value or {}
     if not isinstance(value, dict):
         raise InputError(f"{path}: sections were expected ({', '.join(known)})")

@@ -27,7 +27,6 @@ class TeachProgress:
         self._before: int | None = None
 
     def __enter__(self) -> TeachProgress:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -40,6 +39,7 @@ class TeachProgress:
 
     def __call__(self, stats: Stats) -> None:
         if self._before is None:
+            self._bar.start()
             self._before = stats.done - sum(stats.by_status.values())
         self._bar.update(
             self._task,

@@ -71,6 +71,7 @@ def teach(
     aliases: Path | None = None,
     limit: int | None = None,
     sample: int | None = None,
+    sample_dev: int | None = None,
     sample_seed: int = 0,
     config: Path | None = None,
     in_flight: int = 64,
@@ -109,9 +110,11 @@ def teach(
     limit
         Take the first so many questions.
     sample
-        Take so many questions at random.
+        Take so many questions at random (IRCoT's authors take 500).
+    sample_dev
+        Take so many questions at random that no --sample of the same seed has, for tuning.
     sample_seed
-        Seed of the sample.
+        Seed of the samples.
     config
         YAML file with settings in the sections strategy, prompt, generation, hf and openai;
         options on the command line go over it.
@@ -120,7 +123,7 @@ def teach(
     overwrite
         Begin anew in a folder that holds another run.
     retry_failed
-        Ask the failed questions of a complete run again.
+        Ask the failed questions of a complete run again; those of an unfinished run are anyway.
     """
     from steper.cli.progress import TeachProgress, print_summary
     from steper.data import read_question_file
@@ -136,7 +139,7 @@ def teach(
     file = read_question_file(questions, benchmark, aliases)
     chosen = [
         question.model_copy(update={"context": ()})
-        for question in choose_questions(file.questions, limit, sample, sample_seed)
+        for question in choose_questions(file.questions, limit, sample, sample_dev, sample_seed)
     ]
     flags = {
         "generation": given(generation_options),
@@ -144,7 +147,14 @@ def teach(
         "openai": given(openai_options),
     }
     source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
-    inputs = {"questions": {**source, "counts": file.counts}, "corpus": corpus}
+    inputs = {
+        "questions": {**source, "counts": file.counts},
+        "aliases": sha256_file(aliases) if aliases else None,
+        "limit": limit,
+        "sample": {"test": sample, "dev": sample_dev, "seed": sample_seed},
+        "corpus": corpus,
+        "model": model,
+    }
     with ExitStack() as stack:
         lm = open_lm(model, sections, flags, chosen, config)
         stack.callback(lm.close)
@@ -172,18 +182,22 @@ def teach(
 
 
 def choose_questions(
-    every: list[Question], limit: int | None, sample: int | None, seed: int
+    every: list[Question], limit: int | None, test: int | None, dev: int | None, seed: int
 ) -> list[Question]:
-    """The questions that --limit or --sample takes."""
+    """The first `limit` questions, or a random sample for testing or tuning; all by default."""
     from steper.data import sample_questions
 
-    if limit is not None and sample is not None:
-        raise SettingsError("--limit and --sample exclude each other; give one of them")
-    for name, number in (("--limit", limit), ("--sample", sample)):
-        if number is not None and number < 1:
+    given_numbers = {"--limit": limit, "--sample": test, "--sample-dev": dev}
+    numbers = {name: number for name, number in given_numbers.items() if number is not None}
+    if len(numbers) > 1:
+        raise SettingsError(f"{' and '.join(numbers)} exclude each other; give one of them")
+    for name, number in numbers.items():
+        if number < 1:
             raise SettingsError(f"{name} is {number}; at least 1 was expected")
-    if sample is not None:
-        return sample_questions(every, test=sample, dev=0, seed=seed).test
+    if test is not None:
+        return sample_questions(every, test=test, dev=0, seed=seed).test
+    if dev is not None:
+        return sample_questions(every, test=0, dev=dev, seed=seed).dev
     return every[:limit]
 
 

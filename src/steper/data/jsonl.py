@@ -20,13 +20,16 @@ passages).
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints
 
 from steper.data.contexts import distinct
 from steper.data.items import Item, Row
 from steper.records import Hop, Passage, Question
+
+Filled = Annotated[str, StringConstraints(pattern=r"\S")]
+"""A text that is not blank: an empty gold answer would match any prediction."""
 
 
 class PassageRow(Row):
@@ -50,8 +53,8 @@ class GenericRow(Row):
     """One line of a generic file."""
 
     id: str | int
-    question: str
-    answers: list[str] | str = Field(default=[])
+    question: Filled
+    answers: list[Filled] | Filled = Field(default=[])
     type: str | None = None
     hops: PositiveInt | None = None
     context: list[PassageRow] = Field(default=[])
@@ -64,8 +67,8 @@ class FlashragRow(Row):
     """One line of a FlashRAG file."""
 
     id: str | int
-    question: str
-    golden_answers: list[str] | str
+    question: Filled
+    golden_answers: list[Filled] | Filled
     metadata: dict[str, Any] | None = None
 
 

@@ -100,7 +100,8 @@ def read_question_file(
     if found in ("flashrag", "generic") and named:
         questions = [q.model_copy(update={"benchmark": named}) for q in questions]
     if not questions:
-        raise InputError(f"{path} holds no questions that can be used: {dict(counts)}")
+        reasons = "; ".join(f"{count} {COUNTED[reason]}" for reason, count in (+counts).items())
+        raise InputError(f"{path} holds no questions that can be used: {reasons}")
     counts = +counts
     for reason, count in counts.items():
         log.warning("%s: %d %s", path, count, COUNTED[reason])

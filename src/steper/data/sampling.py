@@ -32,8 +32,10 @@ def sample_questions(
             f"{test} test and {dev} dev questions were asked for, but there are "
             f"{len(questions)}; ask for fewer"
         )
-    ids = random.Random(seed).sample(sorted(q.id for q in questions), test + dev)
-    chosen, others = set(ids[:test]), set(ids[test:])
+    ids = sorted(q.id for q in questions)
+    random.Random(seed).shuffle(ids)
+    # From both ends, so that neither set depends on the other's size.
+    chosen, others = set(ids[:test]), set(ids[len(ids) - dev :])
     return Sample(
         test=[q for q in questions if q.id in chosen], dev=[q for q in questions if q.id in others]
     )

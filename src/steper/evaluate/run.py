@@ -72,7 +72,7 @@ def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
         if question.answers
         else None,
         coverage=coverage(question, trajectory),
-        steps=len(trajectory.steps),
+        steps=sum(step.generated for step in trajectory.steps),
         searches=sum(step.query is not None for step in trajectory.steps),
         usage=trajectory.usage,
         unpriced=priced.count(False),

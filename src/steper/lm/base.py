@@ -24,9 +24,10 @@ class FatalModelError(ModelError):
 class Request:
     """One generation asked of a model.
 
-    `strategy`, `step`, `role`, `passages` (those the prompt shows) and `rationales` (the reasoning
-    that stands so far) say in structured form what the prompt says in text, for teachers that are
-    no LM (gold annotations, scripts). `stop` strings end the text and are not part of it.
+    `strategy`, `step`, `role`, `passages` (those the prompt shows), `retrieved` (ids of all found
+    so far) and `rationales` (the reasoning that stands) say in structured form what the prompt says
+    in text, for teachers that are no LM (gold annotations, scripts). `stop` strings end the text
+    and are not part of it.
     """
 
     question_id: str
@@ -38,6 +39,7 @@ class Request:
     max_tokens: int = 128
     passages: tuple[Passage, ...] = field(default=(), repr=False)
     rationales: tuple[str, ...] = ()
+    retrieved: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 class Completion(Record):

@@ -21,6 +21,7 @@ from steper.prompt.segments import Form
 from steper.records import Passage, Question
 
 NOT_RETRIEVED = "gold_passage_not_retrieved"
+NOT_SHOWN = "gold_passage_not_in_prompt"
 NO_ANNOTATION = "no_gold_annotation"
 
 _CUE = re.compile(r"answer is:\s*$", re.I)
@@ -75,13 +76,23 @@ class GoldTeacher:
             future: Future[Completion] = Future()
             try:
                 future.set_result(Completion(text=self._text(request)))
-            except (QuestionDropped, ModelError) as error:
+            except QuestionDropped as dropped:
+                future.set_exception(self._reason(request, dropped))
+            except ModelError as error:
                 future.set_exception(error)
             futures.append(future)
         return futures
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _reason(self, request: Request, dropped: QuestionDropped) -> QuestionDropped:
+        """Tell a passage that was found, and left out of the prompt, from one never found."""
+        hops = self._plan(request.question_id).hops
+        missed = [h.passage for h in hops if h.passage and h.passage.title == dropped.detail]
+        if dropped.reason == NOT_RETRIEVED and any(p.id in request.retrieved for p in missed):
+            return QuestionDropped(NOT_SHOWN, dropped.detail)
+        return dropped
 
     def _plan(self, question_id: str) -> Plan:
         if question_id not in self._plans:

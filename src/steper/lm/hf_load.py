@@ -118,14 +118,17 @@ def _one_line(name: str) -> Iterator[None]:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """No bars from transformers meanwhile: the library logs, the command line prints."""
+    """No bars from transformers meanwhile, and none of the hub's warnings at each vain try."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
+        hub_logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

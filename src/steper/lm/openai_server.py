@@ -65,6 +65,9 @@ class OpenAIModel:
         self._model = model
         self._generation = generation or GenerationSettings()
         self._settings = settings or OpenAISettings()
+        prices = self._settings.prices
+        if prices and model not in prices:
+            log.warning("no price is set for %s (only for %s): no cost", model, ", ".join(prices))
         self.form: Form = "chat" if self._settings.api == "chat" else "plain"
         self.context_window = self._settings.context_window
         url = self._settings.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL

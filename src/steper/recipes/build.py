@@ -261,11 +261,11 @@ def _check(settings: ExampleSettings, prompt: PromptSettings, strategy: dict[str
         if cumulative:
             raise SettingsError(
                 "target=cumulative would train on what the separate reader wrote: the run has "
-                "answerer=reader; use target=current"
+                "one; use target=current"
             )
         if prompt.layout == "append_only":
             raise SettingsError(
-                "the run has answerer=reader, which answers outside the prompt, so it needs "
+                "the run has a separate reader, which answers outside the prompt, so it needs "
                 "layout=passages_first"
             )
 

@@ -45,7 +45,7 @@ class Replay:
         self.separate = separate_answerer(strategy)
         if self.separate and settings.layout == "append_only":
             raise SettingsError(
-                "the run has answerer=reader, which answers outside the prompt, so it needs "
+                "the run has a separate reader, which answers outside the prompt, so it needs "
                 "layout=passages_first"
             )
 
@@ -182,4 +182,4 @@ class Replay:
 
 def separate_answerer(strategy: Mapping[str, Any]) -> bool:
     """Whether the run is Self-Ask whose follow-ups a separate reader answers."""
-    return strategy["name"] == "self_ask" and strategy.get("answerer") == "reader"
+    return bool(strategy["name"] == "self_ask" and strategy.get("reader", "none") != "none")

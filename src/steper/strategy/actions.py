@@ -32,6 +32,7 @@ class Generate:
     max_tokens: int
     passages: tuple[Passage, ...] = field(default=(), repr=False)
     rationales: tuple[str, ...] = ()
+    retrieved: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 Action = Search | Generate

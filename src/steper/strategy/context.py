@@ -7,6 +7,7 @@ most 15 are kept. The context budget is ours: whole passages are left out, and r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,6 @@ from steper.prompt.build import Turn
 from steper.prompt.segments import Prompt
 from steper.records import Passage, Record
 from steper.retrieve.base import Found
-from steper.text import normalise_space
 
 
 class ContextSettings(Record):
@@ -85,6 +85,13 @@ class Gathered:
         )
 
 
+def _is_named(passage: Passage, text: str) -> bool:
+    """Whether the passage's title stands in the text as whole words; short ones ("It") in case."""
+    title = " ".join(passage.title.split())
+    case = re.IGNORECASE if len(title) > 3 else 0
+    return bool(title) and bool(re.search(rf"(?<!\w){re.escape(title)}(?!\w)", text, case))
+
+
 def fit(
     gathered: Gathered,
     rationales: Sequence[str],
@@ -100,9 +107,9 @@ def fit(
     append-only prompt the past may not change: only the newest step's passages may go, and they
     stay out. The prompt is None where even that is too long.
     """
-    named = normalise_space(" ".join((question, *rationales)))
+    said = " ".join((question, *rationales))
     newest_first = list(reversed(gathered.turns[-1] if append_only else gathered.all))
-    newest_first.sort(key=lambda p: bool(p.title) and normalise_space(p.title) in named)
+    newest_first.sort(key=lambda p: _is_named(p, said))
     shown = list(gathered.turns)
     out: list[Passage] = []
     while True:

@@ -6,10 +6,11 @@ follow the authors' code (StonyBrookNLP/ircot); each is a setting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from steper.prompt.segments import Form
 from steper.records import StopReason
@@ -35,6 +36,18 @@ class IRCoTSettings(StepSettings):
     query_sentences: Literal["last", "all"] = Field(
         "last", description="the reasoning that makes the next query"
     )
+    keep: Literal["first_sentence", "all"] = Field(
+        "first_sentence", description="what is kept of the text that a step writes"
+    )
+    conclusions: Literal["skip", "previous"] = Field(
+        "skip",
+        description="after a sentence that only concludes (thus, so, …): no search, or once more "
+        "with the sentence before (IRCoT's)",
+    )
+    answer_pattern: str = Field(
+        r"(?is)\banswer is\s*:?\s*(.*)",
+        description="regular expression that ends the loop; its group is the answer",
+    )
     drop_wh_words: bool = Field(True, description="take who, what, when, … out of later queries")
     reader: Literal["none", "direct", "cot"] = Field(
         "none", description="none: the loop's answer (StepER); else a separate reader answers"
@@ -45,6 +58,17 @@ class IRCoTSettings(StepSettings):
     force_answer: bool = Field(
         True, description="when a guard ends the loop, ask once more for the answer alone"
     )
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _has_a_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        if groups != 1:
+            raise ValueError(f"one group was expected, there are {groups}")
+        return value
 
 
 class IRCoT(Prompted[IRCoTSettings]):
@@ -78,38 +102,45 @@ class IRCoT(Prompted[IRCoTSettings]):
             completion = yield from loop.step(query, one_line(self.form))
             if completion is None:
                 return Ending("", StopReason.CONTEXT_BUDGET)
-            sentence = kept_sentence(completion.text)
+            sentence = self._kept(completion.text)
             told = sentence in loop.rationales
             loop.keep(completion, sentence)
             if not sentence:
                 return Ending("", StopReason.EMPTY_GENERATION)
-            answer = stated_answer(sentence)
+            answer = stated_answer(sentence, self.settings.answer_pattern)
             if answer is not None:
                 reason = StopReason.ANSWERED if answer else StopReason.EMPTY_GENERATION
                 return Ending(answer, reason)
             query = self._next_query(loop.rationales)
-            if told or (query and normalise_space(query) in asked):
+            new = query is None or is_reasoning(sentence) or normalise_space(query) not in asked
+            if told or not new:
                 query = None
                 if self.settings.repeated_query != "continue":
                     return Ending("", StopReason.REPEATED_QUERY)
         return Ending("", StopReason.STEP_CAP)
 
-    def _next_query(self, rationales: list[str]) -> str | None:
-        """The next query, or None after a sentence that only concludes: no search then.
+    def _kept(self, text: str) -> str:
+        if self.settings.keep == "all":
+            return text.strip()
+        return kept_sentence(text, self.settings.answer_pattern)
 
-        IRCoT searches again with the sentence before such a one. That search was made already, so
-        it can find nothing new.
+    def _next_query(self, rationales: list[str]) -> str | None:
+        """The next query, or None where there is nothing to search for.
+
+        After a sentence that only concludes IRCoT searches again with the one before. That search
+        was made already, so by default there is none.
         """
-        if is_reasoning(rationales[-1]):
+        said = rationales
+        if self.settings.keep == "all":
+            said = [sentence for text in rationales for sentence in sentences(text)]
+        facts = [sentence for sentence in said if not is_reasoning(sentence)]
+        if not facts or (is_reasoning(said[-1]) and self.settings.conclusions == "skip"):
             return None
-        if self.settings.query_sentences == "all":
-            query = " ".join(r for r in rationales if not is_reasoning(r))
-        else:
-            query = rationales[-1]
+        query = " ".join(facts) if self.settings.query_sentences == "all" else facts[-1]
         return (without_wh_words(query) if self.settings.drop_wh_words else query) or None
 
 
-def kept_sentence(text: str) -> str:
+def kept_sentence(text: str, answer_pattern: str) -> str:
     """The first sentence of what a model wrote.
 
     Where it states the answer it goes on to the next full stop: titles hold "?" and "!".
@@ -117,7 +148,7 @@ def kept_sentence(text: str) -> str:
     kept = ""
     for sentence in sentences(text.strip()):
         kept = f"{kept} {sentence}".strip()
-        if kept.endswith(".") or stated_answer(kept) is None:
+        if kept.endswith(".") or stated_answer(kept, answer_pattern) is None:
             break
     return kept
 

@@ -93,8 +93,6 @@ class Loop:
         found = yield from self.search(query)
         self.gathered.add(found)
         prompt, shown, dropped = self._fit(self.gathered, self.rationales, cue)
-        if prompt is None:
-            return None
         draft: dict[str, object] = {
             "query": query,
             "found": found,
@@ -102,6 +100,10 @@ class Loop:
             "dropped": dropped,
             "cue": cue,
         }
+        if prompt is None:
+            self._draft = {"role": "reason", **draft, "cue": ""}
+            self.keep(None, "")
+            return None
         return (yield from self._generate(prompt, stop, "reason", shown, draft))
 
     def read(
@@ -130,17 +132,19 @@ class Loop:
             self.budget,
             append_only=False,
         )
-        if prompt is None:
-            return None
         draft: dict[str, object] = {
             "query": query,
             "found": found,
             "context": shown,
             "dropped": dropped,
         }
+        if prompt is None:
+            self._draft = {"role": "read", **draft}
+            self.keep(None, "")
+            return None
         return (yield from self._generate(prompt, stop, "read", shown, draft))
 
-    def keep(self, completion: Completion, rationale: str, cue: str = "") -> Step:
+    def keep(self, completion: Completion | None, rationale: str, cue: str = "") -> Step:
         """Write the step into the trace; a reasoning step's text stands in later prompts."""
         text = with_cue(cue, rationale)
         self.trace.add(completion, text, **self._draft)  # type: ignore[arg-type]
@@ -175,6 +179,7 @@ class Loop:
         words = self.prompt.passage_words
         shortened = [p for p in shown if limit_words(p.text, words)[1]]
         self._draft = {"role": role, "shortened": shortened, **draft}
+        found = cast("Sequence[Found]", draft["found"])
         action = Generate(
             step=len(self.trace.steps) + 1,
             role=role,
@@ -183,12 +188,13 @@ class Loop:
             max_tokens=self.settings.max_tokens,
             passages=shown,
             rationales=tuple(self.rationales),
+            retrieved=frozenset((*self.trace.passages, *(f.passage.id for f in found))),
         )
         try:
             return cast(Completion, (yield action))
         except (QuestionDropped, ModelError):
             # What was searched for this step belongs in the record of the question.
-            self.keep(Completion(text=""), "")
+            self.keep(None, "")
             raise
 
 

@@ -2,10 +2,10 @@
 
 Two ways to answer a follow-up:
 
-- `inline` (StepER's shape, p(r_s | q, P≤s, R<s)): one generation a step, on all passages so far,
-  writes the intermediate answer and the next follow-up or the final answer.
-- `reader` (Press et al.'s): the reasoning stops at the follow-up, a separate reader answers it from
-  the passages that it found, and the reasoning goes on.
+- `reader: none` (StepER's shape, p(r_s | q, P≤s, R<s)): one generation a step, on all passages so
+  far, writes the intermediate answer and the next follow-up or the final answer.
+- `reader: direct | cot` (Press et al.'s): the reasoning stops at the follow-up, a separate reader
+  answers it from the passages that it found, and the reasoning goes on.
 """
 
 from __future__ import annotations
@@ -49,14 +49,12 @@ class SelfAskSettings(StepSettings):
 
     max_steps: int = Field(5, ge=1, description="follow-up questions and answer at most (S)")
     first_search: bool = Field(True, description="search with the question itself at first")
-    answerer: Literal["inline", "reader"] = Field(
-        "inline", description="who answers a follow-up: the next step itself, or a separate reader"
-    )
     reader: Literal["none", "direct", "cot"] = Field(
-        "none", description="with answerer=reader: its prompt (none: direct)"
+        "none",
+        description="none: the next step answers a follow-up; else a separate reader does",
     )
     show_passages: bool = Field(
-        False, description="with answerer=reader: show passages in front of the follow-ups too"
+        False, description="with a separate reader: show passages in front of the follow-ups too"
     )
     repeated_query: Literal["answer", "stop", "continue"] = Field(
         "answer", description="when a follow-up comes again: answer now, give up, or go on"
@@ -122,9 +120,16 @@ class SelfAsk(Prompted[SelfAskSettings]):
     ) -> None:
         """Raises SettingsError where the settings contradict those of the prompt."""
         super().__init__(settings, prompt, form, budget)
-        if self.settings.answerer == "reader" and self.prompt.layout == "append_only":
+        apart = self.settings.reader != "none"
+        if apart and self.prompt.layout == "append_only":
             raise SettingsError(
-                "answerer=reader answers outside the prompt, so it needs layout=passages_first"
+                f"reader={self.settings.reader} answers outside the prompt, so it needs "
+                "layout=passages_first"
+            )
+        if self.settings.show_passages and not apart:
+            raise SettingsError(
+                "show_passages is for a separate reader (reader=direct or cot); "
+                "without one passages are always shown"
             )
 
     def run(self, trace: Trace) -> Actions:
@@ -141,9 +146,11 @@ class SelfAsk(Prompted[SelfAskSettings]):
         return reason in (StopReason.STEP_CAP, StopReason.NO_MARKER)
 
     def _reason(self, loop: Loop) -> Actions:
-        inline = self.settings.answerer == "inline"
+        inline = self.settings.reader == "none"
         follow_up: str | None = None
         asked: set[str] = set()
+        if self.settings.first_search:
+            asked.add(normalise_space(loop.trace.question))
         for number in range(self.settings.max_steps):
             query = follow_up if inline else None
             if number == 0 and self.settings.first_search:
@@ -172,7 +179,7 @@ class SelfAsk(Prompted[SelfAskSettings]):
         self, loop: Loop, query: str | None, answered: bool
     ) -> Generator[Action, object, Piece | Ending]:
         """One reasoning step: its piece, or how the loop ends on it."""
-        inline = self.settings.answerer == "inline"
+        inline = self.settings.reader == "none"
         # A model that continues text needs the marker: the stop string would end it at once.
         cue = INTERMEDIATE_CUE if inline and answered and self.form == "plain" else ""
         completion = yield from loop.step(query, stop_strings(self.form), cue)
@@ -188,7 +195,7 @@ class SelfAsk(Prompted[SelfAskSettings]):
 
     def _read(self, loop: Loop, follow_up: str) -> Generator[Action, object, Ending | None]:
         """The separate reader's answer to a follow-up, as the next piece of reasoning."""
-        reader = "cot" if self.settings.reader == "cot" else "direct"
+        reader = self.settings.reader
         stop = ("\n",) if reader == "direct" else ("\n\n",)
         completion = yield from loop.read(
             follow_up, f"reader_{reader}", stop, follow_up, self.settings.show_passages

@@ -15,6 +15,7 @@ from steper.records import (
     StepRole,
     StopReason,
     Trajectory,
+    Usage,
 )
 from steper.retrieve.base import Found
 
@@ -49,7 +50,7 @@ class Trace:
 
     def add(
         self,
-        completion: Completion,
+        completion: Completion | None,
         rationale: str,
         *,
         role: StepRole = "reason",
@@ -60,7 +61,10 @@ class Trace:
         shortened: Sequence[Passage] = (),
         cue: str = "",
     ) -> None:
-        """Append a finished step. Its kind is set when the trajectory is over."""
+        """Append a step; `completion` is None where nothing was written for it.
+
+        Its kind is set when the trajectory is over.
+        """
         for passage in (*(f.passage for f in found), *context, *dropped):
             self.passages.setdefault(passage.id, passage)
         hits = tuple(
@@ -78,9 +82,10 @@ class Trace:
                 dropped=tuple(p.id for p in dropped),
                 shortened=tuple(p.id for p in shortened),
                 cue=cue,
-                raw=completion.text,
+                raw=completion.text if completion else "",
                 rationale=rationale,
-                usage=completion.usage,
+                generated=completion is not None,
+                usage=completion.usage if completion else Usage(),
             )
         )
 
