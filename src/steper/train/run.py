@@ -35,6 +35,7 @@ from steper.train.data import Data, load_data
 from steper.train.objective import Objective
 from steper.train.student import (
     export,
+    few_threads,
     load_config,
     load_student,
     load_tokenizer,
@@ -172,9 +173,10 @@ class Job:
             )
         transformers.set_seed(settings.seed)
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
-        attention = pick_attention(settings, args.bf16, args.device.type != "cpu", trees)
+        attention = pick_attention(settings, trees)
         model = load_student(self.student, settings, attention, trees)
         args.learning_rate = settings.default_lr(model.num_parameters())
+        few_threads(model.num_parameters(), args.device.type == "cpu")
         weights = settings.weights or self.manifest["weights"]
         kinds = [kind for kind, count in data.counts.kinds.items() if count]
         objective = Objective(weights, settings, kinds, self.resolved["steps"])

@@ -80,12 +80,10 @@ class TrainSettings(Settings):
     merge: bool = Field(False, description="export LoRA merged; the adapter goes to OUT/adapter")
     dtype: DType = Field(
         "auto",
-        description="bfloat16: autocast over float32 weights; auto: where the hardware multiplies "
-        "bfloat16 natively",
+        description="bfloat16: autocast over float32 weights; auto: on GPUs that multiply bfloat16 "
+        "natively",
     )
-    attention: Attention = Field(
-        "auto", description="attention implementation (auto: eager for bfloat16 on CPUs, else sdpa)"
-    )
+    attention: Attention = Field("auto", description="attention implementation (auto: sdpa)")
     gradient_checkpointing: bool = Field(False, description="compute activations twice, store less")
     max_length: int | None = Field(
         None, ge=2, description="longest example in tokens (none: the student's window)"
