@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,19 @@ from steper.text import normalise_space
 log = logging.getLogger(__name__)
 
 CHAT_TEMPLATE_TOKENS = 64
+
+TOTALS = (
+    "steps",
+    "searches",
+    "generations",
+    "prompt_tokens",
+    "completion_tokens",
+    "passages_dropped",
+    "passages_left_out",
+    "passages_shortened",
+)
+"""What a manifest adds up over all steps. Passages: dropped for want of room in the prompt; left
+out as repeats, as overlong or beyond the cap; shortened to the words that a prompt shows."""
 
 
 @dataclass(frozen=True)
@@ -152,41 +166,56 @@ def _drive(
     engine.stats.total = len(folder.questions)
     engine.stats.done = len(folder.questions) - len(pending)
     # Closed before the folder is: what had finished at an early end is still recorded.
+    counts = Counts(len(folder.questions))
+    for trajectory in folder.finished():
+        counts.add(trajectory)
     with closing(engine.run(pending)) as trajectories:
         for trajectory in trajectories:
             folder.write_trajectory(trajectory)
-    folder.finish(count_outcomes(folder), engine.stats.seconds)
+            counts.add(trajectory)
+    folder.finish(counts.as_dict(), engine.stats.seconds)
 
 
-def count_outcomes(folder: RunFolder) -> dict[str, Any]:
-    """Counts for the manifest: questions in, trajectories by status and stop reason, usage."""
-    counts: dict[str, Any] = {"questions": len(folder.questions)}
-    for status in ("answered", "capped", "failed", "dropped"):
-        counts[status] = 0
-    reasons: dict[str, int] = {}
-    errors: dict[str, int] = {}
-    totals = {"steps": 0, "searches": 0, "generations": 0, "prompt_tokens": 0}
-    totals |= {"completion_tokens": 0, "passages_dropped": 0, "passages_shortened": 0}
-    totals["passages_left_out"] = 0
-    dollars: float | None = None
-    for trajectory in folder.finished():
-        counts[trajectory.status] += 1
-        reason = trajectory.stop_reason.value
-        reasons[reason] = reasons.get(reason, 0) + 1
+class Counts:
+    """What a run's manifest counts: trajectories by status and reason, steps, passages, usage."""
+
+    def __init__(self, questions: int) -> None:
+        self._outcomes = dict.fromkeys(("answered", "capped", "failed", "dropped"), 0)
+        self._questions = questions
+        self._reasons: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._totals: Counter[str] = Counter()
+        self._dollars: float | None = None
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Count a finished trajectory."""
+        self._outcomes[trajectory.status] += 1
+        self._reasons[trajectory.stop_reason.value] += 1
         if error := trajectory.reason:
-            errors[error] = errors.get(error, 0) + 1
+            self._errors[error] += 1
         usage = trajectory.usage
-        totals["steps"] += len(trajectory.steps)
-        totals["searches"] += sum(step.query is not None for step in trajectory.steps)
-        totals["generations"] += sum(step.generated for step in trajectory.steps)
-        totals["prompt_tokens"] += usage.prompt_tokens
-        totals["completion_tokens"] += usage.completion_tokens
-        totals["passages_dropped"] += sum(len(step.dropped) for step in trajectory.steps)
-        totals["passages_left_out"] += sum(step.left_out for step in trajectory.steps)
-        totals["passages_shortened"] += sum(len(step.shortened) for step in trajectory.steps)
+        self._totals["prompt_tokens"] += usage.prompt_tokens
+        self._totals["completion_tokens"] += usage.completion_tokens
         if usage.dollars is not None:
-            dollars = (dollars or 0.0) + usage.dollars
-    return {**counts, "stop_reasons": reasons, "errors": errors, **totals, "dollars": dollars}
+            self._dollars = (self._dollars or 0.0) + usage.dollars
+        for step in trajectory.steps:
+            self._totals["steps"] += 1
+            self._totals["searches"] += step.query is not None
+            self._totals["generations"] += step.generated
+            self._totals["passages_dropped"] += len(step.dropped)
+            self._totals["passages_shortened"] += len(step.shortened)
+            self._totals["passages_left_out"] += step.left_out
+
+    def as_dict(self) -> dict[str, Any]:
+        """All counts, names with 0 included."""
+        return {
+            "questions": self._questions,
+            **self._outcomes,
+            "stop_reasons": dict(sorted(self._reasons.items())),
+            "errors": dict(sorted(self._errors.items())),
+            **{name: self._totals[name] for name in TOTALS},
+            "dollars": self._dollars,
+        }
 
 
 def check_questions(questions: Sequence[Question], prompt: PromptSettings) -> None:
