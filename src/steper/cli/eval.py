@@ -49,8 +49,12 @@ def eval_(
     config: Annotated[Path | None, Parameter(group=STUDENT)] = None,
     in_flight: Annotated[int, Parameter(group=STUDENT)] = 64,
     overwrite: Annotated[bool, Parameter(negative="", group=STUDENT)] = False,
-    strategy_options: Annotated[StrategyOptions | None, flat("Strategy of the student")] = None,
-    prompt_options: Annotated[PromptOptions | None, flat("Prompt of the student")] = None,
+    strategy_options: Annotated[
+        StrategyOptions | None, flat("Strategy (default: as the student was trained)")
+    ] = None,
+    prompt_options: Annotated[
+        PromptOptions | None, flat("Prompt (default: as the student was trained)")
+    ] = None,
     generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
     hf_options: Annotated[HFOptions | None, flat("Local model (hf:)")] = None,
 ) -> None:
