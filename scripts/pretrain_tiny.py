@@ -40,24 +40,24 @@ def recipes() -> dict[str, Recipe]:
         STUDENT: Recipe(
             hidden=128,
             layers=4,
-            heads=4,
+            heads=2,
+            head_dim=64,
             ffn=160,
             tied=True,
             mixture=Mixture(seed=1),
             steps=4000,
             decay=1200,
-            snapshot=700,
         ),
         TEACHER: Recipe(
             hidden=256,
             layers=6,
             heads=4,
+            head_dim=64,
             ffn=800,
             tied=False,
-            mixture=Mixture(seed=2, reading=0.3, warm_chunks=0, few_names=0),
+            mixture=Mixture(seed=2, reading=0.3),
             steps=4000,
             decay=1200,
-            sources=(0, 1, None, 2, None, 3),
         ),
     }
 
@@ -68,7 +68,7 @@ def make_tokenizer(out: Path) -> None:
     from tiny.batches import Mixture, chunk_talks
     from tiny.tokenizer import build_tokenizer
 
-    mix = Mixture(seed=3, reading=0.3, warm_chunks=0)
+    mix = Mixture(seed=3, pool=240, reading=0.3, dense_chunks=0)
     texts = (m["content"] for c in range(12) for talk in chunk_talks(mix, c) for m in talk)
     always = [text for year in range(1900, 2000) for text in (f" {year}", str(year))]
     tokenizer = build_tokenizer(inventory(*DOMAINS.values()), texts, always)
@@ -78,16 +78,13 @@ def make_tokenizer(out: Path) -> None:
 
 def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
     """Train one model."""
-    from transformers import AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoTokenizer
 
     from tiny.train import train
 
     recipe = dataclasses.replace(recipes()[name], **changes)
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
-    origin = None
-    if recipe.sources:
-        origin = LlamaForCausalLM.from_pretrained(out / STUDENT / "snapshot").float()
-    train(recipe, tokenizer, out / name, origin)
+    train(recipe, tokenizer, out / name)
 
 
 def score(out: Path, folder: str, count: int) -> dict[str, dict[str, float]]:

@@ -20,7 +20,7 @@ from tiny.text import Conversation, Reader, Tutor, new_world
 FIRST_SEED = 1_000_000
 """Worlds of pretraining have seeds from here on; experiments use smaller ones."""
 
-WARM_PASSAGE_WEIGHT = 0.5
+DENSE_PASSAGE_WEIGHT = 0.5
 PASSAGE_WEIGHT = 0.2
 """Loss weight of a token that is not in an assistant's turn, in the first chunks and later."""
 OOD_SHARE = 0.35
@@ -31,13 +31,13 @@ class Mixture:
     """What a chunk holds: `reading` is the share of single-question conversations."""
 
     seed: int
-    pool: int = 240
-    tokens: int = 5120
+    pool: int = 160
+    tokens: int = 4096
     reading: float = 1.0
     self_ask: float = 0.3
     append_only: float = 0.4
-    warm_chunks: int = 60
-    few_names: int = 32
+    dense_chunks: int = 20
+    few_names: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -99,26 +99,30 @@ class Encoder:
         return np.asarray(ids, dtype=np.int32), weights, marks
 
 
-def passages_for(chunk: int, warm: int, rng: random.Random) -> tuple[int, int]:
-    """Number of passages and questions of a conversation; the first chunks are short."""
-    if chunk < warm // 3 * 2:
-        return rng.randint(1, 2), 8
-    if chunk < warm:
-        return rng.randint(1, 6), 8
+def passages_for(mix: Mixture, chunk: int, rng: random.Random) -> tuple[int, int, bool, bool]:
+    """Passages and questions of a conversation, and whether its passages are of one type and
+    written simply, each fact with its subject beside it.
+
+    The first chunks are dense: short contexts in which often only the subject tells which passage
+    holds the answer, with many questions each.
+    """
+    if chunk < mix.dense_chunks:
+        return rng.randint(1, 6), 12, rng.random() < 0.6, rng.random() < 0.3
     size = rng.choice((1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 8, 10, 12, 15, 20))
-    return size, 10
+    return size, 12, rng.random() < 0.3, False
 
 
 def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
     """The conversations of a chunk."""
     rng = random.Random(f"{mix.seed}/{chunk}")
     talks: list[Conversation] = []
-    reading = 1.0 if chunk < mix.warm_chunks else mix.reading
+    reading = 1.0 if chunk < mix.dense_chunks else mix.reading
     for domain, share in (("culture", 1 - OOD_SHARE), ("ood", OOD_SHARE)):
         seed = FIRST_SEED + mix.seed * 100_000 + chunk
         count = round(mix.pool * share)
         if reading == 1.0:
-            parts = ("dev",) if chunk < mix.few_names else tuple(PARTS)
+            few = mix.few_names[0] <= chunk < mix.few_names[1]
+            parts = ("dev",) if few else tuple(PARTS)
             reader: Reader = Reader(new_world(seed, domain, 0), rng, parts)
         else:
             reader = Tutor(new_world(seed, domain, count), rng)
@@ -130,14 +134,14 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
                     talk = reader.appended(number, name)
                 else:
                     talk = reader.steps(number, name, extra=3)
-            talks.append(talk or reader.conversation(*passages_for(chunk, mix.warm_chunks, rng)))
+            talks.append(talk or reader.conversation(*passages_for(mix, chunk, rng)))
     return talks
 
 
 def batches(mix: Mixture, encoder: Encoder, chunk: int) -> Iterator[Batch]:
     """Batches from chunk number `chunk` on, for ever."""
     while True:
-        weight = WARM_PASSAGE_WEIGHT if chunk < mix.warm_chunks else PASSAGE_WEIGHT
+        weight = DENSE_PASSAGE_WEIGHT if chunk < mix.dense_chunks else PASSAGE_WEIGHT
         rows = sorted(encoder.encode(chunk_talks(mix, chunk), weight), key=lambda row: len(row[0]))
         groups: list[list[tuple[np.ndarray, ...]]] = [[]]
         for row in rows:

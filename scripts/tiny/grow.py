@@ -12,33 +12,14 @@ from transformers import LlamaForCausalLM
 NOISE = 0.005
 
 
-def _fresh(like: torch.Tensor, scale: float = NOISE) -> torch.Tensor:
-    return torch.randn_like(like) * scale
-
-
-def _rope_rows(heads: int, old: int, new: int) -> torch.Tensor:
-    """Row of the wide head that turns at the same frequency as each row of the narrow one."""
-    ratio, half = new // old, old // 2
-    rows = []
-    for head in range(heads):
-        base = head * new
-        rows += [base + ratio * i for i in range(half)]
-        rows += [base + ratio * i + new // 2 for i in range(half)]
-    return torch.tensor(rows)
-
-
-def _plain_rows(heads: int, old: int, new: int) -> torch.Tensor:
-    return torch.tensor([head * new + i for head in range(heads) for i in range(old)])
-
-
 @torch.no_grad()
 def grow(small: LlamaForCausalLM, large: LlamaForCausalLM, sources: list[int | None]) -> None:
     """Write `small` into `large`; `sources[i]` is the small layer that layer i starts as.
 
-    Both have the same number of heads; `None` marks a new layer. `large` is untied.
+    Both have one key-value head of the same size, `large` at least as many query heads and untied
+    embeddings; `None` marks a new layer.
     """
     narrow, wide = small.config.hidden_size, large.config.hidden_size
-    heads = small.config.num_attention_heads
     shrink = (narrow / wide) ** 0.5
     for target, source in (
         (large.model.embed_tokens.weight, small.model.embed_tokens.weight),
@@ -47,13 +28,13 @@ def grow(small: LlamaForCausalLM, large: LlamaForCausalLM, sources: list[int | N
         target.zero_()
         target[:, :narrow] = source
     _norm(large.model.norm, small.model.norm, narrow, shrink)
-    old, new = narrow // heads, wide // heads
-    rope, plain = _rope_rows(heads, old, new), _plain_rows(heads, old, new)
     for layer, index in zip(large.model.layers, sources, strict=True):
         attention, mlp = layer.self_attn, layer.mlp
-        for module in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj):
-            module.weight.copy_(_fresh(module.weight))
-        mlp.up_proj.weight.copy_(_fresh(mlp.up_proj.weight))
+        readers = {name: getattr(attention, f"{name}_proj").weight for name in ("q", "k", "v")} | {
+            name: getattr(mlp, f"{name}_proj").weight for name in ("gate", "up")
+        }
+        for weight in readers.values():
+            weight.copy_(torch.randn_like(weight) * NOISE)
         attention.o_proj.weight.zero_()
         mlp.down_proj.weight.zero_()
         if index is None:
@@ -61,23 +42,18 @@ def grow(small: LlamaForCausalLM, large: LlamaForCausalLM, sources: list[int | N
         origin = small.model.layers[index]
         _norm(layer.input_layernorm, origin.input_layernorm, narrow, shrink)
         _norm(layer.post_attention_layernorm, origin.post_attention_layernorm, narrow, shrink)
-        theirs = origin.self_attn
-        scale = (new / old) ** 0.5  # undoes the smaller softmax scale of the wider head
-        _rows(attention.q_proj.weight, theirs.q_proj.weight * scale, rope)
-        _rows(attention.k_proj.weight, theirs.k_proj.weight, rope)
-        _rows(attention.v_proj.weight, theirs.v_proj.weight, plain)
-        attention.o_proj.weight[:narrow, plain] = theirs.o_proj.weight
-        units = origin.mlp.gate_proj.out_features
-        mlp.gate_proj.weight[:units, :narrow] = origin.mlp.gate_proj.weight
-        mlp.up_proj.weight[:units, :narrow] = origin.mlp.up_proj.weight
-        mlp.down_proj.weight[:narrow, :units] = origin.mlp.down_proj.weight
-        attention.o_proj.weight[narrow:] = _fresh(attention.o_proj.weight[narrow:])
-        mlp.down_proj.weight[narrow:] = _fresh(mlp.down_proj.weight[narrow:])
+        for name, weight in readers.items():
+            module = origin.mlp if name in ("gate", "up") else origin.self_attn
+            _corner(weight, getattr(module, f"{name}_proj").weight)
+        _corner(attention.o_proj.weight, origin.self_attn.o_proj.weight)
+        _corner(mlp.down_proj.weight, origin.mlp.down_proj.weight)
+        for weight in (attention.o_proj.weight, mlp.down_proj.weight):
+            weight[narrow:] = torch.randn_like(weight[narrow:]) * NOISE
 
 
-def _rows(target: torch.Tensor, source: torch.Tensor, rows: torch.Tensor) -> None:
-    """Old rows at `rows`; they read the old dimensions as before and the new ones a little."""
-    target[rows, : source.shape[1]] = source
+def _corner(target: torch.Tensor, source: torch.Tensor) -> None:
+    """The old weights stand in the first rows and columns."""
+    target[: source.shape[0], : source.shape[1]] = source
 
 
 def _norm(target: torch.nn.Module, source: torch.nn.Module, narrow: int, shrink: float) -> None:

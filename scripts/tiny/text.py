@@ -48,6 +48,10 @@ class Reader:
             for part, facts in world.facts.items()
         }
         self.passages = world_passages(world)
+        self.by_type: dict[str, list[str]] = {}
+        for part in parts:
+            for title, kind in world.facts[part].entities.items():
+                self.by_type.setdefault(kind, []).append(title)
         self.by_word: dict[str, list[str]] = {}
         for title in self.titles:
             for word in title.split():
@@ -57,8 +61,11 @@ class Reader:
             for (subject, _), value in world.facts[part].facts.items():
                 self.mentions.setdefault(value, []).append(subject)
 
-    def context(self, size: int) -> list[str]:
-        """Titles of `size` passages, many of which share words or facts."""
+    def context(self, size: int, alike: bool = False) -> list[str]:
+        """Titles of `size` passages, many of which share words or facts; `alike`: of one type."""
+        if alike:
+            kind = self.rng.choice(list(self.by_type))
+            return self.rng.sample(self.by_type[kind], min(size, len(self.by_type[kind])))
         chosen = [self.rng.choice(self.titles)]
         while len(chosen) < size:
             if self.rng.random() < 0.4:
@@ -95,17 +102,24 @@ class Reader:
         return f"Which year was {word}, {one} or {other}?", None, str(a if first else b)
 
     def reply(self, hop: Hop | None, answer: str) -> str:
-        """The answer alone, or the sentence that holds it and the answer."""
+        """The sentence that holds the answer, where there is one, and the answer."""
         final = f"So the answer is: {answer}."
-        if hop is not None and self.rng.random() < 0.5:
-            return f"{hop.rationale} {final}"
-        return final
+        return final if hop is None else f"{hop.rationale} {final}"
 
-    def conversation(self, size: int, questions: int) -> Conversation:
+    def simple(self, title: str) -> Passage:
+        """The facts of a passage in the words of rationales, each with its subject beside it."""
+        maker = self.makers[self.world.passages[title].part]
+        facts = [hop.rationale for _, hop in maker.one_hop(title)]
+        self.rng.shuffle(facts)
+        return Passage(id=title, title=title, text=" ".join(facts))
+
+    def conversation(
+        self, size: int, questions: int, alike: bool = False, simple: bool = False
+    ) -> Conversation:
         """Questions in a row about `size` passages, in one of the two layouts."""
-        titles = self.context(size)
+        titles = self.context(size, alike)
         asked = self.ask(titles, questions)
-        passages = tuple(self.passages[t] for t in titles)
+        passages = tuple(self.simple(t) if simple else self.passages[t] for t in titles)
         settings = self.rng.choice((PASSAGES_FIRST, APPEND_ONLY))
         talk: Conversation = []
         for number, (question, hop, answer) in enumerate(asked):

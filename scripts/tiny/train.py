@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tiny.batches import Batch, Encoder, Mixture, batches
+from tiny.circuits import Pins, install
 from tiny.grow import grow
 from tiny.tokenizer import MAX_LENGTH
 
@@ -21,6 +22,8 @@ WARM_UP = 30
 EMBEDDING_STD = 0.4
 """Large, so that a name's own direction outlives what all names of a type share."""
 LAST_NORM = 0.2
+ROPE_THETA = 1e8
+"""So large that most of a head's dimensions compare contents at any distance."""
 COPYING = 0.5
 """At first each attention head copies what it attends to, times this."""
 SHORT = 160
@@ -34,13 +37,15 @@ EVAL_MIX_SEED = 77
 class Recipe:
     """Size and training of one model.
 
-    `snapshot`: the step at which the weights are kept for another model to grow from; `sources`:
-    which layer of that model each layer starts as (none: a fresh start).
+    `pinned`: steps for which the look-up circuit is held; `snapshot`: the step at which the
+    weights are kept for another model to grow from; `sources`: which layer of that model each
+    layer starts as (none: a fresh start).
     """
 
     hidden: int
     layers: int
     heads: int
+    head_dim: int
     ffn: int
     tied: bool
     mixture: Mixture
@@ -49,12 +54,13 @@ class Recipe:
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
     seed: int = 1
+    pinned: int = 900
     snapshot: int | None = None
     sources: tuple[int | None, ...] = ()
 
 
-def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """An untrained model of the recipe's size."""
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> tuple[LlamaForCausalLM, Pins]:
+    """An untrained model of the recipe's size, and the parts that stay for the first steps."""
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -63,7 +69,9 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads,
+        head_dim=recipe.head_dim,
         max_position_embeddings=MAX_LENGTH,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=recipe.tied,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -79,7 +87,11 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
             attention = layer.self_attn
             torch.nn.init.orthogonal_(attention.v_proj.weight)
             attention.o_proj.weight.copy_(attention.v_proj.weight.T * COPYING)
-    return model
+    pins = install(model, tokenizer, EMBEDDING_STD)
+    if not recipe.tied:
+        with torch.no_grad():
+            model.lm_head.weight.copy_(model.model.embed_tokens.weight)
+    return model, pins
 
 
 def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -89,7 +101,7 @@ def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
         inside = parameter.ndim == 2 and "layers." in name
         (matrices if inside else rest).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=recipe.muon_lr),
+        torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=0.01),
         torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -180,7 +192,7 @@ def train(
     """
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    model, encoder = new_model(recipe, tokenizer), Encoder(tokenizer)
+    (model, pins), encoder = new_model(recipe, tokenizer), Encoder(tokenizer)
     opts = optimizers(model, recipe)
     step, chunk, tokens = 0, 0, 0
     if (out / "last.pt").exists():
@@ -204,6 +216,8 @@ def train(
         if step >= recipe.steps:
             break
         losses = update(model, opts, recipe, batch, step)
+        if step < recipe.pinned:
+            pins.restore()
         step += 1
         log.add(model, step, batch, losses)
         if step == recipe.snapshot:
@@ -244,7 +258,7 @@ class Log:
         self.seen += batch.ids.size
         parts = (losses.values, *(losses.of(mark) for mark in MARKS.values()))
         self.means.append([v.mean().item() if len(v) else float("nan") for v in parts])
-        if step % 50:
+        if step % 25:
             return
         means = torch.tensor(self.means).nanmean(0).tolist()
         seconds = time.monotonic() - self.began
@@ -275,9 +289,7 @@ def export(path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFa
 
 
 def _held_out_batches(mix: Mixture, encoder: Encoder) -> list[Batch]:
-    held = Mixture(
-        EVAL_MIX_SEED, 60, 4096, mix.reading, mix.self_ask, mix.append_only, warm_chunks=0
-    )
+    held = replace(mix, seed=EVAL_MIX_SEED, pool=60, dense_chunks=0)
     found = []
     for batch in batches(held, encoder, 0):
         if batch.chunk:
