@@ -20,10 +20,10 @@ from steper.lm.scripted import ScriptedModel, seeded_delay
 from steper.prompt.build import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve.base import Found
+from steper.runs import teach
 from steper.strategy import IRCoT
 from steper.strategy.actions import Generate, Search
 from steper.strategy.trace import Trace
-from steper.teach import teach
 
 LOW, HIGH = 0.020, 0.200
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from steper.cli.show import show_trajectory
-from steper.teach import Run
+from steper.runs import Run
 
 
 def main() -> None:

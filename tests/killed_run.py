@@ -8,8 +8,8 @@ from pathlib import Path
 from doubles import FILM, DictRetriever, film_questions, film_script
 from steper.lm.scripted import ScriptedModel, seeded_delay
 from steper.prompt.build import PromptSettings
+from steper.runs import teach
 from steper.strategy import IRCoT
-from steper.teach import teach
 
 out, log, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 model = ScriptedModel(

@@ -15,7 +15,7 @@ LAYERS = [
     {"prompt"},
     {"data", "retrieve", "lm"},
     {"strategy"},
-    {"engine", "journal", "teach"},
+    {"engine", "journal", "runs"},
     {"evaluate"},
     {"recipes"},
     {"train"},
@@ -83,6 +83,14 @@ def test_help_needs_no_framework():
     assert "Usage: steper teach" in run_python(code)
 
 
+def test_no_public_name_is_a_modules():
+    """Else importing the module would put it where the function is expected."""
+    import steper
+
+    modules = {path.stem for path in SOURCE.iterdir()}
+    assert not modules & set(steper.__all__)
+
+
 def test_every_public_name_is_there():
     import steper
 
@@ -109,8 +117,18 @@ async def cell():
     retriever = steper.BM25Index.build(steper.build_corpus(questions))
     lm = steper.open_model("gold", questions=questions)
     run = steper.teach(questions, "ircot", lm, retriever, {str(tmp_path / "run")!r})
-    print(steper.evaluate(run.path).overall.answers.em.value)
+    print(steper.evaluate_run(run.path).overall.answers.em.value)
 
 asyncio.run(cell())
 """
     assert run_python(code).strip() == "1.0"
+
+
+def test_the_list_of_commands_says_what_their_docstrings_say():
+    from importlib import import_module
+
+    from steper.cli.main import COMMANDS
+
+    for place, summary in COMMANDS.values():
+        module, function = place.split(":")
+        assert getattr(import_module(module), function).__doc__.strip().splitlines()[0] == summary

@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from steper.data import build_corpus, load_corpus, load_questions, sample_questions
     from steper.engine import Engine
     from steper.errors import SteperError
-    from steper.evaluate.run import evaluate_run as evaluate
+    from steper.evaluate.run import evaluate_run
     from steper.lm.open import open_model
     from steper.records import Passage, Question, Step, Trajectory
     from steper.retrieve import BM25Index, open_retriever
-    from steper.teach import Run, make_strategy, teach
+    from steper.runs import Run, make_strategy, teach
 
 _WHERE = {
     "BM25Index": "steper.retrieve",
     "Engine": "steper.engine",
     "Passage": "steper.records",
     "Question": "steper.records",
-    "Run": "steper.teach",
+    "Run": "steper.runs",
     "Step": "steper.records",
     "SteperError": "steper.errors",
     "Trajectory": "steper.records",
     "build_corpus": "steper.data",
-    "evaluate": "steper.evaluate.run:evaluate_run",
+    "evaluate_run": "steper.evaluate.run",
     "load_corpus": "steper.data",
     "load_questions": "steper.data",
-    "make_strategy": "steper.teach",
+    "make_strategy": "steper.runs",
     "open_model": "steper.lm.open",
     "open_retriever": "steper.retrieve",
     "sample_questions": "steper.data",
-    "teach": "steper.teach",
+    "teach": "steper.runs",
 }
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
     "SteperError",
     "Trajectory",
     "build_corpus",
-    "evaluate",
+    "evaluate_run",
     "load_corpus",
     "load_questions",
     "make_strategy",
@@ -61,11 +61,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    place = _WHERE.get(name)
-    if place is None:
+    if name not in _WHERE:
         raise AttributeError(f"module 'steper' has no attribute {name!r}")
-    module, _, attribute = place.partition(":")
-    value = getattr(import_module(module), attribute or name)
+    value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value
     return value
 

@@ -7,8 +7,8 @@ from steper.cli.main import run
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.build import PromptSettings
 from steper.records import Passage
+from steper.runs import teach
 from steper.strategy import IRCoT
-from steper.teach import teach
 
 
 @pytest.fixture

@@ -104,8 +104,7 @@ CASES = [
     ),
     (
         "settings that contradict each other",
-        f"{TEACH} --questions good.jsonl --strategy self_ask --reader cot "
-        "--layout append_only",
+        f"{TEACH} --questions good.jsonl --strategy self_ask --reader cot --layout append_only",
         "layout=passages_first",
     ),
     ("not a number", f"{TEACH} --questions good.jsonl --k many", "--k"),

@@ -132,7 +132,11 @@ def test_what_is_left_out_is_counted_and_logged(tmp_path, caplog):
         file = read_question_file(lines(tmp_path, rows))
     assert (len(file.questions), file.counts) == (1, {"unanswerable": 1})
     assert "1 unanswerable questions were left out" in caplog.text
-    refused(lines(tmp_path, rows[1:]), "no questions that can be used", "1 unanswerable questions were left out")
+    refused(
+        lines(tmp_path, rows[1:]),
+        "no questions that can be used",
+        "1 unanswerable questions were left out",
+    )
 
 
 def test_aliases_belong_to_2wiki(tmp_path):

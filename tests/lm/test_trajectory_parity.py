@@ -12,8 +12,8 @@ from steper.lm.settings import OpenAISettings
 from steper.prompt.build import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve import BM25Index
+from steper.runs import make_strategy, teach
 from steper.strategy import IRCoTSettings
-from steper.teach import make_strategy, teach
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from steper.pipeline import work
 from steper.pipeline.load import load_settings
 from steper.pipeline.run import Pipeline
 from steper.recipes.folder import ExampleFolder
-from steper.teach import Run
+from steper.runs import Run
 
 
 class Watcher:

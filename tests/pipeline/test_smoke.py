@@ -10,7 +10,7 @@ from steper.cli.main import run as command
 from steper.pipeline.load import load_settings
 from steper.pipeline.smoke import smoke_pipeline
 from steper.recipes.folder import ExampleFolder
-from steper.teach import Run
+from steper.runs import Run
 
 LLAMA = Path(__file__).parents[2] / "recipes" / "llama-3.1-8b.yaml"
 

@@ -9,7 +9,7 @@ from steper.pipeline.stand_ins import cut_files, generated, sample_rows, write_r
 from steper.pipeline.tiny import LLAMA, QWEN, family_of, is_large, make_tiny_model, make_tokenizer
 from steper.prompt.segments import Prompt, Segment
 from steper.retrieve.bm25 import BM25Index
-from steper.teach import teach
+from steper.runs import teach
 
 
 @pytest.mark.parametrize("benchmark", ["2wikimultihopqa", "hotpotqa", "musique"])

@@ -18,8 +18,8 @@ from steper.pipeline.students import (
 )
 from steper.prompt.build import PromptSettings
 from steper.retrieve.bm25 import BM25Index
+from steper.runs import Run
 from steper.strategy import IRCoTSettings
-from steper.teach import Run
 
 SECTIONS = {"strategy": {}, "prompt": {}, "generation": {}, "hf": {}, "openai": {}}
 

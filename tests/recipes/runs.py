@@ -13,9 +13,9 @@ from steper.lm.scripted import ScriptedModel
 from steper.prompt.build import PromptSettings
 from steper.prompt.segments import Form, Prompt
 from steper.records import Hop, Passage, Question, Trajectory
+from steper.runs import Run, teach
 from steper.strategy import strategy_type
 from steper.strategy.context import Budget
-from steper.teach import Run, teach
 
 QUESTION = "When was the director of Gold Rain born?"
 

@@ -11,20 +11,42 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "index": "steper.cli.index:index",
-    "search": "steper.cli.search:search",
-    "teach": "steper.cli.teach:teach",
-    "build": "steper.cli.build:build",
-    "train": "steper.cli.train:train",
-    "eval": "steper.cli.eval:eval_",
-    "show": "steper.cli.show:show",
-    "score": "steper.cli.score:score",
-    "compare": "steper.cli.compare:compare",
-    "report": "steper.cli.report:report",
-    "world": "steper.cli.world:world",
-    "run": "steper.cli.run:run",
-    "ask": "steper.cli.ask:ask",
+    "index": ("steper.cli.index:index", "Index a corpus for BM25 search."),
+    "search": ("steper.cli.search:search", "Show the passages that a query finds, best first."),
+    "teach": ("steper.cli.teach:teach", "Run a teacher over questions and write its trajectories."),
+    "build": (
+        "steper.cli.build:build",
+        "Make step-wise training examples of a run's trajectories.",
+    ),
+    "train": ("steper.cli.train:train", "Train a student on step examples."),
+    "eval": (
+        "steper.cli.eval:eval_",
+        "Score a run by its benchmark's own rules, or a student's answers to questions.",
+    ),
+    "show": ("steper.cli.show:show", "Show one trajectory, step by step."),
+    "score": (
+        "steper.cli.score:score",
+        "Score any system's predictions by the benchmark's own rules.",
+    ),
+    "compare": (
+        "steper.cli.compare:compare",
+        "Compare runs over the same questions, pair by pair.",
+    ),
+    "report": (
+        "steper.cli.report:report",
+        "Write runs over the same questions as one HTML page that needs no network.",
+    ),
+    "world": ("steper.cli.world:world", "Generate a small encyclopedia with multi-hop questions."),
+    "run": (
+        "steper.cli.run:run",
+        "Run a whole pipeline: world, index, teach, build, train, eval, compare, report.",
+    ),
+    "ask": (
+        "steper.cli.ask:ask",
+        "Ask one question and watch each step: its query, what was found, what was concluded.",
+    ),
 }
+"""Name → function, and its docstring's first line: `--help` imports no command to list them."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -39,8 +61,10 @@ def run(arguments: Sequence[str]) -> int:
         version_flags=["--version"],
         suppress_keyboard_interrupt=False,
     )
-    for name, place in COMMANDS.items():
-        app.command(place, name=name)
+    for name, (place, summary) in COMMANDS.items():
+        # The command that is run speaks for itself, with its whole docstring.
+        own = {} if [name] == list(arguments[:1]) else {"help": summary}
+        app.command(place, name=name, **own)
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (SteperError, cyclopts.CycloptsError) as error:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from steper.engine import Stats
-from steper.teach import Run
+from steper.runs import Run
 
 
 class TeachProgress:

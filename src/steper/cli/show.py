@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from steper.records import Passage, Question, Trajectory
-    from steper.teach import Run
+    from steper.runs import Run
 
 
 def show(
@@ -37,7 +37,7 @@ def show(
     from rich.console import Console
 
     from steper.errors import InputError, unknown_name
-    from steper.teach import Run
+    from steper.runs import Run
 
     folder = Run(run)
     if not (run / "manifest.json").exists():

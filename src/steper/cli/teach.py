@@ -129,8 +129,8 @@ def teach(
     from steper.data import read_question_file
     from steper.pipeline.shipped import locate_model
     from steper.pipeline.students import adopt_student
+    from steper.runs import teach as run_teacher
     from steper.store import sha256_file
-    from steper.teach import teach as run_teacher
 
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
@@ -232,8 +232,8 @@ def open_strategy(
     config: Path | None,
 ) -> Prompted[Any]:
     """The strategy of a name, with settings from the configuration's sections and the flags."""
+    from steper.runs import make_strategy
     from steper.strategy import strategy_type
-    from steper.teach import make_strategy
 
     settings_type = strategy_type(name).settings_type
     for flag in flags:

@@ -25,10 +25,10 @@ from steper.prompt.build import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import Question, Record
 from steper.retrieve.base import Retriever
+from steper.runs import Run, make_strategy, teach
 from steper.store import field_error, read_json
 from steper.strategy import strategy_type
 from steper.strategy.loop import Prompted, StepSettings
-from steper.teach import Run, make_strategy, teach
 
 STEPER = "steper.json"
 

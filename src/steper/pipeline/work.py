@@ -28,9 +28,9 @@ from steper.recipes.student import student_form
 from steper.records import Question
 from steper.report import write_report
 from steper.retrieve.bm25 import BM25Index
+from steper.runs import Run, make_strategy, teach
 from steper.store import write_json, write_jsonl
 from steper.strategy.loop import Prompted
-from steper.teach import Run, make_strategy, teach
 
 TEST_QUESTIONS = "test-questions.jsonl"
 """In a data set's build folder: the test questions, which no example may be made of."""

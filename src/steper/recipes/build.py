@@ -36,8 +36,8 @@ from steper.recipes.filters import (
 )
 from steper.recipes.replay import separate_answerer
 from steper.records import Question, Record, Trajectory
+from steper.runs import Run, check_questions
 from steper.store import field_error, sha256_file
-from steper.teach import Run, check_questions
 
 
 class ExampleSettings(Record):

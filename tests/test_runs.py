@@ -14,8 +14,8 @@ from steper.journal import RunFolder, differing
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.build import PromptSettings
+from steper.runs import Run, make_strategy, teach
 from steper.strategy import IRCoT, IRCoTSettings
-from steper.teach import Run, make_strategy, teach
 
 ACTION = {"question_id": "q0", "n": 0, "completion": {"text": "x"}}
 BARE = PromptSettings(instruction=False, demos=0)
