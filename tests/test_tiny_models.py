@@ -28,7 +28,7 @@ NAMES = ("student-base", "teacher")
 
 pytestmark = pytest.mark.skipif(
     not all((MODELS / name / "model.safetensors").exists() for name in NAMES),
-    reason="the small models are not in the package yet: python scripts/pretrain_tiny.py makes them",
+    reason="no small models in the package: python scripts/pretrain_tiny.py makes them",
 )
 SEED = 900_002
 FIRST = PromptSettings(layout="passages_first", instruction=False, demos=0)
