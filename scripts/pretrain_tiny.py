@@ -44,9 +44,11 @@ def recipes() -> dict[str, Recipe]:
             head_dim=64,
             ffn=160,
             tied=True,
-            mixture=Mixture(seed=1),
+            mixture=Mixture(seed=1, dense_chunks=60, few_names=(0, 36)),
             steps=4000,
-            decay=1200,
+            decay=3500,
+            pinned=4000,
+            snapshot=2000,
         ),
         TEACHER: Recipe(
             hidden=256,
@@ -55,9 +57,12 @@ def recipes() -> dict[str, Recipe]:
             head_dim=64,
             ffn=800,
             tied=False,
-            mixture=Mixture(seed=2, reading=0.3),
+            mixture=Mixture(seed=2, reading=0.3, dense_chunks=0),
             steps=4000,
-            decay=1200,
+            decay=3500,
+            muon_lr=0.006,
+            adam_lr=2e-3,
+            sources=(0, 1, 2, None, 3, None),
         ),
     }
 

@@ -16,8 +16,8 @@ NOISE = 0.005
 def grow(small: LlamaForCausalLM, large: LlamaForCausalLM, sources: list[int | None]) -> None:
     """Write `small` into `large`; `sources[i]` is the small layer that layer i starts as.
 
-    Both have one key-value head of the same size, `large` at least as many query heads and untied
-    embeddings; `None` marks a new layer.
+    Heads have the same size in both, and `large` has at least as many and untied embeddings;
+    `None` marks a new layer.
     """
     narrow, wide = small.config.hidden_size, large.config.hidden_size
     shrink = (narrow / wide) ** 0.5

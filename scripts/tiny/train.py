@@ -19,9 +19,9 @@ from tiny.grow import grow
 from tiny.tokenizer import MAX_LENGTH
 
 WARM_UP = 30
-EMBEDDING_STD = 0.4
+EMBEDDING_STD = 0.25
 """Large, so that a name's own direction outlives what all names of a type share."""
-LAST_NORM = 0.2
+LAST_NORM = 0.4
 ROPE_THETA = 1e8
 """So large that most of a head's dimensions compare contents at any distance."""
 COPYING = 0.5
@@ -51,10 +51,10 @@ class Recipe:
     mixture: Mixture
     steps: int
     decay: int
-    muon_lr: float = 0.02
-    adam_lr: float = 2e-3
+    muon_lr: float = 0.015
+    adam_lr: float = 5e-3
     seed: int = 1
-    pinned: int = 900
+    pinned: int = 0
     snapshot: int | None = None
     sources: tuple[int | None, ...] = ()
 
