@@ -122,9 +122,11 @@ class Pipeline:
     def _train_together(
         self, stages: Sequence[str], overwrite_from: str | None, watcher: Watcher | None
     ) -> Outcome:
-        """Under torchrun: the train stage alone, in every process; the first one stamps it.
+        """Under torchrun: one training that is not done, in every process; the first stamps it.
 
-        Only what is complete is stamped, so that no process sees another plan than the others.
+        One a call, because process groups of torch do not outlive a training reliably: a second
+        one in the same processes was seen to hang. Only what is complete is stamped, so that no
+        process sees another plan than the others.
         """
         if list(stages) != ["train"] or overwrite_from:
             raise SettingsError(
@@ -135,19 +137,18 @@ class Pipeline:
         steps = self.plan(stages)
         check_steps(steps, self.out)
         main = int(os.environ.get("RANK", "0")) == 0
-        stamps = Stamps(self.out)
-        for step in steps:
-            if not step.wanted or step.state == "done":
-                continue
+        waiting = [step for step in steps if step.wanted and step.state != "done"]
+        for step in waiting[:1]:
             if main and watcher:
                 watcher.began(step)
             began = time.monotonic()
             summary = self._work(step, watcher if main else None)
             seconds = time.monotonic() - began
             if main:
-                stamps.write(step.task.id, "complete", step.task.key, seconds)
+                Stamps(self.out).write(step.task.id, "complete", step.task.key, seconds)
             if main and watcher:
-                watcher.ended(step, summary, seconds)
+                left = f"; trainings left: {len(waiting) - 1}, by the same command"
+                watcher.ended(step, summary + (left if len(waiting) > 1 else ""), seconds)
         return self.outcome()
 
     def outcome(self) -> Outcome:
