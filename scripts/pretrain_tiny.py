@@ -82,14 +82,17 @@ def make_tokenizer(out: Path) -> None:
 
 
 def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
-    """Train one model."""
-    from transformers import AutoTokenizer
+    """Train one model; the teacher starts as the student's snapshot, grown to its size."""
+    from transformers import AutoTokenizer, LlamaForCausalLM
 
     from tiny.train import train
 
     recipe = dataclasses.replace(recipes()[name], **changes)
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
-    train(recipe, tokenizer, out / name)
+    origin = None
+    if name == TEACHER:
+        origin = LlamaForCausalLM.from_pretrained(out / STUDENT / "snapshot")
+    train(recipe, tokenizer, out / name, origin)
 
 
 def score(out: Path, folder: str, count: int) -> dict[str, dict[str, float]]:
