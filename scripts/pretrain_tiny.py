@@ -133,14 +133,15 @@ def score(out: Path, folder: str, count: int) -> dict[str, dict[str, float]]:
 
 
 def ship(out: Path, folder: str, count: int) -> None:
-    """Copy the models into the package and write their card."""
+    """Copy the models that are there into the package and write their card."""
     from tiny.card import write_card
 
-    for name in (STUDENT, TEACHER):
+    names = tuple(name for name in (STUDENT, TEACHER) if (out / name / folder).exists())
+    for name in names:
         target = ASSETS / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(out / name / folder, target)
-    write_card(ASSETS, out, score(out, folder, count), (STUDENT, TEACHER), count)
+    write_card(ASSETS, out, score(out, folder, count), names, count)
     print(f"Wrote {ASSETS}")
 
 

@@ -26,10 +26,20 @@ transformers = pytest.importorskip("transformers")
 MODELS = Path(str(resources.files("steper").joinpath("assets", "models")))
 NAMES = ("student-base", "teacher")
 
-pytestmark = pytest.mark.skipif(
-    not all((MODELS / name / "model.safetensors").exists() for name in NAMES),
-    reason="no small models in the package: python scripts/pretrain_tiny.py makes them",
-)
+
+def shipped(*names: str) -> pytest.MarkDecorator:
+    """Skip where one of these models is not in the package yet."""
+    missing = [n for n in names if not (MODELS / n / "model.safetensors").exists()]
+    return pytest.mark.skipif(
+        bool(missing),
+        reason=f"not in the package yet: {', '.join(missing)} (scripts/pretrain_tiny.py makes it)",
+    )
+
+
+student = shipped("student-base")
+teacher = shipped("teacher")
+both = shipped(*NAMES)
+
 SEED = 900_002
 FIRST = PromptSettings(layout="passages_first", instruction=False, demos=0)
 APPEND = PromptSettings(layout="append_only", instruction=False, demos=0)
@@ -57,15 +67,20 @@ def parameters(name: str) -> int:
         return sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
 
 
+@student
+def test_the_student_is_small() -> None:
+    assert parameters("student-base") <= 1_000_000
+
+
+@both
 def test_sizes() -> None:
-    student, teacher = (parameters(name) for name in NAMES)
-    assert student <= 1_000_000
-    assert teacher <= 8_000_000
-    assert student * 8 <= teacher
+    small, large = (parameters(name) for name in NAMES)
+    assert large <= 8_000_000
+    assert small * 8 <= large
     assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 16_000_000
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=shipped(n)) for n in NAMES])
 def test_plain_transformers_format(name: str) -> None:
     config = json.loads((MODELS / name / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
@@ -74,18 +89,21 @@ def test_plain_transformers_format(name: str) -> None:
     assert model.config.pad_token_id == tokenizer(name).pad_token_id
 
 
+@student
 def test_one_token_for_each_name() -> None:
-    tokens = tokenizer("teacher")
+    tokens = tokenizer("student-base")
     for name in inventory(*DOMAINS.values()):
         assert len(tokens(name)["input_ids"]) == 1
 
 
+@both
 def test_tokenizers_are_the_same() -> None:
     assert tokenizer("teacher").get_vocab() == tokenizer("student-base").get_vocab()
 
 
+@student
 def test_decoding_gives_back_the_text() -> None:
-    tokens = tokenizer("teacher")
+    tokens = tokenizer("student-base")
     texts = [f"Wikipedia Title: {p.title}\n{p.text}" for p in world().passages.values()]
     texts += [q.question for q in world().questions["test"]]
     texts += ["Zoë said:  “no”\n\n\tx = {1}…", " Mary Vale's ", "naïve 1954's The"]
@@ -93,9 +111,10 @@ def test_decoding_gives_back_the_text() -> None:
         assert tokens.decode(tokens(text)["input_ids"]) == text
 
 
+@student
 def test_chat_template() -> None:
     talk = [{"role": "user", "content": "Q: Who?\nA:"}]
-    tokens = tokenizer("teacher")
+    tokens = tokenizer("student-base")
     prompt = tokens.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
     assert prompt == "<|user|>\nQ: Who?\nA:<|end|>\n<|assistant|>\n"
     whole = tokens.apply_chat_template(
@@ -126,6 +145,7 @@ def one_hop_accuracy(count: int, size: int = 4) -> float:
     return right / count
 
 
+@student
 @pytest.mark.slow
 def test_the_student_base_answers_single_questions() -> None:
     assert one_hop_accuracy(150) >= 0.85
@@ -151,6 +171,7 @@ def loop_accuracy(
     return sum(t.answer == golds[t.question_id] for t in done) / len(done)
 
 
+@teacher
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "settings", "least"),
@@ -167,6 +188,7 @@ def test_the_teacher_answers_multi_hop_questions(
     assert loop_accuracy("teacher", strategy, settings, tmp_path, 150) >= least
 
 
+@student
 @pytest.mark.slow
 def test_the_student_base_cannot_yet_reason_over_several_steps(tmp_path: Path) -> None:
     assert loop_accuracy("student-base", "ircot", FIRST, tmp_path, 100) <= 0.3

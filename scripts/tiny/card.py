@@ -101,6 +101,8 @@ def write_card(
     from safetensors import safe_open
 
     lines = [HEAD]
+    if "teacher" not in names:
+        lines += ["**The teacher is not part of the package yet; only the student base is.**", ""]
     for name in names:
         weights = assets / name / "model.safetensors"
         with safe_open(str(weights), "pt") as tensors:
