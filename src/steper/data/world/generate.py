@@ -85,6 +85,7 @@ def corpus_rows(world: World) -> list[dict[str, str]]:
 
 def official_row(world: World, question: WorldQuestion) -> dict[str, object]:
     """A question in the format of 2WikiMultiHopQA."""
+    relation = DOMAINS[world.domain].relation
     return {
         "_id": question.id,
         "type": question.type,
@@ -95,7 +96,7 @@ def official_row(world: World, question: WorldQuestion) -> dict[str, object]:
         "supporting_facts": [
             list(fact) for fact in dict.fromkeys((h.title, h.sentence) for h in question.hops)
         ],
-        "evidences": [[h.subject, h.relation.replace("_", " "), h.answer] for h in question.hops],
+        "evidences": [[h.subject, relation(h.relation).label, h.answer] for h in question.hops],
         "answer": question.answer,
     }
 

@@ -7,6 +7,7 @@ package reads a `Domain` and knows nothing of films or ships.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 YEAR = "year"
@@ -36,6 +37,12 @@ class Relation:
     occupation: str | None = None
     elder: bool = False
     maker: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The relation in an evidence triple, as its rationale words it: "founder", "seat"."""
+        found = re.match(r"The (.+?) of \{s\}", self.rationale)
+        return found[1] if found else self.name.replace("_", " ")
 
 
 @dataclass(frozen=True)
