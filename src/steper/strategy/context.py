@@ -107,19 +107,20 @@ def fit(
     append-only prompt the past may not change: only the newest step's passages may go, and they
     stay out. The prompt is None where even that is too long.
     """
+    shown = list(gathered.turns)
+    prompt = render(_turns(shown, rationales))
+    if budget.fits(prompt):
+        return prompt, gathered.all, ()
     said = " ".join((question, *rationales))
     newest_first = list(reversed(gathered.turns[-1] if append_only else gathered.all))
     newest_first.sort(key=lambda p: _is_named(p, said))
-    shown = list(gathered.turns)
     out: list[Passage] = []
-    while True:
-        prompt = render(_turns(shown, rationales))
-        if budget.fits(prompt):
-            break
+    while not budget.fits(prompt):
         if not newest_first:
             return None, (), tuple(reversed(out))
         out.append(newest_first.pop(0))
         shown = [tuple(p for p in turn if p not in out) for turn in gathered.turns]
+        prompt = render(_turns(shown, rationales))
     if append_only:
         gathered.turns = shown
     return prompt, tuple(p for turn in shown for p in turn), tuple(reversed(out))
