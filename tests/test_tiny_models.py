@@ -44,11 +44,6 @@ SEED = 900_002
 FIRST = PromptSettings(layout="passages_first", instruction=False, demos=0)
 APPEND = PromptSettings(layout="append_only", instruction=False, demos=0)
 
-pytestmark = pytest.mark.skipif(
-    not all((MODELS / name / "model.safetensors").exists() for name in NAMES),
-    reason="the small models are not in this checkout: scripts/pretrain_tiny.py makes them",
-)
-
 
 @cache
 def tokenizer(name: str):

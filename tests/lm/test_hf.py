@@ -405,6 +405,6 @@ def test_close_in_mid_batch_is_quick_and_cancels(folders):
     done, late = wait(futures, timeout=1)
     assert not late
     assert all(f.cancelled() for f in done)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     with pytest.raises(ModelError, match="closed"):
         model.submit(questions(1))

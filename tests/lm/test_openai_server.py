@@ -281,7 +281,7 @@ def test_close_cancels_at_once_and_leaves_no_thread():
         with pytest.raises(ModelError, match="closed"):
             model.submit([ask(form="chat")])
         release.set()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_backoff_doubles_to_a_limit_and_reads_dates():

@@ -97,7 +97,7 @@ def test_thousands_sleep_at_once_in_one_thread():
     threads = threading.active_count()
     start = time.monotonic()
     futures = model.submit([ask(question_id=str(n)) for n in range(5000)])
-    assert threading.active_count() == threads + 1
+    assert threading.active_count() <= threads + 1
     assert [f.result().text for f in futures] == [str(n) for n in range(5000)]
     assert 0.2 <= time.monotonic() - start < 10
     model.close()
