@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -24,8 +23,6 @@ from steper.strategy import strategy_type
 from steper.strategy.context import Budget
 from steper.strategy.loop import Prompted, StepSettings
 from steper.text import normalise_space
-
-log = logging.getLogger(__name__)
 
 CHAT_TEMPLATE_TOKENS = 64
 

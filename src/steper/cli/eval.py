@@ -15,6 +15,7 @@ from steper.cli.teach import (
     PromptOptions,
     StrategyOptions,
     choose_questions,
+    describe_inputs,
     flat,
     open_corpus,
 )
@@ -168,7 +169,6 @@ def _ask(
     from steper.cli.progress import TeachProgress
     from steper.data import read_question_file
     from steper.pipeline.students import evaluate_student, read_student_card
-    from steper.store import sha256_file
 
     if asked["in_flight"] < 1:
         raise SettingsError(f"--in-flight is {asked['in_flight']}; at least 1 was expected")
@@ -179,8 +179,15 @@ def _ask(
     )
     if not any(q.answers for q in every):
         raise InputError(f"{questions}: no question has an answer to score against")
-    source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
-    inputs = {"questions": {**source, "counts": file.counts}, "corpus": corpus}
+    inputs = describe_inputs(
+        questions,
+        file,
+        aliases,
+        limit=chosen["limit"],
+        sample={"test": chosen["sample"], "seed": chosen["seed"]},
+        corpus=corpus,
+        model=str(student),
+    )
     with ExitStack() as stack:
         retriever = None
         if (options.strategy or card.strategy_name) != "closed_book":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel as PromptOptions
     from pydantic import BaseModel as StrategyOptions
 
+    from steper.data import QuestionFile
     from steper.lm.base import LanguageModel
     from steper.records import Question
     from steper.retrieve.base import Retriever
@@ -41,6 +42,7 @@ __all__ = [
     "PromptOptions",
     "StrategyOptions",
     "choose_questions",
+    "describe_inputs",
     "flat",
     "open_corpus",
     "open_lm",
@@ -130,7 +132,6 @@ def teach(
     from steper.pipeline.shipped import locate_model
     from steper.pipeline.students import adopt_student
     from steper.runs import teach as run_teacher
-    from steper.store import sha256_file
 
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
@@ -146,15 +147,15 @@ def teach(
         "hf": given(hf_options),
         "openai": given(openai_options),
     }
-    source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
-    inputs = {
-        "questions": {**source, "counts": file.counts},
-        "aliases": sha256_file(aliases) if aliases else None,
-        "limit": limit,
-        "sample": {"test": sample, "dev": sample_dev, "seed": sample_seed},
-        "corpus": corpus,
-        "model": model,
-    }
+    inputs = describe_inputs(
+        questions,
+        file,
+        aliases,
+        limit=limit,
+        sample={"test": sample, "dev": sample_dev, "seed": sample_seed},
+        corpus=corpus,
+        model=model,
+    )
     with ExitStack() as stack:
         lm = open_lm(model, sections, flags, chosen, config)
         stack.callback(lm.close)
@@ -179,6 +180,20 @@ def teach(
             progress=stack.enter_context(TeachProgress()),
         )
     print_summary(run)
+
+
+def describe_inputs(
+    questions: Path, file: QuestionFile, aliases: Path | None, **more: object
+) -> dict[str, Any]:
+    """What a run's manifest says of its inputs: files with their hashes, what was left out."""
+    from steper.store import sha256_file
+
+    source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
+    return {
+        "questions": {**source, "counts": file.counts},
+        "aliases": sha256_file(aliases) if aliases else None,
+        **more,
+    }
 
 
 def choose_questions(
