@@ -42,6 +42,9 @@ def test_no_sentence_in_nothing():
         ("So the answer is: Paris.\nQ: next", "Paris"),
         ("So the answer is:", ""),
         ("So the answer is: No.", "No"),
+        ("So the answer is: It is by Bo. So the answer is: Bo.", "Bo"),
+        ("So the answer is: The Answer Is Blowing.", "The Answer Is Blowing"),
+        ("So the answer is: Paris.\nQ: next\nA: So the answer is: Rome.", "Paris"),
         ("Paris is nice.", None),
     ],
 )

@@ -26,7 +26,9 @@ ROPE_THETA = 1e8
 """So large that most of a head's dimensions compare contents at any distance."""
 COPYING = 0.5
 """At first each attention head copies what it attends to, times this."""
-SHORT = 160
+HAS_AMX = torch.cpu._is_amx_tile_supported()
+"""With AMX bfloat16 is 4–10 times as fast as float32 on a CPU, without it half as fast."""
+SHORT = 160 if HAS_AMX else 0
 """Up to this length eager attention is the faster one."""
 MARKS = {"lookup": 1, "answer": 2}
 EVAL_MIX_SEED = 77
@@ -137,7 +139,7 @@ def token_losses(model: LlamaForCausalLM, batch: Batch, keep: torch.Tensor) -> L
     """Cross-entropy of the next tokens chosen by `keep` (B, T-1), the only ones with logits."""
     ids = torch.from_numpy(batch.ids)
     model.set_attn_implementation("eager" if ids.shape[1] <= SHORT else "sdpa")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=HAS_AMX):
         hidden = model.model(input_ids=ids).last_hidden_state
         logits = model.lm_head(hidden[:, :-1][keep])
     values = functional.cross_entropy(logits.float(), ids[:, 1:][keep], reduction="none")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_ANSWER = re.compile(r"\banswer is\s*:?\s*(.*)", re.IGNORECASE | re.DOTALL)
+ANSWER_PATTERN = r"(?i)\banswer is\s*:?\s*(?!.*\banswer is\s*:)(.*)"
+"""What follows "answer is:"; where a line says it twice, the last counts, as in IRCoT's pattern."""
+
 _REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
 _ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
@@ -29,7 +31,7 @@ def strip_full_stop(text: str) -> str:
     return text
 
 
-def stated_answer(text: str, pattern: str | re.Pattern[str] = _ANSWER) -> str | None:
+def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
     """What follows "answer is:" in a rationale, or None where it says no such thing.
 
     IRCoT stops at `.* answer is:? (.*)\\.?`. Only the rest of the line counts, and a Markdown

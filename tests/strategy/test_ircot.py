@@ -89,6 +89,11 @@ def test_forced_answer_may_leave_the_cue_out():
     assert record.steps[-1].rationale == "So the answer is: 1950"
 
 
+def test_forced_answer_that_reasons_first_is_what_it_states_last():
+    record, _ = run(["Ann Lee made it.", "She is from Oslo. So the answer is: 1950."], max_steps=1)
+    assert record.answer == "1950"
+
+
 def test_without_force_the_cap_leaves_no_answer():
     record, _ = run(["Ann Lee made it."], max_steps=1, force_answer=False)
     assert (record.status, record.stop_reason, record.answer) == ("capped", StopReason.STEP_CAP, "")

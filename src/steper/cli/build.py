@@ -66,6 +66,7 @@ def build(
     overwrite
         Replace other examples in the folder.
     """
+    from steper.pipeline.shipped import locate_model
     from steper.recipes.build import build_examples
     from steper.recipes.folder import write_examples
     from steper.recipes.student import student_form
@@ -74,7 +75,7 @@ def build(
     if student is not None:
         if "form" in chosen:
             raise SettingsError("--student decides the form; leave --form out, or --student")
-        chosen["form"] = student_form(student)
+        chosen["form"] = student_form(locate_model(student))
     settings = merge(ExampleSettings, {"recipe": recipe}, chosen, "settings of the examples")
     filters = merge(FilterSettings, {}, given(filter_options), "settings of the filters")
     made = build_examples(run, settings, filters, exclude=exclude or (), partial=partial)

@@ -44,7 +44,7 @@ def train(
     examples
         A folder that `steper build` wrote.
     student
-        Model folder or hub name of the student to begin with.
+        Model folder or hub name of the student to begin with, or shipped:student-base.
     out
         Folder of the trained student, with its log and checkpoints.
     config
@@ -55,8 +55,10 @@ def train(
     sections = read_config(config, ["train"])
     place = f"{config}, section train"
     settings = merge(TrainSettings, sections["train"], given(train_options), place)
+    from steper.pipeline.shipped import locate_model
     from steper.train.run import train as run_training
 
+    student = locate_model(student)
     with _quiet(), _progress() as show:
         trained = run_training(examples, student, out, settings, overwrite=overwrite, progress=show)
     if _is_main():

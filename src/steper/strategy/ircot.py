@@ -18,6 +18,7 @@ from steper.strategy.actions import Action, Actions
 from steper.strategy.loop import Loop, Prompted, StepSettings
 from steper.strategy.trace import Ending, Trace
 from steper.text import (
+    ANSWER_PATTERN,
     is_reasoning,
     normalise_space,
     sentences,
@@ -45,7 +46,7 @@ class IRCoTSettings(StepSettings):
         "with the sentence before (IRCoT's)",
     )
     answer_pattern: str = Field(
-        r"(?is)\banswer is\s*:?\s*(.*)",
+        ANSWER_PATTERN,
         description="regular expression that ends the loop; its group is the answer",
     )
     drop_wh_words: bool = Field(True, description="take who, what, when, … out of later queries")

@@ -146,7 +146,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     def _mask(self, end: torch.Tensor) -> torch.Tensor:
         mask = ancestor_mask(end)
-        if self.model.config._attn_implementation == "sdpa":
+        # On a CPU sdpa would turn a boolean mask into numbers again in every layer.
+        if self.model.config._attn_implementation == "sdpa" and end.device.type != "cpu":
             return mask
         kind = torch.bfloat16 if self.args.bf16 else self.model.dtype
         added = torch.zeros(mask.shape, dtype=kind, device=mask.device)
