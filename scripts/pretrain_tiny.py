@@ -48,7 +48,6 @@ def recipes() -> dict[str, Recipe]:
             steps=4000,
             decay=3500,
             pinned=4000,
-            snapshot=2000,
         ),
         TEACHER: Recipe(
             hidden=256,
@@ -58,8 +57,8 @@ def recipes() -> dict[str, Recipe]:
             ffn=800,
             tied=False,
             mixture=Mixture(seed=2, reading=0.3, dense_chunks=0),
-            steps=4000,
-            decay=3500,
+            steps=1600,
+            decay=1300,
             muon_lr=0.006,
             adam_lr=2e-3,
             sources=(0, 1, 2, None, 3, None),
@@ -82,7 +81,7 @@ def make_tokenizer(out: Path) -> None:
 
 
 def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
-    """Train one model; the teacher starts as the student's snapshot, grown to its size."""
+    """Train one model; the teacher starts as the student base, grown to its size."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     from tiny.train import train
@@ -91,7 +90,7 @@ def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
     origin = None
     if name == TEACHER:
-        origin = LlamaForCausalLM.from_pretrained(out / STUDENT / "snapshot")
+        origin = LlamaForCausalLM.from_pretrained(out / STUDENT / "final")
     train(recipe, tokenizer, out / name, origin)
 
 
@@ -134,13 +133,14 @@ def score(out: Path, folder: str, count: int) -> dict[str, dict[str, float]]:
 
 def ship(out: Path, folder: str, count: int) -> None:
     """Copy the models that are there into the package and write their card."""
-    from tiny.card import write_card
+    from tiny.card import write_asked_as, write_card
 
     names = tuple(name for name in (STUDENT, TEACHER) if (out / name / folder).exists())
     for name in names:
         target = ASSETS / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(out / name / folder, target)
+        write_asked_as(target)
     write_card(ASSETS, out, score(out, folder, count), names, count)
     print(f"Wrote {ASSETS}")
 

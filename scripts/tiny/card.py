@@ -80,14 +80,24 @@ Made by one command:
 
     python scripts/pretrain_tiny.py all --out runs/tiny
 
-The teacher starts as the student base at an early step, made wider and deeper without changing
-what it computes, and goes on with gold IRCoT and Self-Ask trajectories over passages that BM25
-found, besides single questions. Training worlds have seeds that no experiment uses; names are
+The teacher starts as the student base, made wider and deeper without changing what it computes,
+and goes on with gold IRCoT and Self-Ask trajectories over passages that BM25 found, besides single
+questions. Training worlds have seeds that no experiment uses; names are
 those of every world, facts are new in each. Prompts come from the package's renderer, in both
 layouts. Matrices are trained with Muon, the rest with AdamW; the learning rate is constant and
 falls to zero at the end. Floating-point sums differ between machines, so a repetition gives
 the same data and nearly, not exactly, the same weights.
 """
+
+
+def write_asked_as(model: Path) -> None:
+    """Write steper.json into a model's folder: commands prompt it as it was trained to be."""
+    from steper.pipeline.students import STEPER, StudentCard
+    from tiny.text import PASSAGES_FIRST
+
+    strategy = {"name": "ircot", "max_steps": 5, "k": 4, "max_tokens": 64}
+    card = StudentCard(form="chat", strategy=strategy, prompt=PASSAGES_FIRST)
+    (model / STEPER).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def write_card(

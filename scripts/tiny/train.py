@@ -39,9 +39,8 @@ EVAL_MIX_SEED = 77
 class Recipe:
     """Size and training of one model.
 
-    `pinned`: steps for which the look-up circuit is held; `snapshot`: the step at which the
-    weights are kept for another model to grow from; `sources`: which layer of that model each
-    layer starts as (none: a fresh start).
+    `pinned`: steps for which the look-up circuit is held; `sources`: for a model that another one
+    is grown into, which layer of that one each layer starts as (none: a fresh start).
     """
 
     hidden: int
@@ -57,7 +56,6 @@ class Recipe:
     adam_lr: float = 5e-3
     seed: int = 1
     pinned: int = 0
-    snapshot: int | None = None
     sources: tuple[int | None, ...] = ()
 
 
@@ -222,8 +220,6 @@ def train(
             pins.restore()
         step += 1
         log.add(model, step, batch, losses)
-        if step == recipe.snapshot:
-            export(out / "snapshot", model, tokenizer)
     export(out / "final", model, tokenizer)
 
 

@@ -51,7 +51,7 @@ def test_what_is_wrong_is_told_with_its_line(config, old, new, said):
         ("train.lr", "KEY.KEY=VALUE was expected"),
         ("recipes.steper.train.lrr=1", "unknown setting of recipes.steper.train 'lrr'"),
         ("recipes.steper.examples.seed=1", "seed"),
-        ("evaluate.baseline=sequel", "evaluate.unknown baseline 'sequel'"),
+        ("evaluate.baseline=sequel", "evaluate.baseline: unknown method 'sequel'"),
         ("train.seed=1", "set them"),
         ("seeds=[1,1]", "different numbers"),
     ],

@@ -114,6 +114,7 @@ def tensors_of(path):
     ("layout", "more"),
     [
         ("passages_first", {}),
+        ("append_only", {"optimizer": "muon", "weight_decay": 0.1}),
         pytest.param(
             "append_only",
             {"sigma_optimizer": "adam", "group_by_length": True},
@@ -176,6 +177,16 @@ def test_tokens_and_steps_can_be_given(student, source, tmp_path):
     wanted = 3 * one.manifest["counts"]["tokens"]
     more = train(source, student, tmp_path / "b", settings(max_tokens=wanted))
     assert more.manifest["trained"]["tokens"] == pytest.approx(wanted, rel=0.05)
+
+
+def test_muon_moves_matrices_and_adamw_the_rest(student, source, tmp_path):
+    done = train(source, student, tmp_path / "out", settings(optimizer="muon", max_steps=3))
+    before, after = weights_of(student), weights_of(done.path)
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    adamw = train(source, student, tmp_path / "adamw", settings(max_steps=3))
+    assert rows_of(adamw.path)[0]["loss"] == pytest.approx(rows_of(done.path)[0]["loss"])
+    other = weights_of(adamw.path)
+    assert any(not torch.equal(other[name], after[name]) for name in after)
 
 
 @pytest.mark.parametrize("merge", [False, True])
@@ -245,6 +256,8 @@ def test_settings_contradict():
     for given, message in (
         ({"max_steps": 1, "max_tokens": 1}, "exclude each other"),
         ({"merge": True}, "goes with lora_rank"),
+        ({"optimizer": "muon", "lora_rank": 2}, "with lora_rank use adamw"),
+        ({"optimizer": "muon", "trainer": {"optim": "sgd"}}, r"leave trainer\.optim out"),
         ({"trainer": {"learning_rate": 1}}, r"trainer\.learning_rate is set by steper"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -73,13 +73,11 @@ def ask(
     """
     from rich.console import Console
 
-    from steper.pipeline.shipped import locate_model
     from steper.pipeline.students import adopt_student
 
-    spec = _spec(student, model)
+    model = _spec(student, model)
     if not question.strip():
         raise InputError("the question is empty")
-    model = locate_model(spec)
     strategy, sections = adopt_student(model, strategy, read_config(config, SECTIONS))
     flags = {
         "generation": given(generation_options),
@@ -102,17 +100,19 @@ def ask(
 
 def _spec(student: Path | None, model: str | None) -> str:
     """The model to ask; SettingsError unless exactly one is named that can answer."""
+    from steper.pipeline.shipped import locate_model
     from steper.pipeline.students import read_student_card
 
     if (student is None) == (model is None):
         raise SettingsError("name whom to ask: --student FOLDER or --model MODEL")
     if student is not None:
-        read_student_card(student)
-        return str(student)
+        folder = locate_model(str(student))
+        read_student_card(Path(folder))
+        return folder
     assert model is not None
     if model.partition(":")[0] == "gold":
         raise SettingsError("gold knows the questions of a file alone; name a model or a student")
-    return model
+    return locate_model(model)
 
 
 def _named(corpus: str | None) -> str:

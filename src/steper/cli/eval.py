@@ -116,6 +116,9 @@ def eval_(
         raise SettingsError(
             "--student goes with --questions FILE and --out RUN, not with a RUN or --partial"
         )
+    from steper.pipeline.shipped import locate_model
+
+    student = Path(locate_model(str(student)))
     options = _student_options(
         config,
         strategy,

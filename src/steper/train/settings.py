@@ -70,6 +70,11 @@ class TrainSettings(Settings):
         description="learning rate (none: 5e-6, the paper's, from 1B parameters on, 5e-5 below, "
         "1e-3 below 20M; with LoRA 1e-4, below 20M 3e-3)",
     )
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: torch's Muon for the layers' matrices, AdamW for the rest; small models "
+        "learn from fewer tokens with it. For another one of transformers: trainer.optim",
+    )
     schedule: str = Field("cosine", description="learning-rate schedule, by transformers' name")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's; never on σ")
@@ -125,10 +130,22 @@ class TrainSettings(Settings):
             raise ValueError("max_steps and max_tokens exclude each other; give one of them")
         if self.merge and not self.lora_rank:
             raise ValueError("merge goes with lora_rank; without LoRA there is nothing to merge")
+        if self.optimizer == "muon":
+            self._check_muon()
         taken = sorted(set(self.trainer) & OWN_ARGUMENTS)
         if taken:
             raise ValueError(f"trainer.{taken[0]} is set by steper itself; use its own setting")
         return self
+
+    def _check_muon(self) -> None:
+        if self.lora_rank:
+            raise ValueError("optimizer muon trains whole matrices; with lora_rank use adamw")
+        taken = sorted({"optim", "deepspeed", "fsdp"} & set(self.trainer))
+        if taken:
+            raise ValueError(
+                f"optimizer muon needs whole matrices in every process and no other optimizer; "
+                f"leave trainer.{taken[0]} out, or use adamw"
+            )
 
     @property
     def fixed_weights(self) -> tuple[float, float, float]:

@@ -23,6 +23,7 @@ from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
 from steper.train.data import Batch, Collator, Data, OrderSampler, TreeDataset
 from steper.train.objective import Objective, kind_sums
+from steper.train.optimizer import muon_with_adamw
 from steper.train.settings import TrainSettings
 from steper.train.tree import ancestor_mask
 
@@ -54,7 +55,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         log_row: LogRow,
     ) -> None:
         self.objective = objective
-        self._sampler_settings = settings
+        self._own_settings = settings
         rows = TreeDataset(data.train, settings.batch_size)
         multiple = args.per_device_eval_batch_size * args.world_size
         super().__init__(
@@ -85,6 +86,15 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> OrderSampler:
         return self.order
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The Trainer's own, or Muon with AdamW."""
+        if self._own_settings.optimizer == "adamw":
+            return super().create_optimizer(model)
+        if self.optimizer is None:
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            self.optimizer = muon_with_adamw(model or self.model, rate, decay)
+        return self.optimizer
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any
