@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 .PHONY: quickstart test test-all lint clean
 
 quickstart: $(VENV)/.run
-	@$(BIN)/python scripts/quickstart.py
+	$(BIN)/steper run recipes/small-world.yaml
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not slow" -n 2
@@ -24,7 +24,8 @@ lint: $(VENV)/.dev
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) scripts/check_python.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt

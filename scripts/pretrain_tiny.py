@@ -56,9 +56,17 @@ def recipes() -> dict[str, Recipe]:
             head_dim=64,
             ffn=800,
             tied=False,
-            mixture=Mixture(seed=2, reading=0.3, dense_chunks=0),
-            steps=1600,
-            decay=1300,
+            mixture=Mixture(
+                seed=2,
+                reading=0.15,
+                ood=0.2,
+                passages=0.05,
+                self_ask=0.25,
+                append_only=0.3,
+                dense_chunks=0,
+            ),
+            steps=2000,
+            decay=1700,
             muon_lr=0.006,
             adam_lr=2e-3,
             sources=(0, 1, 2, None, 3, None),
@@ -80,7 +88,7 @@ def make_tokenizer(out: Path) -> None:
     print(f"{len(tokenizer)} tokens: {out / 'tokenizer'}")
 
 
-def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
+def pretrain(name: str, out: Path, changes: dict[str, int], threads: int) -> None:
     """Train one model; the teacher starts as the student base, grown to its size."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -91,7 +99,7 @@ def pretrain(name: str, out: Path, changes: dict[str, int]) -> None:
     origin = None
     if name == TEACHER:
         origin = LlamaForCausalLM.from_pretrained(out / STUDENT / "final")
-    train(recipe, tokenizer, out / name, origin)
+    train(recipe, tokenizer, out / name, origin, threads)
 
 
 def score(out: Path, folder: str, count: int) -> dict[str, dict[str, float]]:
@@ -154,6 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, help="steps of this stage instead of the recipe's")
     parser.add_argument("--decay", type=int, help="steps over which the learning rate falls")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, for training")
     parser.add_argument("--count", type=int, default=400, help="questions for each score")
     parser.add_argument("--folder", default="final", help="which export of the run to score")
     args = parser.parse_args()
@@ -161,6 +170,7 @@ def main() -> None:
     if args.stage == "all":
         for stage in STAGES:
             command = [sys.executable, __file__, stage, "--out", str(args.out)]
+            command += ["--threads", str(args.threads)]
             subprocess.run(command, check=True)
     elif args.stage == "tokenizer":
         make_tokenizer(args.out)
@@ -169,7 +179,7 @@ def main() -> None:
     elif args.stage == "ship":
         ship(args.out, args.folder, args.count)
     else:
-        pretrain(STUDENT if args.stage == "student" else TEACHER, args.out, changes)
+        pretrain(STUDENT if args.stage == "student" else TEACHER, args.out, changes, args.threads)
 
 
 if __name__ == "__main__":

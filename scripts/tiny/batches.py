@@ -21,19 +21,23 @@ FIRST_SEED = 1_000_000
 """Worlds of pretraining have seeds from here on; experiments use smaller ones."""
 
 DENSE_PASSAGE_WEIGHT = 0.5
-PASSAGE_WEIGHT = 0.2
-"""Loss weight of a token that is not in an assistant's turn, in the first chunks and later."""
-OOD_SHARE = 0.35
+"""Loss weight of a token that is not in an assistant's turn, in dense chunks."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a chunk holds: `reading` is the share of single-question conversations."""
+    """What a chunk holds.
+
+    `reading` is the share of single-question conversations, `ood` that of the second domain;
+    `passages` is the loss weight of a token that is not in an assistant's turn.
+    """
 
     seed: int
     pool: int = 160
     tokens: int = 4096
     reading: float = 1.0
+    ood: float = 0.35
+    passages: float = 0.2
     self_ask: float = 0.3
     append_only: float = 0.4
     dense_chunks: int = 20
@@ -66,7 +70,7 @@ class Encoder:
         self.news |= {i for i in vocab.values() if i > max(self.user, self.assistant)}
 
     def encode(
-        self, talks: list[Conversation], passage_weight: float = PASSAGE_WEIGHT
+        self, talks: list[Conversation], passage_weight: float
     ) -> list[tuple[np.ndarray, ...]]:
         """Ids, weights and marks of each conversation."""
         texts = [self.tokenizer.apply_chat_template(t, tokenize=False) for t in talks]
@@ -117,7 +121,7 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
     rng = random.Random(f"{mix.seed}/{chunk}")
     talks: list[Conversation] = []
     reading = 1.0 if chunk < mix.dense_chunks else mix.reading
-    for domain, share in (("culture", 1 - OOD_SHARE), ("ood", OOD_SHARE)):
+    for domain, share in (("culture", 1 - mix.ood), ("ood", mix.ood)):
         seed = FIRST_SEED + mix.seed * 100_000 + chunk
         count = round(mix.pool * share)
         if reading == 1.0:
@@ -141,7 +145,7 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
 def batches(mix: Mixture, encoder: Encoder, chunk: int) -> Iterator[Batch]:
     """Batches from chunk number `chunk` on, for ever."""
     while True:
-        weight = DENSE_PASSAGE_WEIGHT if chunk < mix.dense_chunks else PASSAGE_WEIGHT
+        weight = DENSE_PASSAGE_WEIGHT if chunk < mix.dense_chunks else mix.passages
         rows = sorted(encoder.encode(chunk_talks(mix, chunk), weight), key=lambda row: len(row[0]))
         groups: list[list[tuple[np.ndarray, ...]]] = [[]]
         for row in rows:

@@ -185,12 +185,13 @@ def train(
     tokenizer: PreTrainedTokenizerFast,
     out: Path,
     origin: LlamaForCausalLM | None = None,
+    threads: int = 1,
 ) -> None:
     """Train until `recipe.steps`, going on from `out/last.pt` if it is there.
 
     A fresh run starts as `origin`, grown to the recipe's size, where that is given.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     (model, pins), encoder = new_model(recipe, tokenizer), Encoder(tokenizer)
     opts = optimizers(model, recipe)

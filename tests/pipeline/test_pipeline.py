@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.made import write_files
+from pipeline.made import CONFIG, write_files
 from steper.cli.main import run as command
 from steper.errors import InputError, SettingsError
 from steper.pipeline import work
@@ -115,6 +115,31 @@ def test_changed_settings_are_refused_with_the_stage_and_the_way_on(
     assert message.startswith(f"stage {stage} (")
     assert said in message
     assert f"--overwrite-from {stage}" in message
+
+
+def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
+    text = CONFIG.replace("max_steps: 2, batch", "epochs: 4, batch").replace(
+        "recipes: [vanilla_kd, steper]",
+        "recipes: {vanilla_kd: {tokens_of: steper}, steper: {}}",
+    )
+    config = write_files(tmp_path, text)
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    pipeline.run(["index", "teach", "build", "train"])
+    trained = {
+        name: json.loads((tmp_path / f"out/train/small/tiny/{name}-0/manifest.json").read_text())
+        for name in ("vanilla_kd", "steper")
+    }
+    tokens = {name: manifest["trained"]["tokens"] for name, manifest in trained.items()}
+    assert tokens["vanilla_kd"] == pytest.approx(tokens["steper"], rel=0.15)
+    assert tokens["vanilla_kd"] > 4 * trained["vanilla_kd"]["counts"]["tokens"]
+    assert set(states(Pipeline(settings(config, tiny), tmp_path / "out"), ["train"]).values()) == {
+        "done",
+        "to do",
+    }
+    with pytest.raises(SettingsError, match="tokens_of is 'x'; expected a method of this file"):
+        settings(config, tiny, "recipes.vanilla_kd.tokens_of=x")
+    with pytest.raises(SettingsError, match=r"tokens_of and train\.max_steps exclude each other"):
+        settings(config, tiny, "train.max_steps=3")
 
 
 def test_what_is_derived_is_done_again_without_asking(made, tiny):

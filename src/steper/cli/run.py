@@ -231,9 +231,22 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     if outcome.comparisons or outcome.reports:
         console.print()
     for path in outcome.reports.values():
-        console.print(f"Report: {path}", markup=False, soft_wrap=True)
+        console.print(f"Report: {from_here(path)}", markup=False, soft_wrap=True)
     if not outcome.reports:
-        console.print(f"Everything is in {outcome.out}", markup=False, soft_wrap=True)
+        where = from_here(outcome.out)
+        console.print(f"Everything is in {where}", markup=False, soft_wrap=True)
+    elif outcome.students:
+        student, corpus = list(outcome.students.items())[-1]
+        ask = f'steper ask "QUESTION" --student {from_here(student)} --corpus {from_here(corpus)}'
+        console.print(f"Next: {ask}", markup=False, soft_wrap=True)
+
+
+def from_here(path: Path | str) -> str:
+    """A path as it is typed in the working folder; of one elsewhere, the whole path."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def closing_table(comparison: Comparison) -> Table:

@@ -15,6 +15,7 @@ from steper.evaluate.compare import Comparison
 from steper.pipeline.plan import Step, Task, check_steps, make_steps, stages_from
 from steper.pipeline.settings import PipelineSettings
 from steper.pipeline.stamps import Stamps
+from steper.pipeline.students import STEPER
 from steper.pipeline.tasks import TaskList
 from steper.pipeline.work import comparison_file
 from steper.pipeline.workspace import Workspace
@@ -160,16 +161,21 @@ class Pipeline:
                 found.comparisons[data] = Comparison.model_validate(read_json(path))
             if self.tasks.report_file(data).exists():
                 found.reports[data] = self.tasks.report_file(data)
+            for who in self.tasks.asked(data):
+                if who.folder is not None and (who.folder / STEPER).exists():
+                    searched = self.workspace.index(data) or self.settings.data[data].corpus
+                    found.students[who.folder] = str(searched)
         return found
 
 
 @dataclass
 class Outcome:
-    """Comparisons and reports by data set, as far as they were made."""
+    """What there is by now: comparisons and reports by data set, students with their corpora."""
 
     out: Path
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     reports: dict[str, Path] = field(default_factory=dict)
+    students: dict[Path, str] = field(default_factory=dict)
 
 
 @contextmanager

@@ -97,6 +97,11 @@ class MethodSettings(Settings):
     examples: dict[str, Any] = Field(default_factory=dict, description="over section examples")
     filters: dict[str, Any] = Field(default_factory=dict, description="over section filters")
     train: dict[str, Any] = Field(default_factory=dict, description="over section train")
+    tokens_of: str | None = Field(
+        None,
+        description="train on as many tokens as this other method of the file, not by epochs: "
+        "methods differ in the tokens that a pass computes",
+    )
 
 
 class EvaluationSettings(Settings):
@@ -167,7 +172,24 @@ class PipelineSettings(Settings):
             raise ValueError("examples.recipe: recipes are named in section recipes")
         if "seed" in self.train.model_fields_set:
             raise ValueError("train.seed: a student is trained for each of `seeds`; set them")
+        for name, method in self.recipes.items():
+            self._check_tokens_of(name, method)
         return self
+
+    def _check_tokens_of(self, name: str, method: MethodSettings) -> None:
+        if method.tokens_of is None:
+            return
+        others = {other for other, own in self.recipes.items() if own.tokens_of is None}
+        if method.tokens_of not in others:
+            raise ValueError(
+                f"recipes.{name}.tokens_of is {method.tokens_of!r}; expected a method of this file "
+                f"that has no tokens_of itself: {', '.join(sorted(others)) or 'there is none'}"
+            )
+        lengths = {"max_tokens", "max_steps"} & (self.train.model_fields_set | set(method.train))
+        if lengths:
+            raise ValueError(
+                f"recipes.{name}: tokens_of and train.{min(lengths)} exclude each other"
+            )
 
     @property
     def strategy_name(self) -> str:

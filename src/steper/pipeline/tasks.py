@@ -173,8 +173,11 @@ class TaskList:
     @cached_property
     def _trained(self) -> dict[tuple[str, str, str, int], Task]:
         settings = self.ws.settings
-        trained = {}
-        for (data, student, method), built in self._built.items():
+        trained: dict[tuple[str, str, str, int], Task] = {}
+        # Those that take their length from another's come after it.
+        for (data, student, method), built in sorted(
+            self._built.items(), key=lambda item: bool(settings.recipes[item[0][2]].tokens_of)
+        ):
             for seed in settings.seeds:
                 train: TrainSettings = settings.train_settings(method, seed)
                 spec = locate_model(settings.students[student].model)
@@ -182,13 +185,15 @@ class TaskList:
                     "training": train.fingerprint(),
                     "student": self.digests.get(spec) or folder_digest(spec) or spec,
                 }
+                like = settings.recipes[method].tokens_of
+                before = trained[data, student, like, seed] if like else None
                 name = f"{data}/{student}/{method}-{seed}"
                 output = self.ws.out / "train" / name / "config.json"
                 do = partial(
                     work.train_student, data=data, student=student, method=method, seed=seed
                 )
                 trained[data, student, method, seed] = self._task(
-                    "train", name, output, own, do, built
+                    "train", name, output, own, do, built, before
                 )
         return trained
 

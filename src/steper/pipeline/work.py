@@ -29,7 +29,7 @@ from steper.records import Question
 from steper.report import write_report
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run, make_strategy, teach
-from steper.store import write_json, write_jsonl
+from steper.store import read_json, write_json, write_jsonl
 from steper.strategy.loop import Prompted
 
 TEST_QUESTIONS = "test-questions.jsonl"
@@ -165,6 +165,7 @@ def train_student(
     seed: int,
 ) -> str:
     """Train a student on a recipe's examples."""
+    from steper.train.folder import MANIFEST
     from steper.train.run import train
 
     ws.close_model()
@@ -172,11 +173,17 @@ def train_student(
     def progress(row: dict[str, Any]) -> None:
         advance(row.get("step", 0), row.get("steps"), row)
 
+    folder = ws.out / "train" / data / student
+    settings = ws.settings.train_settings(method, seed)
+    like = ws.settings.recipes[method].tokens_of
+    if like is not None:
+        tokens = read_json(folder / f"{like}-{seed}" / MANIFEST)["trained"]["tokens"]
+        settings = settings.model_copy(update={"max_tokens": tokens})
     trained = train(
         ws.out / "build" / data / student / method,
         locate_model(ws.settings.students[student].model),
-        ws.out / "train" / data / student / f"{method}-{seed}",
-        ws.settings.train_settings(method, seed),
+        folder / f"{method}-{seed}",
+        settings,
         overwrite=overwrite,
         progress=progress,
     )
