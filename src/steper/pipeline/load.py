@@ -149,7 +149,9 @@ def _check_sections(settings: PipelineSettings) -> None:
         settings.train_settings(method, settings.seeds[0])
     if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
         known = [*settings.recipes, "base", "teacher"]
-        raise SettingsError(f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}")
+        raise SettingsError(
+            f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}"
+        )
 
 
 def _located(
