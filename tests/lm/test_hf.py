@@ -264,8 +264,7 @@ def test_dtype_is_bfloat16_only_for_16_bit_weights_on_fast_hardware(monkeypatch)
         for stored in ("bfloat16", "float16", "float32")
     }
     assert chosen == {"bfloat16": "bfloat16", "float16": "bfloat16", "float32": "float32"}
-    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, probe, lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert hf_load._dtype("auto", "cpu", LlamaConfig(dtype="bfloat16")) == "float32"
     assert hf_load._dtype("bfloat16", "cpu", LlamaConfig(dtype="float32")) == "bfloat16"
 
