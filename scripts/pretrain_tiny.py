@@ -64,6 +64,8 @@ def recipes() -> dict[str, Recipe]:
                 self_ask=0.25,
                 append_only=0.3,
                 dense_chunks=0,
+                comparisons=2,
+                comparisons_from=24,
             ),
             steps=2000,
             decay=1700,

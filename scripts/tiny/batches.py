@@ -29,7 +29,9 @@ class Mixture:
     """What a chunk holds.
 
     `reading` is the share of single-question conversations, `ood` that of the second domain;
-    `passages` is the loss weight of a token that is not in an assistant's turn.
+    `passages` is the loss weight of a token that is not in an assistant's turn. From chunk
+    `comparisons_from` on, `comparisons` last steps of other questions stand in a conversation of
+    steps: comparing is learnt last, and there is one such step in a trajectory at most.
     """
 
     seed: int
@@ -42,6 +44,8 @@ class Mixture:
     append_only: float = 0.4
     dense_chunks: int = 20
     few_names: tuple[int, int] = (0, 0)
+    comparisons: int = 0
+    comparisons_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
     rng = random.Random(f"{mix.seed}/{chunk}")
     talks: list[Conversation] = []
     reading = 1.0 if chunk < mix.dense_chunks else mix.reading
+    comparisons = mix.comparisons if chunk >= mix.comparisons_from else 0
     for domain, share in (("culture", 1 - mix.ood), ("ood", mix.ood)):
         seed = FIRST_SEED + mix.seed * 100_000 + chunk
         count = round(mix.pool * share)
@@ -137,7 +142,7 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
                 if rng.random() < mix.append_only:
                     talk = reader.appended(number, name)
                 else:
-                    talk = reader.steps(number, name, extra=3)
+                    talk = reader.steps(number, name, 3, comparisons)
             talks.append(talk or reader.conversation(*passages_for(mix, chunk, rng)))
     return talks
 

@@ -137,6 +137,7 @@ class Tutor(Reader):
         self.index = TitleIndex(self.passages)
         self.questions = [q for part in world.questions.values() for q in part]
         rng.shuffle(self.questions)
+        self.compared = [q for q in self.questions if "comparison" in q.type]
         self.retrieved = {
             name: self._retrieve(name, [self._queries(name, q) for q in self.questions])
             for name in ("ircot", "self_ask")
@@ -186,11 +187,12 @@ class Tutor(Reader):
         talk = _messages(name, question, turns, APPEND_ONLY)
         return [*talk, {"role": "assistant", "content": turns[-1].rationale}]
 
-    def steps(self, number: int, name: str, extra: int) -> Conversation | None:
+    def steps(self, number: int, name: str, extra: int, comparisons: int) -> Conversation | None:
         """Steps of one trajectory over the passages of its latest step, in mixed order.
 
         The first step asked is the latest: its prompt is exactly that of inference. `extra`
-        single questions about the same passages follow.
+        single questions about the same passages follow, and the last steps of `comparisons`
+        other questions, all facts told.
         """
         turns = self.trajectory(number, name)
         if turns is None:
@@ -209,6 +211,11 @@ class Tutor(Reader):
         for asked, hop, answer in self.ask(titles, extra):
             prompt = _messages("ircot", asked, [Turn()], PASSAGES_FIRST)
             more.append([*prompt, {"role": "assistant", "content": self.reply(hop, answer)}])
+        for other in self.rng.sample(self.compared, comparisons):
+            pieces = other.ircot_steps()
+            told = [Turn((), piece) for piece in pieces]
+            prompt = _messages("ircot", other.question, told, PASSAGES_FIRST)
+            more.append([*prompt, {"role": "assistant", "content": pieces[-1]}])
         self.rng.shuffle(more)
         return talk + [message for part in more for message in part]
 
