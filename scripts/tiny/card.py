@@ -128,4 +128,6 @@ def write_card(
         *scores_table(scores),
     ]
     (assets / "MODEL_CARD.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (assets / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    (assets / "scores.json").write_text(
+        json.dumps({"questions": count, **scores}, indent=1) + "\n", encoding="utf-8"
+    )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
-ANSWER_PATTERN = r"(?i)\banswer is\s*:?\s*(?!.*\banswer is\s*:)(.*)"
-"""What follows "answer is:"; where a line says it twice, the last counts, as in IRCoT's pattern."""
+ANSWER_PATTERN = r"(?is)\banswer is\s*:?\s*(.*)"
+"""The group is what follows "answer is:"."""
 
+_STATED_AGAIN = re.compile(
+    r"(?:the (?:final )?answer is\s*:|.*[.!?]\s+(?:so,? )?the (?:final )?answer is\s*:?)\s*(.+)",
+    re.IGNORECASE,
+)
 _REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
 _ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
@@ -34,13 +38,16 @@ def strip_full_stop(text: str) -> str:
 def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
     """What follows "answer is:" in a rationale, or None where it says no such thing.
 
-    IRCoT stops at `.* answer is:? (.*)\\.?`. Only the rest of the line counts, and a Markdown
-    emphasis around the answer is taken off. `pattern` may be another; its first group is the rest.
+    IRCoT stops at `.* answer is:? (.*)\\.?`: only the rest of the line counts, and where its
+    sentences state an answer again, the last one. A Markdown emphasis around the answer is taken
+    off. `pattern` may be another; its group is the answer.
     """
     found = re.search(pattern, text)
     if not found:
         return None
     lines = found.group(1).strip().splitlines()
+    if lines and pattern == ANSWER_PATTERN and (again := _STATED_AGAIN.match(lines[0])):
+        lines = [again.group(1)]
     return strip_full_stop(strip_full_stop(lines[0]).strip("* ")) if lines else ""
 
 

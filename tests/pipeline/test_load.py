@@ -88,10 +88,10 @@ def test_the_students_prompts_have_no_demonstrations_of_the_teachers(config):
     assert settings.student_prompt().passage_words == 20
 
 
-@pytest.mark.parametrize("name", ["llama-3.1-8b", "small-world"])
-def test_the_recipes_of_the_repository_are_valid(name):
-    settings = load_settings(RECIPES / f"{name}.yaml")
-    assert set(settings.recipes) == {"vanilla_kd", "steper"}
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_repository_are_valid(path):
+    settings = load_settings(path)
+    assert set(settings.recipes) >= {"vanilla_kd", "steper"}
     assert settings.strategy_settings.k == 4
 
 

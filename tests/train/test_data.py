@@ -42,6 +42,9 @@ def test_long_examples_are_dropped_and_counted_or_refused(encoder):
     longest = load(encoder).counts.longest
     data = load(encoder, longest - 1)
     assert data.counts.too_long == 1
+    assert sum(data.counts.too_long_kinds.values()) == 1
+    assert data.counts.too_long_kinds["agg"] == 1
+    assert data.counts.too_long_trajectories == 0
     assert sum(data.counts.kinds.values()) == data.counts.examples - 1
     with pytest.raises(InputError, match=rf"'q\d+/\d' has {longest} tokens, but max_length is"):
         load(encoder, longest - 1, too_long="error")

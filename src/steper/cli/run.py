@@ -270,13 +270,18 @@ def closing_table(comparison: Comparison) -> Table:
 
 
 def differences(comparison: Comparison) -> list[str]:
-    """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003`, by the first metric."""
+    """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003 (Holm)`, by the first metric."""
     from steper.cli.compare import p_value, signed
     from steper.evaluate.compare import METRIC_NAMES
 
     first = comparison.metrics[0]
     return [
         f"{found.method} − {comparison.baseline}: {METRIC_NAMES[first.metric]} "
-        f"{signed(found.difference)}, p {p_value(found.p_value)}"
+        f"{signed(found.difference)}, "
+        + (
+            f"p {p_value(found.p_value)}"
+            if found.p_holm is None
+            else f"p {p_value(found.p_holm)} (Holm)"
+        )
         for found in first.differences
     ]

@@ -30,6 +30,7 @@ def train(
     out: Path,
     config: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume_from: int | None = None,
     train_options: Annotated[
         TrainOptions | None, Parameter(name="*", group=Group("Training", sort_key=10))
     ] = None,
@@ -51,6 +52,9 @@ def train(
         YAML file with settings in the section train; options on the command line go over it.
     overwrite
         Begin anew in a folder that holds another training.
+    resume_from
+        Go on from the checkpoint of this step, not from the last one; what came after it is
+        trained anew. --keep-checkpoints says how many are kept.
     """
     sections = read_config(config, ["train"])
     place = f"{config}, section train"
@@ -60,7 +64,15 @@ def train(
 
     student = locate_model(student)
     with _quiet(), _progress() as show:
-        trained = run_training(examples, student, out, settings, overwrite=overwrite, progress=show)
+        trained = run_training(
+            examples,
+            student,
+            out,
+            settings,
+            overwrite=overwrite,
+            resume_from=resume_from,
+            progress=show,
+        )
     if _is_main():
         _show(trained)
 
@@ -144,9 +156,11 @@ def _show(trained: Trained) -> None:
     console.print(f"{counts['trajectories']} trajectories: {kinds}", **plain)
     if counts["too_long"]:
         limit = manifest["resolved"]["max_length"]
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts["too_long_kinds"].items() if n)
         console.print(
-            f"  {counts['too_long']} of {counts['examples']} examples left out: longer than "
-            f"{limit} tokens (the longest has {counts['longest']:,})",
+            f"  {counts['too_long']} of {counts['examples']} examples left out ({kinds}): longer "
+            f"than {limit} tokens (the longest has {counts['longest']:,}); nothing is left of "
+            f"{counts['too_long_trajectories']} trajectories",
             **plain,
         )
     console.print(

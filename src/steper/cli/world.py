@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ def world(
     out: Path,
     seed: int = 1,
     domain: str = "culture",
+    benchmark: str = "2wikimultihopqa",
     train: int = 1200,
     dev: int = 200,
     test: int = 500,
@@ -20,7 +22,7 @@ def world(
 ) -> None:
     """Generate a small encyclopedia with multi-hop questions.
 
-    Writes corpus.jsonl, train.json, dev.json and test.json (2WikiMultiHopQA's format), gold.jsonl
+    Writes corpus.jsonl, train.json, dev.json and test.json (in an official format), gold.jsonl
     (the gold chain of every question) and world.json (how it was made). The same seed gives the
     same files everywhere.
 
@@ -29,9 +31,12 @@ def world(
     out
         The folder to write to.
     seed
-        Seed of the facts and questions; the names are the same in every world.
+        Seed of the facts and questions; the names are the same in every world. The shipped models
+        were made on worlds with seeds from 1,000,000 on: take a smaller one to test on.
     domain
         culture, or ood for a world with other types and relations.
+    benchmark
+        Format of the questions: 2wikimultihopqa, or hotpotqa (without evidence triples).
     train
         Number of training questions.
     dev
@@ -48,8 +53,9 @@ def world(
 
     console = Console()
     made = make_world(seed, domain, {"train": train, "dev": dev, "test": test})
-    files = write_world(made, out)
+    files = write_world(made, out, benchmark)
     if recall:
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
         for row in measure_recall(made):
             console.print(
                 f"{row.hops} hops, {row.questions} test questions: all gold passages among the "

@@ -82,9 +82,17 @@ def resolve_paths(value: dict[str, Any], base: Path) -> None:
     for section in (value.get("teacher"), *_sections(value.get("students"))):
         if isinstance(section, dict) and "model" in section:
             section["model"] = _resolved("model", section["model"], base)
+    for section in (value.get("train"), *_trained(value.get("recipes"))):
+        trainer = section.get("trainer") if isinstance(section, dict) else None
+        if isinstance(trainer, dict) and isinstance(trainer.get("deepspeed"), str):
+            trainer["deepspeed"] = _resolved("deepspeed", trainer["deepspeed"], base)
     asked = value.get("evaluate")
     if isinstance(asked, dict) and "teacher_model" in asked:
         asked["teacher_model"] = _resolved("model", asked["teacher_model"], base)
+
+
+def _trained(recipes: Any) -> list[Any]:
+    return [method.get("train") for method in _sections(recipes)]
 
 
 def _sections(value: Any) -> list[dict[str, Any]]:

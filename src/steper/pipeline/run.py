@@ -126,8 +126,9 @@ class Pipeline:
         """Under torchrun: one training that is not done, in every process; the first stamps it.
 
         One a call, because process groups of torch do not outlive a training reliably: a second
-        one in the same processes was seen to hang. Only what is complete is stamped, so that no
-        process sees another plan than the others.
+        one in the same processes was seen to hang. Nothing is stamped before the first step, when
+        every process has made its plan, so that none sees another plan than the others; from then
+        on a training that was killed is resumed, also one that was to be done anew.
         """
         if list(stages) != ["train"] or overwrite_from:
             raise SettingsError(
@@ -143,7 +144,7 @@ class Pipeline:
             if main and watcher:
                 watcher.began(step)
             began = time.monotonic()
-            summary = self._work(step, watcher if main else None)
+            summary = self._work(step, _Beginning(self.out, watcher) if main else None)
             seconds = time.monotonic() - began
             if main:
                 Stamps(self.out).write(step.task.id, "complete", step.task.key, seconds)
@@ -166,6 +167,29 @@ class Pipeline:
                     searched = self.workspace.index(data) or self.settings.data[data].corpus
                     found.students[who.folder] = str(searched)
         return found
+
+
+@dataclass
+class _Beginning:
+    """A watcher of one task that stamps it when it gets on for the first time."""
+
+    out: Path
+    watcher: Watcher | None
+    stamped: bool = False
+
+    def began(self, step: Step) -> None:
+        """See Watcher; told by the pipeline itself."""
+
+    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
+        """See Watcher."""
+        if not self.stamped:
+            Stamps(self.out).write(task.id, "running", task.key, 0.0)
+            self.stamped = True
+        if self.watcher:
+            self.watcher.advanced(task, done, total, detail)
+
+    def ended(self, step: Step, summary: str, seconds: float) -> None:
+        """See Watcher; told by the pipeline itself."""
 
 
 @dataclass

@@ -185,7 +185,8 @@ class PipelineSettings(Settings):
                 f"recipes.{name}.tokens_of is {method.tokens_of!r}; expected a method of this file "
                 f"that has no tokens_of itself: {', '.join(sorted(others)) or 'there is none'}"
             )
-        lengths = {"max_tokens", "max_steps"} & (self.train.model_fields_set | set(method.train))
+        lengths = {"max_tokens", "max_steps"} & self.train.model_fields_set
+        lengths |= {"max_tokens", "max_steps", "epochs"} & set(method.train)
         if lengths:
             raise ValueError(
                 f"recipes.{name}: tokens_of and train.{min(lengths)} exclude each other"

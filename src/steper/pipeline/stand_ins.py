@@ -12,15 +12,13 @@ from typing import Any
 
 from steper.data.items import read_items
 from steper.data.world import World, WorldQuestion, make_world
+from steper.data.world.generate import CHAINS, ROWS, official_row
 from steper.errors import InputError
 from steper.store import write_json, write_jsonl
 
 Row = dict[str, Any]
 
 WORLD_SEED = 4099
-
-CHAINS = ("compositional", "inference")
-"""Types of generated questions that MuSiQue's format can tell: one hop leads to the next."""
 
 
 def sample_rows(path: Path, size: int, seed: int = 0) -> list[Row]:
@@ -54,7 +52,7 @@ def generated(format_name: str, size: int) -> tuple[list[Row], list[Row]]:
     """`size` training and test questions about a generated world, in an official format."""
     counts = {"train": 8 * size, "test": 8 * size}
     world = make_world(WORLD_SEED, counts=counts)
-    make = FORMATS.get(format_name, wiki2_row)
+    make = FORMATS.get(format_name, official_row)
     picked = []
     for part in ("train", "test"):
         questions: Sequence[WorldQuestion] = world.questions[part]
@@ -64,29 +62,9 @@ def generated(format_name: str, size: int) -> tuple[list[Row], list[Row]]:
     return picked[0], picked[1]
 
 
-def wiki2_row(world: World, question: WorldQuestion) -> Row:
-    """A generated question in 2WikiMultiHopQA's format."""
-    from steper.data.world.generate import official_row
-
-    return dict(official_row(world, question))
-
-
-def hotpotqa_row(world: World, question: WorldQuestion) -> Row:
-    """A generated question in HotpotQA's format: no evidences, sentences with leading spaces."""
-    row = wiki2_row(world, question)
-    del row["evidences"]
-    row["type"] = "bridge" if question.type in CHAINS else "comparison"
-    row["level"] = "medium"
-    row["context"] = [
-        [title, [f" {s.strip()}" if n else s.strip() for n, s in enumerate(sentences)]]
-        for title, sentences in row["context"]
-    ]
-    return row
-
-
 def musique_row(world: World, question: WorldQuestion) -> Row:
     """A generated question in MuSiQue's format: sub-questions name earlier answers as #1, #2."""
-    context = wiki2_row(world, question)["context"]
+    context: Any = official_row(world, question)["context"]
     places = {title: number for number, (title, _) in enumerate(context)}
     parts = []
     for number, hop in enumerate(question.hops):
@@ -120,11 +98,7 @@ def musique_row(world: World, question: WorldQuestion) -> Row:
     }
 
 
-FORMATS: dict[str, Callable[[World, WorldQuestion], Row]] = {
-    "2wikimultihopqa": wiki2_row,
-    "hotpotqa": hotpotqa_row,
-    "musique": musique_row,
-}
+FORMATS: dict[str, Callable[[World, WorldQuestion], Row]] = {**ROWS, "musique": musique_row}
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -176,7 +176,7 @@ def train_student(
     folder = ws.out / "train" / data / student
     settings = ws.settings.train_settings(method, seed)
     like = ws.settings.recipes[method].tokens_of
-    if like is not None:
+    if like is not None and settings.max_steps is None:  # a dry run takes a few steps of each
         tokens = read_json(folder / f"{like}-{seed}" / MANIFEST)["trained"]["tokens"]
         settings = settings.model_copy(update={"max_tokens": tokens})
     trained = train(

@@ -87,7 +87,9 @@ def gather(
         "breakdowns": breakdowns(methods, bootstrap),
         "step_panels": charts.step_panels([e.steps for e in entries], names),
         "extra_training": _other_training(training, names),
-        "examples": gather_examples(methods, shared, settings.examples, settings.seed),
+        "examples": gather_examples(
+            methods, _judged(methods, entries), shared, settings.examples, settings.seed
+        ),
         "runs": facts,
         "trainings": [(e, log, flatten(log.settings)) for e in entries for log in e.training],
         "run_settings": compare_settings(facts),
@@ -124,6 +126,15 @@ def _entry(
         training=logs,
         panels=charts.training_panels(index, logs) if logs else [],
     )
+
+
+def _judged(methods: Sequence[Method], entries: Sequence[Entry]) -> list[Method]:
+    """The methods whose disagreements are worth a look: the trained ones, where there are several.
+
+    An untrained student is nearly always wrong, and a teacher nearly always right.
+    """
+    trained = [method for method, entry in zip(methods, entries, strict=True) if entry.training]
+    return trained if len(trained) > 1 else list(methods)
 
 
 def _other_training(

@@ -70,11 +70,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The chosen questions, and of how many shared ones, by verdict, they were drawn."""
+    """The chosen questions, and of how many shared ones, by verdict, they were drawn.
+
+    `judged` are the methods that the verdicts are about; empty where those are all.
+    """
 
     shown: tuple[Example, ...]
     counts: Mapping[Verdict, int]
     seed: int
+    judged: tuple[str, ...] = ()
 
     @property
     def opened(self) -> int:
@@ -83,10 +87,17 @@ class Examples:
 
 
 def gather_examples(
-    methods: Sequence[Method], shared: Mapping[str, Question], count: int, seed: int
+    methods: Sequence[Method],
+    judged: Sequence[Method],
+    shared: Mapping[str, Question],
+    count: int,
+    seed: int,
 ) -> Examples:
-    """Choose `count` of the shared questions and read their trajectories of each first run."""
-    verdicts = {i: verdict(methods, i) for i in shared}
+    """Choose `count` of the shared questions and read their trajectories of each first run.
+
+    They are chosen by how those of `judged` did.
+    """
+    verdicts = {i: verdict(judged, i) for i in shared}
     counts: dict[Verdict, int] = {}
     for found in verdicts.values():
         counts[found] = counts.get(found, 0) + 1
@@ -104,7 +115,8 @@ def gather_examples(
         )
         for number, i in enumerate(ids, start=1)
     )
-    return Examples(shown, counts, seed)
+    names = [m.name for m in judged] if len(judged) < len(methods) else []
+    return Examples(shown, counts, seed, tuple(names))
 
 
 def _read(method: Method, ids: set[str]) -> dict[str, Trajectory]:

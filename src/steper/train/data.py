@@ -30,10 +30,15 @@ _POOL = 50  # batches that are sorted by length together
 
 @dataclass
 class Counts:
-    """What came in and what is trained on; `tokens` are computed in one pass, without padding."""
+    """What came in and what is trained on; `tokens` are computed in one pass, without padding.
+
+    Of `too_long_trajectories` no example is left; `too_long` counts single examples.
+    """
 
     examples: int = 0
     too_long: int = 0
+    too_long_kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    too_long_trajectories: int = 0
     longest: int = 0
     trajectories: int = 0
     kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
@@ -74,6 +79,7 @@ def load_data(
         steps = list(group)
         kept = list(_encoded(steps, encoder, settings, max_length, counts))
         if not kept:
+            counts.too_long_trajectories += 1
             continue
         item = lay_out([encoded for _, encoded in kept], settings.pack)
         held_out = is_held_out(steps[0].question_id, settings.eval_share, settings.seed)
@@ -112,6 +118,7 @@ def _encoded(
             yield example, encoded
             continue
         counts.too_long += 1
+        counts.too_long_kinds[example.kind] += 1
         if settings.too_long == "error":
             raise InputError(
                 f"example {example.id!r} has {len(encoded.ids)} tokens, but max_length is "

@@ -101,6 +101,27 @@ class TrainFolder:
         }
         return found[max(found)] if found else None
 
+    def checkpoint(self, step: int) -> Path:
+        """The whole checkpoint of a step; InputError, naming those that are there, for another."""
+        path = self.checkpoints / f"checkpoint-{step}"
+        if _whole(path / "trainer_state.json"):
+            return path
+        there = sorted(
+            int(p.name.rpartition("-")[2]) for p in self.checkpoints.glob("checkpoint-*")
+        )
+        raise InputError(
+            f"{self.checkpoints} has no checkpoint of step {step}; there are: "
+            f"{', '.join(map(str, there)) or 'none'} (keep_checkpoints says how many are kept)"
+        )
+
+    def go_back(self, step: int) -> None:
+        """Make the checkpoint of a step the last one: later ones are removed."""
+        self.checkpoint(step)
+        for path in self.checkpoints.glob("checkpoint-*"):
+            if int(path.name.rpartition("-")[2]) > step:
+                shutil.rmtree(path)
+        self.write_manifest("running", {})
+
     def cut_log(self, step: int) -> None:
         """Take out the log's lines after `step`; training goes on from there."""
         path = self.path / LOG

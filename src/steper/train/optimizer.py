@@ -19,7 +19,7 @@ MATRIX = 2
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two optimizers in the place of one; `state_dict` holds a list of theirs.
+    """Two optimizers in the place of one, which is what a Trainer takes.
 
     Differs from `torch.optim.Optimizer`: hooks and `add_param_group` are not supported, and nothing
     else of its constructor is used.
@@ -87,6 +87,7 @@ def muon_with_adamw(model: torch.nn.Module, lr: float, weight_decay: float) -> M
 
 
 def _embeddings(model: Any) -> list[torch.nn.Parameter]:
-    """The matrices that stand for tokens: a row for each, on the way in and on the way out."""
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    return [p for end in ends if end is not None for p in end.parameters()]
+    """The matrices with a row for each token or position, on the way in and on the way out."""
+    modules = [m for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    modules += [m for m in (model.get_output_embeddings(),) if m is not None]
+    return [parameter for module in modules for parameter in module.parameters()]

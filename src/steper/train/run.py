@@ -34,12 +34,14 @@ if find_spec("accelerate") is None:
 from steper.train.data import Data, load_data
 from steper.train.objective import Objective
 from steper.train.student import (
+    count_parameters,
     export,
     few_threads,
     load_config,
     load_student,
     load_tokenizer,
     pick_attention,
+    stop_at,
     student_digest,
     uses_bfloat16,
     window,
@@ -67,27 +69,32 @@ def train(
     settings: TrainSettings | None = None,
     *,
     overwrite: bool = False,
+    resume_from: int | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Train `student` (a folder or hub name) on `examples` and write it to the folder `out`.
 
     A training that is complete is left as it is; one that was interrupted goes on from its last
-    checkpoint. `progress` gets each row of the log. Under torchrun every process calls this.
-    Raises SettingsError where `out` was trained with other settings, InputError on bad examples,
-    ModelError where the student cannot be loaded.
+    checkpoint, or from that of step `resume_from`, and what came after it is trained anew.
+    `progress` gets each row of the log. Under torchrun every process calls this.
+    Raises SettingsError where `out` was trained with other settings, InputError on bad examples or
+    where there is no such checkpoint, ModelError where the student cannot be loaded.
     """
     settings = settings or TrainSettings()
     student = student.removeprefix("hf:")
     source = ExampleFolder(examples)
     folder = TrainFolder(out, _fingerprint(source, student, settings))
-    folder.check(overwrite)
-    if folder.complete and not overwrite:
+    main = int(os.environ.get("RANK", "0")) == 0
+    if main:  # another process could find the folder half made by this one
+        folder.check(overwrite)
+        if resume_from is not None:
+            folder.checkpoint(resume_from)
+    if folder.complete and not overwrite and resume_from is None:
         return Trained(out, folder.manifest, up_to_date=True)
     processes = _processes(settings)
-    main = int(os.environ.get("RANK", "0")) == 0
     job = Job(source, student, folder, settings, processes, main, progress)
     try:
-        job.run(overwrite)
+        job.run(overwrite, resume_from)
         leave_processes()
     finally:
         folder.close()
@@ -147,10 +154,12 @@ class Job:
         steps, per_epoch = plan_steps(self.data, self.settings)
         self.resolved |= {"max_length": limit, "steps": steps, "steps_per_epoch": per_epoch}
 
-    def run(self, overwrite: bool) -> None:
-        """Train from the last checkpoint, or the start, and export."""
+    def run(self, overwrite: bool, resume_from: int | None = None) -> None:
+        """Train from the last checkpoint, or a chosen one, or the start, and export."""
         if self.main:
             self.folder.open(overwrite)
+            if resume_from is not None:
+                self.folder.go_back(resume_from)
         trainer = self.trainer()
         resume = self.folder.last_checkpoint()
         if self.main:
@@ -175,7 +184,6 @@ class Job:
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
         attention = pick_attention(settings, trees)
         model = load_student(self.student, settings, attention, trees)
-        args.learning_rate = settings.default_lr(model.num_parameters())
         few_threads(model.num_parameters(), args.device.type == "cpu")
         weights = settings.weights or self.manifest["weights"]
         kinds = [kind for kind, count in data.counts.kinds.items() if count]
@@ -195,7 +203,7 @@ class Job:
         return StepTrainer(model, args, data, objective, settings, self.tokenizer, self._log_row)
 
     def _arguments(self, steps: int) -> transformers.TrainingArguments:
-        """transformers' own settings; the learning rate comes when the model's size is known."""
+        """transformers' own settings."""
         settings = self.settings
         on_gpu = settings.device == "auto" and torch.cuda.is_available()
         on_cpu = settings.device == "cpu" or not (on_gpu or torch.backends.mps.is_available())
@@ -216,6 +224,7 @@ class Job:
             per_device_eval_batch_size=micro,
             gradient_accumulation_steps=share // micro,
             max_steps=steps,
+            learning_rate=settings.default_lr(count_parameters(self.config, settings)),
             lr_scheduler_type=settings.schedule,
             warmup_steps=round(settings.warmup * steps),
             weight_decay=settings.weight_decay,
@@ -242,14 +251,16 @@ class Job:
 
     def _export(self, trainer: StepTrainer) -> None:
         path = self.folder.path
-        if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        end = self.encoder.turn_end(self.form)
+        if trainer.sharded:
+            if not hasattr(model, "peft_config"):
+                stop_at(model.generation_config, end)
             trainer.save_model(str(path))  # gathers the shards
             (path / "training_args.bin").unlink(missing_ok=True)
         elif self.main:
-            model = trainer.accelerator.unwrap_model(trainer.model)
             dtype = getattr(self.config, "dtype", None)
             dtype = dtype if isinstance(dtype, torch.dtype) else None
-            end = self.encoder.turn_end(self.form)
             export(model, self.tokenizer, path, dtype, end, self.settings.merge)
 
     def _finish(self, trainer: StepTrainer) -> None:

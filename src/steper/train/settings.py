@@ -77,7 +77,7 @@ class TrainSettings(Settings):
     )
     schedule: str = Field("cosine", description="learning-rate schedule, by transformers' name")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's; never on σ")
+    weight_decay: float = Field(0.0, ge=0, description="of the optimizer; never on σ")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to it (0: not)")
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank (0: all weights)")
     lora_alpha: int | None = Field(None, ge=1, description="LoRA's alpha (none: twice the rank)")

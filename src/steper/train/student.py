@@ -164,6 +164,15 @@ def load_config(name: str, settings: TrainSettings) -> Any:
         return transformers.AutoConfig.from_pretrained(name, **hub_options(settings))
 
 
+def count_parameters(config: Any, settings: TrainSettings) -> int:
+    """The parameters of a model of this configuration, without making room for them."""
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, trust_remote_code=settings.trust_remote_code
+        )
+    return int(model.num_parameters())
+
+
 def window(config: Any, tokenizer: Any) -> int | None:
     """Longest sequence that the student takes; None if unlimited."""
     limits = (
@@ -186,14 +195,15 @@ def export(
         model.save_pretrained(out / "adapter")
         model = model.merge_and_unload()
     if not adapter or merge:
-        _stop_at(model.generation_config, end)
+        stop_at(model.generation_config, end)
         if dtype is not None:
             model = model.to(dtype)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
 
-def _stop_at(generation: Any, end: int | None) -> None:
+def stop_at(generation: Any, end: int | None) -> None:
+    """Let generation end at the token `end`, too."""
     own = generation.eos_token_id
     ids = [i for i in (own if isinstance(own, list) else [own]) if i is not None]
     if end is not None and end not in ids:

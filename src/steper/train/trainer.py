@@ -72,6 +72,15 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 f"(torchrun --nproc-per-node {args.n_gpu} -m steper train …), or show it one GPU "
                 "with CUDA_VISIBLE_DEVICES"
             )
+        if self.sharded and settings.merge:
+            raise SettingsError(
+                "merge needs whole weights, which DeepSpeed and FSDP shard; leave it out and merge "
+                "the exported adapter with peft's merge_and_unload"
+            )
+        if self.sharded and settings.optimizer == "muon":
+            raise SettingsError(
+                "optimizer muon needs whole matrices, which DeepSpeed and FSDP shard; use adamw"
+            )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.add_callback(_Rows(self, log_row))
@@ -83,6 +92,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self._step: Row = {}
         self._weight_sums = self._shares = torch.zeros(len(KINDS))
         self._micro_batches = 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether processes hold parts of the weights, not all of them each."""
+        return bool(self.is_deepspeed_enabled or self.is_fsdp_enabled)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> OrderSampler:
         return self.order

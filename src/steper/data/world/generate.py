@@ -15,7 +15,7 @@ from steper.data.world.passages import WorldPassage, write_passages
 from steper.data.world.questions import QuestionMaker, WorldQuestion
 from steper.data.world.schema import Domain
 from steper.data.world.voyages import VOYAGES
-from steper.errors import InputError
+from steper.errors import InputError, unknown_name
 
 DOMAINS = {"culture": CULTURE, "ood": VOYAGES}
 """The domains by the name that the command line takes."""
@@ -101,6 +101,28 @@ def official_row(world: World, question: WorldQuestion) -> dict[str, object]:
     }
 
 
+CHAINS = ("compositional", "inference")
+"""Types of questions in which one hop leads to the next: HotpotQA's "bridge"."""
+
+
+def hotpotqa_row(world: World, question: WorldQuestion) -> dict[str, object]:
+    """A question in HotpotQA's format: no evidences, sentences with leading spaces."""
+    row = official_row(world, question)
+    del row["evidences"]
+    row["type"] = "bridge" if question.type in CHAINS else "comparison"
+    row["level"] = "medium"
+    row["context"] = [
+        [title, [f" {s}" if number else s for number, s in enumerate(sentences)]]
+        for title in _context(world, question)
+        for sentences in [world.passages[title].sentences]
+    ]
+    return row
+
+
+ROWS = {"2wikimultihopqa": official_row, "hotpotqa": hotpotqa_row}
+"""Official formats by the benchmark's name."""
+
+
 def _context(world: World, question: WorldQuestion) -> list[str]:
     """Gold titles and distractors of the same split, those that share a word first."""
     rng = random.Random(f"{world.seed}/{question.id}")
@@ -118,19 +140,21 @@ def _context(world: World, question: WorldQuestion) -> list[str]:
     return titles
 
 
-def write_world(world: World, out: Path) -> dict[str, Path]:
+def write_world(world: World, out: Path, benchmark: str = "2wikimultihopqa") -> dict[str, Path]:
     """Write the world to the folder `out`; returns what was written, by name.
 
-    `train.json`, `dev.json`, `test.json` are in 2WikiMultiHopQA's format, `corpus.jsonl` holds
-    the articles, `gold.jsonl` the gold chain of every question with its sub-questions, and
+    `train.json`, `dev.json`, `test.json` are in the format of `benchmark`, 2WikiMultiHopQA or
+    HotpotQA, `corpus.jsonl` holds the articles, `gold.jsonl` the gold chain of every question with its sub-questions, and
     `world.json` says how the world was made, with a hash of each file.
     """
+    if benchmark not in ROWS:
+        raise InputError(unknown_name("format of a world", benchmark, ROWS))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name a folder to write the world to")
     out.mkdir(parents=True, exist_ok=True)
     texts = {"corpus": "".join(_line(row) for row in corpus_rows(world))}
     for part, questions in world.questions.items():
-        rows = [official_row(world, question) for question in questions]
+        rows = [ROWS[benchmark](world, question) for question in questions]
         texts[part] = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
     texts["gold"] = "".join(
         _line(asdict(question)) for part in world.questions.values() for question in part
@@ -143,6 +167,7 @@ def write_world(world: World, out: Path) -> dict[str, Path]:
     about = {
         "domain": world.domain,
         "seed": world.seed,
+        "benchmark": benchmark,
         "passages": len(world.passages),
         "questions": {part: len(questions) for part, questions in world.questions.items()},
         "sha256": {
