@@ -144,8 +144,8 @@ def write_world(world: World, out: Path, benchmark: str = "2wikimultihopqa") -> 
     """Write the world to the folder `out`; returns what was written, by name.
 
     `train.json`, `dev.json`, `test.json` are in the format of `benchmark`, 2WikiMultiHopQA or
-    HotpotQA, `corpus.jsonl` holds the articles, `gold.jsonl` the gold chain of every question with its sub-questions, and
-    `world.json` says how the world was made, with a hash of each file.
+    HotpotQA, `corpus.jsonl` holds the articles, `gold.jsonl` the gold chain of every question with
+    its sub-questions, and `world.json` says how the world was made, with a hash of each file.
     """
     if benchmark not in ROWS:
         raise InputError(unknown_name("format of a world", benchmark, ROWS))
