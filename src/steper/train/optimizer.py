@@ -18,7 +18,7 @@ MATRIX = 2
 """Dimensions of a parameter that Muon can take."""
 
 
-class MuonWithAdamW(torch.optim.Optimizer):
+class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     """Two optimizers in the place of one, which is what a Trainer takes.
 
     Differs from `torch.optim.Optimizer`: hooks and `add_param_group` are not supported, and nothing

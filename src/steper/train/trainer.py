@@ -43,6 +43,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     """
 
     loss_is_scaled_for_ga = True
+    optimizer: Any
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> OrderSampler:
         return self.order
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> Any:
         """The Trainer's own, or Muon with AdamW."""
         if self._own_settings.optimizer == "adamw":
             return super().create_optimizer(model)
