@@ -20,6 +20,9 @@ from tiny.text import Conversation, Reader, Tutor, new_world
 FIRST_SEED = 1_000_000
 """Worlds of pretraining have seeds from here on; experiments use smaller ones."""
 
+DRILL = 12
+"""Comparisons in a drill."""
+
 DENSE_PASSAGE_WEIGHT = 0.5
 """Loss weight of a token that is not in an assistant's turn, in dense chunks."""
 
@@ -31,7 +34,8 @@ class Mixture:
     `reading` is the share of single-question conversations, `ood` that of the second domain;
     `passages` is the loss weight of a token that is not in an assistant's turn. From chunk
     `comparisons_from` on, `comparisons` last steps of other questions stand in a conversation of
-    steps: comparing is learnt last, and there is one such step in a trajectory at most.
+    steps: comparing is learnt last, and there is one such step in a trajectory at most. From chunk
+    `drills_from` on, the share `drills` of all conversations holds nothing else.
     """
 
     seed: int
@@ -46,6 +50,8 @@ class Mixture:
     few_names: tuple[int, int] = (0, 0)
     comparisons: int = 0
     comparisons_from: int = 0
+    drills: float = 0.0
+    drills_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
     rng = random.Random(f"{mix.seed}/{chunk}")
     talks: list[Conversation] = []
     reading = 1.0 if chunk < mix.dense_chunks else mix.reading
+    drills = mix.drills if chunk >= mix.drills_from else 0.0
     comparisons = mix.comparisons if chunk >= mix.comparisons_from else 0
     for domain, share in (("culture", 1 - mix.ood), ("ood", mix.ood)):
         seed = FIRST_SEED + mix.seed * 100_000 + chunk
@@ -137,7 +144,9 @@ def chunk_talks(mix: Mixture, chunk: int) -> list[Conversation]:
             reader = Tutor(new_world(seed, domain, count), rng)
         for number in range(count):
             talk = None
-            if isinstance(reader, Tutor) and rng.random() >= reading:
+            if isinstance(reader, Tutor) and drills and rng.random() < drills:
+                talk = reader.drill(DRILL)
+            elif isinstance(reader, Tutor) and rng.random() >= reading:
                 name = "self_ask" if rng.random() < mix.self_ask else "ircot"
                 if rng.random() < mix.append_only:
                     talk = reader.appended(number, name)

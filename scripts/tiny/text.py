@@ -211,13 +211,22 @@ class Tutor(Reader):
         for asked, hop, answer in self.ask(titles, extra):
             prompt = _messages("ircot", asked, [Turn()], PASSAGES_FIRST)
             more.append([*prompt, {"role": "assistant", "content": self.reply(hop, answer)}])
-        for other in self.rng.sample(self.compared, comparisons):
-            pieces = other.ircot_steps()
-            told = [Turn((), piece) for piece in pieces]
-            prompt = _messages("ircot", other.question, told, PASSAGES_FIRST)
-            more.append([*prompt, {"role": "assistant", "content": pieces[-1]}])
+        more += self._last_steps(comparisons)
         self.rng.shuffle(more)
         return talk + [message for part in more for message in part]
+
+    def drill(self, comparisons: int) -> Conversation:
+        """The last steps of so many comparisons, all facts told and no passage shown."""
+        return [message for part in self._last_steps(comparisons) for message in part]
+
+    def _last_steps(self, comparisons: int) -> list[Conversation]:
+        parts = []
+        for question in self.rng.sample(self.compared, comparisons):
+            pieces = question.ircot_steps()
+            told = [Turn((), piece) for piece in pieces]
+            prompt = _messages("ircot", question.question, told, PASSAGES_FIRST)
+            parts.append([*prompt, {"role": "assistant", "content": pieces[-1]}])
+        return parts
 
 
 def new_world(seed: int, domain: str, questions: int) -> World:

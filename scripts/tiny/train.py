@@ -40,7 +40,8 @@ class Recipe:
     """Size and training of one model.
 
     `pinned`: steps for which the look-up circuit is held; `sources`: for a model that another one
-    is grown into, which layer of that one each layer starts as (none: a fresh start).
+    is grown into, which layer of that one each layer starts as (none: a fresh start). From step
+    `answers_from` on, final answers weigh `answers` times as much as other tokens.
     """
 
     hidden: int
@@ -57,6 +58,8 @@ class Recipe:
     seed: int = 1
     pinned: int = 0
     sources: tuple[int | None, ...] = ()
+    answers: float = 1.0
+    answers_from: int = 0
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> tuple[LlamaForCausalLM, Pins]:
@@ -236,12 +239,19 @@ def update(
         for group in opt.param_groups:
             group["lr"] = base * rate(step, recipe)
     losses = token_losses(model, batch, sampled(batch, step))
-    losses.values.mean().backward()
+    weigh(losses, recipe, step).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for opt in opts:
         opt.step()
         opt.zero_grad(set_to_none=True)
     return Losses(losses.values.detach(), losses.marks)
+
+
+def weigh(losses: Losses, recipe: Recipe, step: int) -> torch.Tensor:
+    """The mean loss, final answers counted `answers` times."""
+    more = recipe.answers if step >= recipe.answers_from else 1.0
+    weights = torch.where(losses.marks == MARKS["answer"], more, 1.0)
+    return (losses.values * weights).sum() / weights.sum()
 
 
 class Log:

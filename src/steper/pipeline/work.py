@@ -139,7 +139,11 @@ def make_examples(
         ws.out / "teach" / data, settings, ws.settings.filter_settings(method), exclude=[excluded]
     )
     out = ws.out / "build" / data / student / method
-    counts = write_examples(build, out, overwrite=overwrite).counts
+    total = build.run.manifest["counts"]["questions"]
+    written = write_examples(
+        build, out, overwrite=overwrite, progress=lambda n: advance(n, total, None)
+    )
+    counts = written.counts
     kinds = ", ".join(f"{number} {kind}" for kind, number in counts.kinds.items() if number)
     return (
         f"{counts.kept} of {counts.trajectories} trajectories kept; "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,9 +61,16 @@ class Written:
 
 
 def write_examples(
-    build: Build, out: Path, *, exports: Sequence[Export] = (), overwrite: bool = False
+    build: Build,
+    out: Path,
+    *,
+    exports: Sequence[Export] = (),
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Written:
     """Write the examples of `build` to the folder `out`, with exports.
+
+    `progress` is told the number of trajectories so far.
 
     A folder made of the same inputs with the same settings is left as it is, if it has the exports.
     Raises SettingsError where `out` holds other examples, InputError where it holds something else
@@ -76,7 +83,7 @@ def write_examples(
         return Written(folder, Counts(**old["counts"]), tuple(old["exports"]), up_to_date=True)
     wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
     with whole_folder(out) as new:
-        write_jsonl(new / EXAMPLES, build)
+        write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
         if not build.counts.examples:
             raise InputError(f"{build.run.path}: no example is left ({_reasons(build.counts)})")
         for export in wanted:
@@ -110,6 +117,12 @@ def _there(
             f"{' …' if len(differences) > 3 else ''}. Use another --out, or --overwrite"
         )
     return old
+
+
+def _telling(build: Build, progress: Callable[[int], None]) -> Iterator[StepExample]:
+    for example in build:
+        progress(build.counts.trajectories)
+        yield example
 
 
 def _manifest(
