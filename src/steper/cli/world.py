@@ -55,6 +55,8 @@ def world(
     made = make_world(seed, domain, {"train": train, "dev": dev, "test": test})
     files = write_world(made, out, benchmark)
     if recall:
+        import bm25s  # noqa: F401 - it sets its own logger to DEBUG when it is imported
+
         logging.getLogger("bm25s").setLevel(logging.WARNING)
         for row in measure_recall(made):
             console.print(
