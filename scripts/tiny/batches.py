@@ -109,6 +109,9 @@ class Encoder:
                 marks[looked_up - 1] = 1
                 if ids[start] == self.so:
                     marks[looked_up - 1] = 2
+                    for place in range(start, looked_up):  # what a comparison says of its facts
+                        if ids[place] in self.news:
+                            marks[place] = 2
                 start = -1
         return np.asarray(ids, dtype=np.int32), weights, marks
 

@@ -18,7 +18,7 @@ from tiny.retrieval import TitleIndex, world_passages
 from tiny.text import CAP, PASSAGES_FIRST, K, Reader
 
 STEPS = 5
-_ANSWER = re.compile(r"So the (?:final )?answer is: (.*?)\.?$")
+_ANSWER = re.compile(r"\banswer is: *(.*?)\.?$")
 
 
 def last_answer(text: str) -> str | None:
