@@ -69,7 +69,7 @@ def recipes() -> dict[str, Recipe]:
                 drills=0.25,
                 drills_from=54,
             ),
-            steps=2600,
+            steps=3000,
             decay=1700,
             answers=4.0,
             answers_from=1188,
