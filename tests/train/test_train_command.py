@@ -36,7 +36,7 @@ def test_trains_and_says_where(student, source, tmp_path, capsys):
     assert run([*command, "--max-length", "190"]) == 0
     printed = capsys.readouterr()
     assert "6 trajectories: " in printed.out
-    assert "examples left out: longer than 190 tokens" in printed.out
+    assert "2 of 17 examples left out (2 agg): longer than 190 tokens" in printed.out
     assert "2 steps, " in printed.out
     assert printed.out.rstrip().endswith(f"Student: {out}")
     assert "Loading weights" not in printed.err
