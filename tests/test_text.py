@@ -44,6 +44,8 @@ def test_no_sentence_in_nothing():
         ("So the answer is: No.", "No"),
         ("So the answer is: It is by Bo. So the answer is: Bo.", "Bo"),
         ("So the answer is A. So the answer is B.", "B"),
+        ("So the answer is: It is Oslo and Rome, and the answer is: no.", "no"),
+        ("So it is Oslo and Oslo, and the answer is: yes.", "yes"),
         ("So the answer is:\nThe answer is: Paris.", "Paris"),
         ("So the answer is: The Answer Is Blowing.", "The Answer Is Blowing"),
         ("So the answer is: What the Answer is: A Memoir.", "What the Answer is: A Memoir"),

@@ -8,7 +8,8 @@ ANSWER_PATTERN = r"(?is)\banswer is\s*:?\s*(.*)"
 """The group is what follows "answer is:"."""
 
 _STATED_AGAIN = re.compile(
-    r"(?:the (?:final )?answer is\s*:|.*[.!?]\s+(?:so,? )?the (?:final )?answer is\s*:?)\s*(.+)",
+    r"(?:the (?:final )?answer is\s*:"
+    r"|.*(?:[.,;!?]|\band|\bso)\s+(?:so,? |and )?the (?:final )?answer is\s*:?)\s*(.+)",
     re.IGNORECASE,
 )
 _REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
