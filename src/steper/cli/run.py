@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from steper.pipeline.run import Outcome
     from steper.pipeline.settings import PipelineSettings
 
+INTERVAL = len("100.0 [99.9, 100]")
+"""Room for a score with its interval: a name is folded, a number never cut."""
+
 MARKS = {"to do": "·", "resume": "→", "again": "↻", "done": "✓", "differs": "✗"}
 
 
@@ -258,10 +261,12 @@ def closing_table(comparison: Comparison) -> Table:
     from steper.evaluate.tables import with_interval
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for one in comparison.metrics:
         heading = METRIC_NAMES[one.metric]
-        table.add_column(heading, justify="right", header_style="dim", no_wrap=True)
+        table.add_column(
+            heading, justify="right", header_style="dim", no_wrap=True, min_width=INTERVAL
+        )
     for number, (name, runs) in enumerate(comparison.methods.items()):
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
         cells = [with_interval(one.means[number].mean) for one in comparison.metrics]
