@@ -227,10 +227,10 @@ class QuestionMaker:
         return _Draft("inference", question, two.answer, (one, two))
 
     def _comparison(self) -> _Draft | None:
-        by_year = self._rng.random() < BY_YEAR
-        rule: YearComparison | SameComparison = self._rng.choice(
-            self._domain.year_comparisons if by_year else self._domain.same_comparisons
-        )
+        rules: tuple[YearComparison | SameComparison, ...] = self._domain.same_comparisons
+        if self._rng.random() < BY_YEAR:
+            rules = self._domain.year_comparisons
+        rule = self._rng.choice(rules)
         relation = self._domain.relation(rule.relation)
         subjects = self._facts.of_type(relation.subject)
         if isinstance(rule, SameComparison):
