@@ -53,8 +53,8 @@ def merge(cls: type[M], section: dict[str, Any], values: dict[str, Any], place: 
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
         problem = field_error(error)
-        if field not in mine:
-            raise SettingsError(f"{place}, {problem}") from None
+        if field not in mine:  # the file's, or options that do not go together
+            raise SettingsError(f"{place}, {problem}" if section else problem) from None
         raise SettingsError(f"--{field.replace('_', '-')}{problem.removeprefix(field)}") from None
 
 
