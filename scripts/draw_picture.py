@@ -27,6 +27,8 @@ def main() -> None:
     questions = {q.id: q for q in run.questions()}
     chosen = options.question or next(iter(questions))
     trajectory = next(t for t in run.trajectories() if t.question_id == chosen)
+    model = trajectory.model.rpartition("/")[2]  # a folder's place is nobody else's
+    trajectory = trajectory.model_copy(update={"model": model})
     console = Console(record=True, width=104, file=io.StringIO(), highlight=False)
     show_trajectory(trajectory, questions[chosen], console)
     options.out.parent.mkdir(parents=True, exist_ok=True)
