@@ -1,6 +1,7 @@
 """Make the two small models that ship with the package.
 
-One command makes everything, from the names to the model card (about two hours on two cores):
+One command makes everything, from the names to the model card (the teacher alone takes an hour on
+two cores with --threads 2):
 
     python scripts/pretrain_tiny.py all --out runs/tiny
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,19 +12,17 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from steper.data.world.generate import World
 from steper.data.world.questions import WorldQuestion
 from steper.prompt.build import PromptSettings, Turn, build_prompt
-from steper.text import without_wh_words
+from steper.text import stated_answer, without_wh_words
 from tiny.retrieval import TitleIndex, world_passages
 from tiny.text import CAP, PASSAGES_FIRST, K, Reader
 
 STEPS = 5
-_ANSWER = re.compile(r"\banswer is: *(.*?)\.?$")
 
 
 def last_answer(text: str) -> str | None:
     """What a reply names as the answer, or None."""
     lines = text.strip().splitlines()
-    found = _ANSWER.search(lines[-1]) if lines else None
-    return found.group(1) if found else None
+    return stated_answer(lines[-1]) if lines else None
 
 
 @torch.no_grad()

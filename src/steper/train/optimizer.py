@@ -1,9 +1,8 @@
 """Muon for a student's matrices and AdamW for everything else, as one optimizer.
 
-Small models learn a task from far fewer tokens with Muon (Jordan et al., 2024; numbers in
-docs/log.md). It orthogonalises the update of each matrix inside the layers; embeddings, head, norms
-and biases stay with AdamW. Both are torch's own, at the same learning rate: Muon's is rescaled to
-updates of AdamW's size (Liu et al., 2025, arXiv 2502.16982).
+Muon (Jordan et al., 2024) orthogonalises the update of each matrix inside the layers; embeddings,
+head, norms and biases stay with AdamW. Both are torch's own, at the same learning rate: Muon's is
+rescaled to updates of AdamW's size (Liu et al., 2025, arXiv 2502.16982). docs/log.md compares them.
 """
 
 from __future__ import annotations
