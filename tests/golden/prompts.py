@@ -1,0 +1,171 @@
+"""What every strategy asks and every recipe makes, as plain values: compared with golden files.
+
+`python tests/golden/prompts.py` writes the files anew. Do that only where prompts are meant to
+change, and read the difference: students that were trained on the old prompts expect those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "recipes")]
+
+from runs import CASES, Case, question, run_case  # noqa: E402
+
+from doubles import DictRetriever  # noqa: E402
+from steper.data.questions import load_questions  # noqa: E402
+from steper.data.world import make_world, write_world  # noqa: E402
+from steper.lm.gold import GoldTeacher  # noqa: E402
+from steper.prompt.build import PromptSettings  # noqa: E402
+from steper.recipes.build import ExampleSettings, build_examples  # noqa: E402
+from steper.recipes.filters import FilterSettings  # noqa: E402
+from steper.errors import SettingsError  # noqa: E402
+from steper.retrieve import BM25Index  # noqa: E402
+from steper.runs import make_strategy, teach  # noqa: E402
+from steper.strategy import strategy_type  # noqa: E402
+from steper.data import build_corpus  # noqa: E402
+
+LAYOUTS = ("passages_first", "append_only")
+FORMS = ("chat", "plain")
+RECIPES = ("steper", "steper_uniform", "steper_init_agg", "steper_exp_agg", "vanilla_kd")
+TARGETS = ("current", "cumulative")
+
+
+def possible(case: Case, layout: str) -> bool:
+    """Self-Ask's separate reader needs passages_first."""
+    apart = case.strategy == "self_ask" and case.settings.get("reader", "none") != "none"
+    return not apart or layout == "passages_first"
+
+
+def plain(segments: Any) -> list[list[Any]]:
+    """Segments as JSON values."""
+    return [[s.role, s.text, s.kind, s.weight] for s in segments]
+
+
+def digest(value: Any) -> str:
+    """Short hash of a JSON value."""
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def prompts() -> dict[str, Any]:
+    """The prompts of every case, form and layout, in full with one demonstration and without."""
+    found: dict[str, Any] = {}
+    for name, case in CASES.items():
+        for layout in (each for each in LAYOUTS if possible(case, each)):
+            for form in FORMS:
+                for demos in (0, 1):
+                    settings = PromptSettings(
+                        layout=layout, demos=demos, instruction=bool(demos), passage_words=6
+                    )
+                    with tempfile.TemporaryDirectory() as out:
+                        _, seen = run_case(case, Path(out) / "run", settings, form)
+                    key = f"{name} | {layout} | {form} | {demos} demos"
+                    asked = [plain(prompt.segments) for prompt in seen["q0"]]
+                    found[key] = asked if not demos else [digest(each) for each in asked]
+    for name in ("ircot", "self_ask", "one_shot", "closed_book"):
+        for layout in LAYOUTS:
+            for form in FORMS:
+                settings = PromptSettings(layout=layout, demos=6)
+                case = next(c for c in CASES.values() if c.strategy == name)
+                with tempfile.TemporaryDirectory() as out:
+                    _, seen = run_case(case, Path(out) / "run", settings, form)
+                found[f"{name} | {layout} | {form} | 6 demos"] = plain(seen["q0"][0].segments)
+    return found
+
+
+def made(run: Any) -> Iterator[tuple[str, Any]]:
+    """The examples of a run: by every recipe, target, layout and form that it allows."""
+    for recipe in RECIPES:
+        for target in TARGETS:
+            for layout in LAYOUTS:
+                for form in FORMS:
+                    settings = ExampleSettings(
+                        recipe=recipe, target=target, layout=layout, form=form, instruction=True
+                    )
+                    try:
+                        examples = list(build_examples(run, settings, FilterSettings()))
+                    except SettingsError:
+                        continue
+                    values = [[e.id.partition("/")[2], e.kind, plain(e.segments)] for e in examples]
+                    yield f"{recipe} | {target} | {layout} | {form}", values
+
+
+def examples() -> dict[str, Any]:
+    """The examples of every case, hashed; in full for a few."""
+    found: dict[str, Any] = {}
+    for name, case in CASES.items():
+        for teacher in FORMS:
+            with tempfile.TemporaryDirectory() as out:
+                settings = PromptSettings(demos=0, passage_words=6)
+                run, _ = run_case(case, Path(out) / "run", settings, teacher)
+                for key, values in made(run):
+                    full = teacher == "chat" and key.startswith(("steper |", "vanilla"))
+                    shown = values if full and name in ("ircot", "self_ask") else digest(values)
+                    found[f"{name} | {teacher} teacher | {key}"] = shown
+    return found
+
+
+def gold() -> dict[str, Any]:
+    """What the gold teacher says in every strategy, of a small world's questions."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_world(make_world(5, "culture", {"train": 4, "dev": 1, "test": 24}), folder)
+        questions = load_questions(folder / "test.json")
+        retriever = BM25Index.build(build_corpus(questions))
+        for ahead in (False, True):
+            for name, options in (
+                ("ircot", {}),
+                ("ircot", {"reader": "direct"}),
+                ("ircot", {"reader": "cot"}),
+                ("ircot", {"max_steps": 2}),
+                ("self_ask", {}),
+                ("self_ask", {"reader": "direct"}),
+                ("self_ask", {"reader": "cot", "show_passages": True}),
+                ("self_ask", {"max_steps": 2}),
+                ("one_shot", {"k": 8}),
+                ("closed_book", {}),
+            ):
+                lm = GoldTeacher(questions, look_ahead=ahead)
+                settings = strategy_type(name).settings_type(**options)
+                strategy = make_strategy(name, lm, settings, PromptSettings(demos=0))
+                out = folder / f"{name}-{len(found)}"
+                run = teach(questions, strategy, lm, retriever, out)
+                said = [
+                    [t.question_id, t.status, t.answer, t.error, [s.raw for s in t.steps]]
+                    for t in run.trajectories()
+                ]
+                key = f"{name} {json.dumps(options)}{' ahead' if ahead else ''}"
+                found[key] = said[:6] if not ahead else []
+                found[f"{key}: all"] = digest(said)
+                for recipe, values in made(run):
+                    if not ahead:
+                        found[f"{key}: {recipe}"] = digest(values)
+    return found
+
+
+GOLDEN = {"prompts": prompts, "examples": examples, "gold": gold}
+
+
+def path(name: str) -> Path:
+    """Where a golden file stands."""
+    return HERE / f"{name}.json"
+
+
+def main() -> None:
+    """Write all golden files."""
+    for name, make in GOLDEN.items():
+        text = json.dumps(make(), ensure_ascii=False, indent=0, sort_keys=True)
+        path(name).write_text(text + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    _ = question, DictRetriever
+    main()
