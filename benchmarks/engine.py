@@ -17,7 +17,7 @@ from pathlib import Path
 
 from steper.lm.base import Request
 from steper.lm.scripted import ScriptedModel, seeded_delay
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve.base import Found
 from steper.runs import teach

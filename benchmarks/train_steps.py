@@ -23,15 +23,15 @@ from typing import Any
 import torch
 import transformers
 
-from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.examples.example_folder import ExampleFolder
+from steper.examples.records import StepExample
+from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.segments import Prompt, Segment
-from steper.recipes.base import StepExample
-from steper.recipes.folder import ExampleFolder
 from steper.records import Passage
 from steper.store import write_json, write_jsonl
-from steper.train.folder import TrainFolder
-from steper.train.run import Job
-from steper.train.settings import TrainSettings
+from steper.training.job import Job
+from steper.training.train_folder import TrainFolder
+from steper.training.train_settings import TrainSettings
 
 BATCH, MICRO = 2, 2
 TEMPLATE = (

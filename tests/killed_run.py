@@ -7,7 +7,7 @@ from pathlib import Path
 
 from doubles import FILM, DictRetriever, film_questions, film_script
 from steper.lm.scripted import ScriptedModel, seeded_delay
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.runs import teach
 from steper.strategy import IRCoT
 

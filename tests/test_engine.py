@@ -8,7 +8,7 @@ from steper.engine import Engine
 from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel, seeded_delay
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import StopReason
 from steper.strategy import IRCoT
 

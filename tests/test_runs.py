@@ -13,7 +13,7 @@ from steper.errors import InputError, ModelError, SettingsError
 from steper.journal import RunFolder, differing
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.runs import Run, make_strategy, teach
 from steper.strategy import IRCoT, IRCoTSettings
 

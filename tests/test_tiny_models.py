@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from steper.data.questions import load_questions
+from steper.data.question_files import load_questions
 from steper.data.world import World, inventory, make_world, write_world
 from steper.data.world.generate import DOMAINS
-from steper.data.world.questions import QuestionMaker
+from steper.data.world.world_questions import QuestionMaker
 from steper.engine import Engine
-from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.records import Passage
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import make_strategy

@@ -92,7 +92,7 @@ the same data and nearly, not exactly, the same weights.
 
 def write_asked_as(model: Path) -> None:
     """Write steper.json into a model's folder: commands prompt it as it was trained to be."""
-    from steper.pipeline.students import STEPER, StudentCard
+    from steper.student import STEPER, StudentCard
     from tiny.text import PASSAGES_FIRST
 
     strategy = {"name": "ircot", "max_steps": 5, "k": 4, "max_tokens": 64}

@@ -10,8 +10,8 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from steper.data.world.generate import World
-from steper.data.world.questions import WorldQuestion
-from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.data.world.world_questions import WorldQuestion
+from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.text import stated_answer, without_wh_words
 from tiny.retrieval import TitleIndex, world_passages
 from tiny.text import CAP, PASSAGES_FIRST, K, Reader

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from steper.data.world.generate import DOMAINS, World, make_world
 from steper.data.world.measure import is_followable
 from steper.data.world.names import PARTS
-from steper.data.world.questions import Hop, QuestionMaker, WorldQuestion
-from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.data.world.world_questions import Hop, QuestionMaker, WorldQuestion
+from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.records import Passage
 from steper.text import without_wh_words
 from tiny.retrieval import TitleIndex, world_passages

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steper.data import build_corpus, load_corpus, load_questions, sample_questions
     from steper.engine import Engine
     from steper.errors import SteperError
-    from steper.evaluate.run import evaluate_run
+    from steper.evaluation.scoring import evaluate_run
     from steper.lm.open import open_model
     from steper.records import Passage, Question, Step, Trajectory
     from steper.retrieve import BM25Index, open_retriever
@@ -29,7 +29,7 @@ _WHERE = {
     "SteperError": "steper.errors",
     "Trajectory": "steper.records",
     "build_corpus": "steper.data",
-    "evaluate_run": "steper.evaluate.run",
+    "evaluate_run": "steper.evaluation.scoring",
     "load_corpus": "steper.data",
     "load_questions": "steper.data",
     "make_strategy": "steper.runs",

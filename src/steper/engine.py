@@ -30,7 +30,7 @@ from steper.strategy.trace import Ending, Trace
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
+ActionRow = dict[str, Any]
 
 TURN = 32
 """Results taken, and queries searched, at a time: a small number keeps the model fed meanwhile."""
@@ -64,7 +64,7 @@ class _Flight:
     question: Question
     trace: Trace
     actions: Actions
-    recorded: list[Row]
+    recorded: list[ActionRow]
     count: int = 0
     pending: Action | None = None
 
@@ -89,8 +89,8 @@ class Engine:
         window: int | None = None,
         max_failures: int = 10,
         settings: str = "",
-        record: Callable[[Sequence[Row]], None] | None = None,
-        recorded: dict[str, list[Row]] | None = None,
+        record: Callable[[Sequence[ActionRow]], None] | None = None,
+        recorded: dict[str, list[ActionRow]] | None = None,
         progress: Callable[[Stats], None] | None = None,
     ) -> None:
         self.strategy = strategy
@@ -355,10 +355,10 @@ def request_digest(action: Action) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _row(flight: _Flight, result: Any) -> Row:
+def _row(flight: _Flight, result: Any) -> ActionRow:
     """The record of a finished action."""
     assert flight.pending is not None
-    row: Row = {
+    row: ActionRow = {
         "question_id": flight.question.id,
         "n": flight.count,
         "request": request_digest(flight.pending),
@@ -372,7 +372,7 @@ def _row(flight: _Flight, result: Any) -> Row:
     return row
 
 
-def _replay(flight: _Flight, row: Row) -> Completion | list[Found]:
+def _replay(flight: _Flight, row: ActionRow) -> Completion | list[Found]:
     """The recorded result of the flight's pending action."""
     assert flight.pending is not None
     if row["n"] != flight.count or row["request"] != request_digest(flight.pending):

@@ -14,8 +14,8 @@ from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
 from steper.lm.base import LanguageModel
-from steper.prompt.build import PromptSettings
-from steper.prompt.templates import demonstrations
+from steper.prompt.render import PromptSettings
+from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.store import dump_line, read_json, read_records
@@ -163,7 +163,7 @@ def _drive(
     engine.stats.total = len(folder.questions)
     engine.stats.done = len(folder.questions) - len(pending)
     # Closed before the folder is: what had finished at an early end is still recorded.
-    counts = Counts(len(folder.questions))
+    counts = RunCounts(len(folder.questions))
     for trajectory in folder.finished():
         counts.add(trajectory)
     with closing(engine.run(pending)) as trajectories:
@@ -173,7 +173,7 @@ def _drive(
     folder.finish(counts.as_dict(), engine.stats.seconds)
 
 
-class Counts:
+class RunCounts:
     """What a run's manifest counts: trajectories by status and reason, steps, passages, usage."""
 
     def __init__(self, questions: int) -> None:

@@ -5,7 +5,7 @@ import pytest
 from doubles import FILM, DictRetriever, film_questions, film_script
 from steper.cli.main import run
 from steper.lm.scripted import ScriptedModel
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import Passage
 from steper.runs import teach
 from steper.strategy import IRCoT

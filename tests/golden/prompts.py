@@ -15,22 +15,22 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "recipes")]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "examples")]
 
 from runs import CASES, Case, question, run_case  # noqa: E402
 
 from doubles import DictRetriever  # noqa: E402
-from steper.data.questions import load_questions  # noqa: E402
+from steper.data import build_corpus  # noqa: E402
+from steper.data.question_files import load_questions  # noqa: E402
 from steper.data.world import make_world, write_world  # noqa: E402
-from steper.lm.gold import GoldTeacher  # noqa: E402
-from steper.prompt.build import PromptSettings  # noqa: E402
-from steper.recipes.build import ExampleSettings, build_examples  # noqa: E402
-from steper.recipes.filters import FilterSettings  # noqa: E402
 from steper.errors import SettingsError  # noqa: E402
+from steper.examples.build import ExampleSettings, build_examples  # noqa: E402
+from steper.examples.filters import FilterSettings  # noqa: E402
+from steper.gold.teacher import GoldTeacher  # noqa: E402
+from steper.prompt.render import PromptSettings  # noqa: E402
 from steper.retrieve import BM25Index  # noqa: E402
 from steper.runs import make_strategy, teach  # noqa: E402
 from steper.strategy import strategy_type  # noqa: E402
-from steper.data import build_corpus  # noqa: E402
 
 LAYOUTS = ("passages_first", "append_only")
 FORMS = ("chat", "plain")

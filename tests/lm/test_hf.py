@@ -19,8 +19,8 @@ from steper.errors import ModelError
 from steper.lm import hf_load
 from steper.lm.futures import CompletionFuture
 from steper.lm.hf import HFModel
-from steper.lm.hf_batch import Row, Sampler, keep_top_p, pick_batch
-from steper.lm.settings import GenerationSettings, HFSettings
+from steper.lm.hf_batch import BatchRow, Sampler, keep_top_p, pick_batch
+from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.prompt.segments import Prompt, Segment
 
 
@@ -188,7 +188,7 @@ def test_samples_depend_on_seed_and_request_not_on_the_batch(folders):
 def test_sampler_draws_from_the_softmax_and_top_p_keeps_the_smallest_set():
     scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
     counts = torch.zeros(4)
-    rows = [Row(ask(question_id=str(n)), CompletionFuture()) for n in range(4000)]
+    rows = [BatchRow(ask(question_id=str(n)), CompletionFuture()) for n in range(4000)]
     chosen = Sampler(rows, GenerationSettings(temperature=1.0))(None, scores.repeat(4000, 1))
     counts = (chosen == 0).sum(0) / 4000
     assert torch.allclose(counts, scores.exp()[0], atol=0.03)
@@ -200,7 +200,7 @@ def test_sampler_draws_from_the_softmax_and_top_p_keeps_the_smallest_set():
 
 def test_pick_batch_takes_the_oldest_and_its_neighbours_in_length():
     rows = [
-        Row(ask(), CompletionFuture(), prompt_ids=[0] * length, limit=10)
+        BatchRow(ask(), CompletionFuture(), prompt_ids=[0] * length, limit=10)
         for length in (50, 500, 48, 52, 10)
     ]
     lengths = [len(row.prompt_ids) for row in pick_batch(rows, 3, 10_000)]

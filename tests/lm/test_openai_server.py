@@ -12,8 +12,8 @@ from lm.serve import free_port
 from steper.errors import ModelError
 from steper.lm import openai_errors
 from steper.lm.base import FatalModelError
+from steper.lm.model_settings import GenerationSettings, OpenAISettings, TokenPrice
 from steper.lm.openai_server import OpenAIModel
-from steper.lm.settings import GenerationSettings, OpenAISettings, TokenPrice
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Usage
 

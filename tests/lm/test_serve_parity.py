@@ -8,8 +8,8 @@ from lm.asking import ask
 from lm.serve import serve
 from lm.tiny import make_tiny_llama
 from steper.lm.hf import HFModel
+from steper.lm.model_settings import OpenAISettings
 from steper.lm.openai_server import OpenAIModel
-from steper.lm.settings import OpenAISettings
 
 pytestmark = pytest.mark.slow
 

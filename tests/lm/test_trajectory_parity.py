@@ -7,9 +7,9 @@ import pytest
 from lm.serve import serve
 from lm.tiny import make_tiny_llama
 from steper.lm.hf import HFModel
+from steper.lm.model_settings import OpenAISettings
 from steper.lm.openai_server import OpenAIModel
-from steper.lm.settings import OpenAISettings
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve import BM25Index
 from steper.runs import make_strategy, teach

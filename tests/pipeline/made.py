@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from steper.pipeline.stand_ins import generated, write_rows
+from steper.dryrun.stand_ins import generated, write_rows
 
 CONFIG = """\
 data:

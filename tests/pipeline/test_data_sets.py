@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.made import rows
 from steper.errors import InputError
-from steper.pipeline.questions import DataSet
-from steper.pipeline.settings import DataSettings
+from steper.pipeline.config import DataSettings
+from steper.pipeline.data_sets import DataSet
 
 
 def data_set(folder, **settings):

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.made import CONFIG
 from steper.errors import ModelError, SteperError
+from steper.lm.shipped import locate_model
 from steper.pipeline.load import load_settings
-from steper.pipeline.shipped import locate_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

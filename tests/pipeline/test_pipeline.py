@@ -7,10 +7,10 @@ import pytest
 from pipeline.made import CONFIG, write_files
 from steper.cli.main import run as command
 from steper.errors import InputError, SettingsError
-from steper.pipeline import work
+from steper.examples.example_folder import ExampleFolder
+from steper.pipeline import stages
 from steper.pipeline.load import load_settings
-from steper.pipeline.run import Pipeline
-from steper.recipes.folder import ExampleFolder
+from steper.pipeline.pipeline import Pipeline
 from steper.runs import Run
 
 
@@ -68,7 +68,7 @@ def test_methods_answer_the_test_questions_alone(made):
     assert len(tested) == 5
     assert trained
     assert not trained & set(tested)
-    excluded = (out / "build/small" / work.TEST_QUESTIONS).read_text()
+    excluded = (out / "build/small" / stages.TEST_QUESTIONS).read_text()
     assert all(f'"{i}"' in excluded for i in tested)
 
 
@@ -171,15 +171,15 @@ def test_a_stage_without_what_it_builds_on_is_refused(tmp_path, config, tiny):
 
 def test_an_interrupted_stage_is_taken_up(tmp_path, config, tiny, monkeypatch):
     pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
-    real = work.write_examples
+    real = stages.write_examples
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(work, "write_examples", interrupted)
+    monkeypatch.setattr(stages, "write_examples", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(["index", "teach", "build"])
-    monkeypatch.setattr(work, "write_examples", real)
+    monkeypatch.setattr(stages, "write_examples", real)
     again = Pipeline(settings(config, tiny), tmp_path / "out")
     found = states(again)
     assert found["teach/small"] == "done"

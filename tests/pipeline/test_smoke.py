@@ -7,9 +7,9 @@ import pytest
 from data.mini import SHARED, shared
 from pipeline.made import CONFIG, write_files
 from steper.cli.main import run as command
+from steper.dryrun.smoke import smoke_pipeline
+from steper.examples.example_folder import ExampleFolder
 from steper.pipeline.load import load_settings
-from steper.pipeline.smoke import smoke_pipeline
-from steper.recipes.folder import ExampleFolder
 from steper.runs import Run
 
 LLAMA = Path(__file__).parents[2] / "recipes" / "llama-3.1-8b.yaml"

@@ -3,10 +3,10 @@
 import pytest
 
 from steper.data import build_corpus, read_question_file
-from steper.evaluate.retrieval import same_passage
+from steper.dryrun.stand_ins import cut_files, generated, sample_rows, write_rows
+from steper.dryrun.tiny import LLAMA, QWEN, family_of, is_large, make_tiny_model, make_tokenizer
+from steper.evaluation.retrieval import same_passage
 from steper.lm.open import open_model
-from steper.pipeline.stand_ins import cut_files, generated, sample_rows, write_rows
-from steper.pipeline.tiny import LLAMA, QWEN, family_of, is_large, make_tiny_model, make_tokenizer
 from steper.prompt.segments import Prompt, Segment
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import teach

@@ -1,6 +1,6 @@
 import pytest
 
-from steper.prompt.build import (
+from steper.prompt.render import (
     NO_NEW_PASSAGES,
     PromptSettings,
     Turn,
@@ -8,7 +8,7 @@ from steper.prompt.build import (
     passage_block,
     target_lead,
 )
-from steper.prompt.templates import TEMPLATES, demonstrations, instruction
+from steper.prompt.words import TEMPLATES, demonstrations, instruction
 from steper.records import Passage
 from steper.text import is_reasoning, sentences, stated_answer
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from prompt.made_tokenizers import CHATML, KINDS_OF_TOKENIZERS, byte_level, unigram
-from steper.prompt.build import PromptSettings, Turn, build_prompt, target_lead
+from steper.examples.records import StepExample
 from steper.prompt.encode import (
     IGNORED,
     EncodeError,
@@ -15,8 +15,8 @@ from steper.prompt.encode import (
     encode_example,
     encode_prompt,
 )
+from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
 from steper.prompt.segments import Prompt, Segment
-from steper.recipes.base import StepExample
 from steper.records import Passage
 
 TEXT = """

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from steper.retrieve import analysis
 from steper.retrieve.analysis import LUCENE_STOPWORDS, Analyzer, words
-from steper.retrieve.settings import BM25Settings
+from steper.retrieve.retriever_settings import BM25Settings
 
 
 def terms(text, **settings):

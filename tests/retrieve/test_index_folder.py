@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from steper.errors import InputError, RetrievalError
-from steper.retrieve import BM25Index, BM25Settings, folder
-from steper.retrieve.fields import Field
+from steper.retrieve import BM25Index, BM25Settings, index_folder
+from steper.retrieve.scoring import Field
 
 QUERIES = ["Where was the director of Nightfall born?", "port", "the", "composer"]
 
@@ -76,14 +76,14 @@ def test_a_save_that_fails_leaves_the_old_index(build, passages, saved, load, mo
 
 
 def test_a_swap_that_fails_puts_the_old_index_back(build, passages, saved, load, monkeypatch):
-    real = folder.Path.rename
+    real = index_folder.Path.rename
 
     def rename(self, target):
         if str(self).endswith(".tmp"):
             raise OSError("I/O error")
         return real(self, target)
 
-    monkeypatch.setattr(folder.Path, "rename", rename)
+    monkeypatch.setattr(index_folder.Path, "rename", rename)
     with pytest.raises(OSError, match="I/O"):
         build(passages[:2]).save(saved)
     assert len(load()) == 6

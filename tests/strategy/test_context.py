@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steper.prompt.build import Turn
+from steper.prompt.render import Turn
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Passage
 from steper.retrieve.base import Found

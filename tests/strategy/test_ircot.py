@@ -1,7 +1,7 @@
 import pytest
 
 from doubles import FILM, DictRetriever, drive
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import StopReason
 from steper.strategy import IRCoT, IRCoTSettings
 from steper.strategy.actions import Generate, Search

@@ -2,7 +2,7 @@ import pytest
 
 from doubles import FILM, DictRetriever, drive
 from steper.errors import SettingsError
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import StopReason
 from steper.strategy import SelfAsk, SelfAskSettings
 from steper.strategy.actions import Generate, Search

@@ -1,5 +1,5 @@
 from doubles import FILM, DictRetriever, drive
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.records import StopReason
 from steper.strategy import ClosedBook, OneShot
 from steper.strategy.actions import Search

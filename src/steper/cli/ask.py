@@ -73,7 +73,7 @@ def ask(
     """
     from rich.console import Console
 
-    from steper.pipeline.students import adopt_student
+    from steper.student import adopt_student
 
     model = _spec(student, model)
     if not question.strip():
@@ -100,8 +100,8 @@ def ask(
 
 def _spec(student: Path | None, model: str | None) -> str:
     """The model to ask; SettingsError unless exactly one is named that can answer."""
-    from steper.pipeline.shipped import locate_model
-    from steper.pipeline.students import read_student_card
+    from steper.lm.shipped import locate_model
+    from steper.student import read_student_card
 
     if (student is None) == (model is None):
         raise SettingsError("name whom to ask: --student FOLDER or --model MODEL")

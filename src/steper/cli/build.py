@@ -9,14 +9,14 @@ from cyclopts import Group, Parameter
 
 from steper.cli.options import given, merge, options
 from steper.errors import SettingsError
-from steper.recipes.build import ExampleSettings
-from steper.recipes.filters import FilterSettings
+from steper.examples.build import ExampleSettings
+from steper.examples.filters import FilterSettings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel as ExampleOptions
     from pydantic import BaseModel as FilterOptions
 
-    from steper.recipes.folder import Written
+    from steper.examples.example_folder import Written
 else:
     ExampleOptions = options("ExampleOptions", [ExampleSettings], skip=["recipe"])
     FilterOptions = options("FilterOptions", [FilterSettings])
@@ -66,10 +66,10 @@ def build(
     overwrite
         Replace other examples in the folder.
     """
-    from steper.pipeline.shipped import locate_model
-    from steper.recipes.build import build_examples
-    from steper.recipes.folder import write_examples
-    from steper.recipes.student import student_form
+    from steper.examples.build import build_examples
+    from steper.examples.example_folder import write_examples
+    from steper.examples.student_form import student_form
+    from steper.lm.shipped import locate_model
 
     chosen = given(example_options)
     if student is not None:
@@ -86,7 +86,7 @@ def _show(written: Written) -> None:
     """Trajectories in, kept and dropped by reason; examples by kind; what to do next."""
     from rich.console import Console
 
-    from steper.recipes.filters import REASONS
+    from steper.examples.filters import REASONS
 
     console = Console(highlight=False)
     counts, path = written.counts, written.folder.path

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from steper.evaluate.compare import Comparison, MetricComparison
-    from steper.evaluate.statistics import Bootstrap, Estimate
+    from steper.evaluation.compare import Comparison, MetricComparison
+    from steper.evaluation.statistics import Bootstrap, Estimate
 
 
 def compare(
@@ -57,8 +57,13 @@ def compare(
     """
     from rich.console import Console
 
-    from steper.evaluate.compare import DEFAULT_METRICS, check_metrics, load_methods, parse_methods
-    from steper.evaluate.compare import compare as compare_methods
+    from steper.evaluation.compare import (
+        DEFAULT_METRICS,
+        check_metrics,
+        load_methods,
+        parse_methods,
+    )
+    from steper.evaluation.compare import compare as compare_methods
 
     settings = bootstrap_settings(resamples, seed)
     metrics = check_metrics(metric or DEFAULT_METRICS)
@@ -77,7 +82,7 @@ def compare(
 def bootstrap_settings(resamples: int, seed: int) -> Bootstrap:
     """Settings of intervals and tests; SettingsError on a number out of range."""
     from steper.errors import SettingsError
-    from steper.evaluate.statistics import Bootstrap
+    from steper.evaluation.statistics import Bootstrap
 
     for name, value, least in (("--resamples", resamples, 100), ("--seed", seed, 0)):
         if value < least:
@@ -139,8 +144,8 @@ def _table(*columns: str) -> Table:
 def _scores(comparison: Comparison) -> Table:
     from rich.text import Text
 
-    from steper.evaluate.compare import METRIC_NAMES
-    from steper.evaluate.tables import with_interval
+    from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.tables import with_interval
 
     table = _table("", *(METRIC_NAMES[one.metric] for one in comparison.metrics))
     for i, name in enumerate(comparison.methods):
@@ -152,8 +157,8 @@ def _scores(comparison: Comparison) -> Table:
 def _seeds(comparison: Comparison) -> Table:
     from rich.text import Text
 
-    from steper.evaluate.compare import METRIC_NAMES
-    from steper.evaluate.tables import percent
+    from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.tables import percent
 
     table = _table("", "", "runs", "sd")
     for i, name in enumerate(comparison.methods):
@@ -168,7 +173,7 @@ def _seeds(comparison: Comparison) -> Table:
 
 
 def _title(one: MetricComparison, comparison: Comparison) -> str:
-    from steper.evaluate.compare import METRIC_NAMES
+    from steper.evaluation.compare import METRIC_NAMES
 
     fewer = "" if one.n == comparison.shared else f" ({one.n} questions have the gold for it)"
     return f"{METRIC_NAMES[one.metric]}: difference from {comparison.baseline}, points{fewer}"

@@ -20,11 +20,11 @@ from steper.cli.teach import (
     open_corpus,
 )
 from steper.errors import InputError, SettingsError
-from steper.lm.settings import GenerationSettings, HFSettings
+from steper.lm.model_settings import GenerationSettings, HFSettings
 
 if TYPE_CHECKING:
-    from steper.evaluate.metrics import Metrics
-    from steper.pipeline.students import StudentOptions
+    from steper.evaluation.metrics import Metrics
+    from steper.student import StudentOptions
 
 STUDENT = Group("A student's answers", sort_key=5)
 
@@ -116,7 +116,7 @@ def eval_(
         raise SettingsError(
             "--student goes with --questions FILE and --out RUN, not with a RUN or --partial"
         )
-    from steper.pipeline.shipped import locate_model
+    from steper.lm.shipped import locate_model
 
     student = Path(locate_model(str(student)))
     options = _student_options(
@@ -142,7 +142,7 @@ def _student_options(
     hf_flags: dict[str, Any],
 ) -> StudentOptions:
     """What the configuration file and the options set over the student's own settings."""
-    from steper.pipeline.students import StudentOptions
+    from steper.student import StudentOptions
 
     sections = read_config(config, SECTIONS)
     place = f"{config}, section"
@@ -171,7 +171,7 @@ def _ask(
     """Ask a student all questions and write the run."""
     from steper.cli.progress import TeachProgress
     from steper.data import read_question_file
-    from steper.pipeline.students import evaluate_student, read_student_card
+    from steper.student import evaluate_student, read_student_card
 
     if asked["in_flight"] < 1:
         raise SettingsError(f"--in-flight is {asked['in_flight']}; at least 1 was expected")
@@ -206,7 +206,7 @@ def _score(run: Path, partial: bool, json: bool) -> None:
     """Score a run folder, write the scores into it and print them."""
     from rich.console import Console
 
-    from steper.evaluate.run import METRICS, score_run, write_evaluation
+    from steper.evaluation.scoring import METRICS, score_run, write_evaluation
 
     evaluation = score_run(run, partial)
     written = write_evaluation(evaluation, run)
@@ -222,7 +222,7 @@ def _score(run: Path, partial: bool, json: bool) -> None:
 def _show(metrics: Metrics) -> None:
     from rich.console import Console
 
-    from steper.evaluate.tables import counts_line, effort_lines, run_tables
+    from steper.evaluation.tables import counts_line, effort_lines, run_tables
 
     out = Console(highlight=False)
     out.print(counts_line(metrics), markup=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from steper.errors import InputError
-from steper.retrieve.settings import BM25Settings
+from steper.retrieve.retriever_settings import BM25Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def index(
 
     from steper.errors import writing_to
     from steper.retrieve.bm25 import BM25Index
-    from steper.retrieve.folder import check_target
+    from steper.retrieve.index_folder import check_target
 
     spool = check_target(out)
     passages = _passages(corpus, questions)

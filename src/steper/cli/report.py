@@ -53,8 +53,8 @@ def report(
     """
     from steper.cli.compare import bootstrap_settings
     from steper.errors import InputError, SettingsError
-    from steper.evaluate.compare import load_methods, parse_methods
-    from steper.report import ReportSettings, write_report
+    from steper.evaluation.compare import load_methods, parse_methods
+    from steper.reporting import ReportSettings, write_report
 
     if examples < 0:
         raise SettingsError(f"--examples is {examples}; 0 or more was expected")

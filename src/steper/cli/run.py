@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from steper.evaluate.compare import Comparison
-    from steper.pipeline.plan import Step, Task
-    from steper.pipeline.run import Outcome
-    from steper.pipeline.settings import PipelineSettings
+    from steper.evaluation.compare import Comparison
+    from steper.pipeline.config import PipelineSettings
+    from steper.pipeline.pipeline import Outcome
+    from steper.pipeline.plan import PlannedTask, Task
 
 INTERVAL = len("100.0 [99.9, 100]")
 """Room for a score with its interval: a name is folded, a number never cut."""
@@ -70,9 +70,9 @@ def run(
     from rich.console import Console
 
     from steper.cli.train import _quiet
+    from steper.dryrun.smoke import smoke_pipeline
     from steper.pipeline.load import load_settings
-    from steper.pipeline.run import Pipeline
-    from steper.pipeline.smoke import smoke_pipeline
+    from steper.pipeline.pipeline import Pipeline
 
     console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
     settings = load_settings(config, set_ or ())
@@ -137,13 +137,13 @@ class PipelineProgress:
     ) -> None:
         self._bar.stop()
 
-    def began(self, step: Step) -> None:
-        """See `steper.pipeline.run.Watcher`."""
+    def began(self, step: PlannedTask) -> None:
+        """See `steper.pipeline.pipeline.Watcher`."""
         self._before = None
         self._current = self._bar.add_task(step.task.describe(), total=None, rates="")
 
     def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
-        """See `steper.pipeline.run.Watcher`."""
+        """See `steper.pipeline.pipeline.Watcher`."""
         if self._current is None:
             return
         from rich.progress import TaskID
@@ -162,8 +162,8 @@ class PipelineProgress:
             return describe_rates(detail, self._before)
         return describe_row(detail) if isinstance(detail, dict) and "loss" in detail else ""
 
-    def ended(self, step: Step, summary: str, seconds: float) -> None:
-        """See `steper.pipeline.run.Watcher`."""
+    def ended(self, step: PlannedTask, summary: str, seconds: float) -> None:
+        """See `steper.pipeline.pipeline.Watcher`."""
         from rich.progress import TaskID
         from rich.text import Text
 
@@ -184,7 +184,7 @@ def print_settings(settings: PipelineSettings, console: Console) -> None:
     """Every setting, as `--set` takes it, with its value and what it means."""
     from rich.text import Text
 
-    from steper.pipeline.settings import describe
+    from steper.pipeline.config import describe
 
     for key, value, meaning in describe(settings):
         plain = value is None or isinstance(value, bool)
@@ -193,7 +193,7 @@ def print_settings(settings: PipelineSettings, console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def show_plan(steps: Sequence[Step], out: Path, console: Console) -> None:
+def show_plan(steps: Sequence[PlannedTask], out: Path, console: Console) -> None:
     """Print what would be done: a line a task, with its state and why it differs."""
     from rich.table import Table
     from rich.text import Text
@@ -257,8 +257,8 @@ def closing_table(comparison: Comparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from steper.evaluate.compare import METRIC_NAMES
-    from steper.evaluate.tables import with_interval
+    from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.tables import with_interval
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
@@ -277,7 +277,7 @@ def closing_table(comparison: Comparison) -> Table:
 def differences(comparison: Comparison) -> list[str]:
     """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003 (Holm)`, by the first metric."""
     from steper.cli.compare import p_value, signed
-    from steper.evaluate.compare import METRIC_NAMES
+    from steper.evaluation.compare import METRIC_NAMES
 
     first = comparison.metrics[0]
     return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from steper.evaluate.predictions import PredictionMetrics
+    from steper.evaluation.predictions import PredictionMetrics
 
 
 def score(
@@ -42,8 +42,8 @@ def score(
     from rich.console import Console
 
     from steper.data import load_questions
-    from steper.evaluate.answers import check_benchmark
-    from steper.evaluate.predictions import read_predictions, score_predictions
+    from steper.evaluation.official_scores import check_benchmark
+    from steper.evaluation.predictions import read_predictions, score_predictions
 
     name = check_benchmark(benchmark)
     file = read_predictions(predictions, name)
@@ -59,7 +59,7 @@ def score(
 def _show(metrics: PredictionMetrics) -> None:
     from rich.console import Console
 
-    from steper.evaluate.tables import prediction_tables
+    from steper.evaluation.tables import prediction_tables
 
     out = Console(highlight=False)
     counts = f"{metrics.questions} questions, {metrics.predictions} predictions"

@@ -80,7 +80,7 @@ def show_trajectory(
     """Print a trajectory: query, passages (gold ones marked), rationale of each step."""
     from rich.text import Text
 
-    from steper.evaluate.retrieval import same_passage
+    from steper.evaluation.retrieval import same_passage
 
     passages = {p.id: p for p in trajectory.passages}
     gold = {

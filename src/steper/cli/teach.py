@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 
 from steper.cli.options import given, merge, options, read_config
 from steper.errors import InputError, SettingsError
-from steper.lm.settings import GenerationSettings, HFSettings, OpenAISettings
-from steper.prompt.build import PromptSettings
+from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.prompt.render import PromptSettings
 from steper.strategy import STRATEGIES
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ def teach(
     """
     from steper.cli.progress import TeachProgress, print_summary
     from steper.data import read_question_file
-    from steper.pipeline.shipped import locate_model
-    from steper.pipeline.students import adopt_student
+    from steper.lm.shipped import locate_model
     from steper.runs import teach as run_teacher
+    from steper.student import adopt_student
 
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")

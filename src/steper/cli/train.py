@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from steper.cli.options import given, merge, options, read_config
-from steper.train.settings import TrainSettings
+from steper.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel as TrainOptions
 
-    from steper.train.run import Trained
+    from steper.training.job import Trained
 else:
     TrainOptions = options("TrainOptions", [TrainSettings])
 
@@ -59,8 +59,8 @@ def train(
     sections = read_config(config, ["train"])
     place = f"{config}, section train"
     settings = merge(TrainSettings, sections["train"], given(train_options), place)
-    from steper.pipeline.shipped import locate_model
-    from steper.train.run import train as run_training
+    from steper.lm.shipped import locate_model
+    from steper.training.job import train as run_training
 
     student = locate_model(student)
     with _quiet(), _progress() as show:

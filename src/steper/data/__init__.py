@@ -1,7 +1,7 @@
 """Questions and corpora: official formats in, `Question` and `Passage` records out."""
 
 from steper.data.corpus import build_corpus, load_corpus
-from steper.data.questions import QuestionFile, load_questions, read_question_file
+from steper.data.question_files import QuestionFile, load_questions, read_question_file
 from steper.data.sampling import Sample, sample_questions
 from steper.data.wiki2 import load_aliases
 

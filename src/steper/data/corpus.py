@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steper.data.items import Item, Row
+from steper.data.items import BenchmarkRow, Item
 from steper.errors import InputError
 from steper.records import Passage, Question
 from steper.store import read_json_lines
@@ -20,7 +20,7 @@ from steper.store import read_json_lines
 log = logging.getLogger(__name__)
 
 
-class CorpusRow(Row):
+class CorpusRow(BenchmarkRow):
     """One line of a corpus."""
 
     id: str | int | None = None

@@ -15,13 +15,13 @@ from typing import Literal
 from pydantic import Field
 
 from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
-from steper.data.items import Item, Row
+from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
 HOPS = 2
 
 
-class HotpotRow(Row):
+class HotpotRow(BenchmarkRow):
     """One item of a HotpotQA file."""
 
     id: str = Field(alias="_id")

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from steper.errors import InputError
 from steper.store import field_error, open_input, read_json, read_json_lines
 
-M = TypeVar("M", bound="Row")
+M = TypeVar("M", bound="BenchmarkRow")
 
 
-class Row(BaseModel):
+class BenchmarkRow(BaseModel):
     """Base of the raw rows of benchmark files: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -50,7 +50,7 @@ class Item:
             raise self.error(f"{problem}{_mend(error, row, format_name)}") from None
 
 
-def _mend(error: ValidationError, row: type[Row], format_name: str) -> str:
+def _mend(error: ValidationError, row: type[BenchmarkRow], format_name: str) -> str:
     first = error.errors()[0]
     known = [info.alias or name for name, info in row.model_fields.items()]
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:

@@ -25,21 +25,21 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints
 
 from steper.data.contexts import distinct
-from steper.data.items import Item, Row
+from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
 Filled = Annotated[str, StringConstraints(pattern=r"\S")]
 """A text that is not blank: an empty gold answer would match any prediction."""
 
 
-class PassageRow(Row):
+class PassageRow(BenchmarkRow):
     """A candidate passage of a generic question."""
 
     title: str
     text: str
 
 
-class HopRow(Row):
+class HopRow(BenchmarkRow):
     """A hop: a `question`, or a `subject` and a `relation`; `passage` is a context's position."""
 
     answer: str
@@ -49,7 +49,7 @@ class HopRow(Row):
     passage: NonNegativeInt | None = None
 
 
-class GenericRow(Row):
+class GenericRow(BenchmarkRow):
     """One line of a generic file."""
 
     id: str | int
@@ -63,7 +63,7 @@ class GenericRow(Row):
     metadata: Any = None
 
 
-class FlashragRow(Row):
+class FlashragRow(BenchmarkRow):
     """One line of a FlashRAG file."""
 
     id: str | int

@@ -14,11 +14,11 @@ from collections import Counter
 from pydantic import Field, NonNegativeInt
 
 from steper.data.contexts import distinct
-from steper.data.items import Item, Row
+from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
 
-class ParagraphRow(Row):
+class ParagraphRow(BenchmarkRow):
     """One candidate paragraph."""
 
     idx: NonNegativeInt
@@ -27,7 +27,7 @@ class ParagraphRow(Row):
     is_supporting: bool | None = None
 
 
-class SubQuestionRow(Row):
+class SubQuestionRow(BenchmarkRow):
     """One hop."""
 
     question: str
@@ -36,7 +36,7 @@ class SubQuestionRow(Row):
     paragraph_support_idx: NonNegativeInt | None = None
 
 
-class MusiqueRow(Row):
+class MusiqueRow(BenchmarkRow):
     """One line of a MuSiQue file."""
 
     id: str

@@ -16,10 +16,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from steper.data.annotations.alignment import align_triples
 from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
-from steper.data.items import Item, Row, read_items
+from steper.data.items import BenchmarkRow, Item, read_items
 from steper.errors import InputError
+from steper.gold.alignment import align_triples
 from steper.records import Hop, Question
 
 HOPS = {"compositional": 2, "inference": 2, "comparison": 2, "bridge_comparison": 4}
@@ -30,7 +30,7 @@ Aliases = Mapping[str, tuple[str, ...]]
 """Wikidata id → other accepted names, without repetition."""
 
 
-class Wiki2Row(Row):
+class Wiki2Row(BenchmarkRow):
     """One item of a 2WikiMultiHopQA file."""
 
     id: str = Field(alias="_id")
@@ -46,7 +46,7 @@ class Wiki2Row(Row):
     level: str | None = None
 
 
-class AliasRow(Row):
+class AliasRow(BenchmarkRow):
     """One line of the `id_aliases` file."""
 
     q_id: str = Field(alias="Q_id")

@@ -1,8 +1,8 @@
 """Language models: requests in, completions out. `open_model` opens one by its spec."""
 
 from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
+from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.lm.open import open_model
-from steper.lm.settings import GenerationSettings, HFSettings, OpenAISettings
 
 __all__ = [
     "Completion",

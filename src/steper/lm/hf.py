@@ -14,9 +14,9 @@ from typing import Any
 from steper.errors import ModelError
 from steper.lm.base import Completion, Request
 from steper.lm.futures import CompletionFuture, cancel_all, settle
-from steper.lm.hf_batch import Row, RowEnds, Sampler, pick_batch
+from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch
 from steper.lm.hf_load import load
-from steper.lm.settings import GenerationSettings, HFSettings
+from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.prompt.encode import EncodeError, encode_prompt
 from steper.prompt.segments import Form
 
@@ -69,7 +69,7 @@ class HFModel:
         self._pieces: dict[int, str] = {}
         self._changed = threading.Condition()
         self._inbox: list[tuple[Request, Future[Completion]]] = []
-        self._open: list[Row] = []  # the worker's own: tokenized, not yet ended
+        self._open: list[BatchRow] = []  # the worker's own: tokenized, not yet ended
         self._closed = False
         self._threads_before: int | None = None
         self._worker = threading.Thread(target=self._run, name="steper-hf", daemon=True)
@@ -176,14 +176,14 @@ class HFModel:
             if self._closed:
                 return False
             arrived, self._inbox = self._inbox, []
-            rows = [Row(request, future) for request, future in arrived]
+            rows = [BatchRow(request, future) for request, future in arrived]
             self._open = [*self._open, *rows]
         for row in rows:
             self._tokenize(row)
         self._open = [row for row in self._open if not row.future.done()]
         return True
 
-    def _tokenize(self, row: Row) -> None:
+    def _tokenize(self, row: BatchRow) -> None:
         """Set the row's prompt ids and limit, or fail its future."""
         request, window = row.request, self.context_window
         try:
@@ -220,7 +220,7 @@ class HFModel:
                 )
             )
 
-    def _generate(self, batch: list[Row]) -> None:
+    def _generate(self, batch: list[BatchRow]) -> None:
         """Run one batch to its end; its failure goes to its futures, out of memory is split."""
         import torch
 
@@ -244,7 +244,7 @@ class HFModel:
             for row in batch:
                 settle(row.future, RuntimeError(f"{self.name}: a row was left without an end"))
 
-    def _forward(self, batch: list[Row]) -> None:
+    def _forward(self, batch: list[BatchRow]) -> None:
         """Generate for all rows: ids (B, T), padded on the left; RowEnds settles the futures."""
         import torch
 

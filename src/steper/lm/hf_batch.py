@@ -11,7 +11,7 @@ from typing import Any
 
 from steper.lm.base import Completion, Request, truncate_at_stop
 from steper.lm.futures import settle
-from steper.lm.settings import GenerationSettings
+from steper.lm.model_settings import GenerationSettings
 from steper.records import Usage
 
 CONTEXT_TOKENS = 4
@@ -19,7 +19,7 @@ CONTEXT_TOKENS = 4
 
 
 @dataclass(eq=False)
-class Row:
+class BatchRow:
     """A request on its way through the model; `limit` is the most tokens it may write."""
 
     request: Request
@@ -35,7 +35,7 @@ class Row:
         return len(self.prompt_ids) + self.limit
 
 
-def pick_batch(pending: Sequence[Row], batch_size: int, batch_tokens: int) -> list[Row]:
+def pick_batch(pending: Sequence[BatchRow], batch_size: int, batch_tokens: int) -> list[BatchRow]:
     """The oldest pending row and those nearest to it in prompt length, within both limits.
 
     `pending` is in order of arrival; so no row starves, and little is padded.
@@ -43,7 +43,7 @@ def pick_batch(pending: Sequence[Row], batch_size: int, batch_tokens: int) -> li
     oldest = pending[0]
     centre = len(oldest.prompt_ids)
     near = sorted(pending, key=lambda row: (row is not oldest, abs(len(row.prompt_ids) - centre)))
-    batch: list[Row] = []
+    batch: list[BatchRow] = []
     longest_prompt = longest_limit = 0
     for row in near[:batch_size]:
         longest_prompt = max(longest_prompt, len(row.prompt_ids))
@@ -65,7 +65,7 @@ class RowEnds:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[BatchRow],
         decode: Callable[[list[int]], str],
         eos: frozenset[int],
         closed: Callable[[], bool],
@@ -89,7 +89,7 @@ class RowEnds:
                 row.done = row.done or closed or row.future.cancelled()
         return torch.tensor([row.done for row in self._rows], device=input_ids.device)
 
-    def _extend(self, row: Row, token: int) -> None:
+    def _extend(self, row: BatchRow, token: int) -> None:
         row.written.append(token)
         ended = token in self._eos
         if ended or len(row.written) >= row.limit or self._may_have_stopped(row):
@@ -103,7 +103,7 @@ class RowEnds:
             )
             settle(row.future, finish)
 
-    def _may_have_stopped(self, row: Row) -> bool:
+    def _may_have_stopped(self, row: BatchRow) -> bool:
         """Whether the last tokens hold a stop string: a token has at least one byte of text.
 
         Most tokens are ruled out without decoding: a stop string ends with a token that holds its
@@ -126,7 +126,7 @@ class RowEnds:
         tail = row.written[-(max(len(s.encode()) for s in stop) + CONTEXT_TOKENS) :]
         return truncate_at_stop(self._decode(tail), stop)[1]
 
-    def _text(self, row: Row, ended: bool) -> str:
+    def _text(self, row: BatchRow, ended: bool) -> str:
         before = row.prompt_ids[-CONTEXT_TOKENS:]
         written = row.written[:-1] if ended else row.written
         prefix, whole = self._decode(before), self._decode(before + written)
@@ -142,7 +142,7 @@ class Sampler:
     number drawn). The chosen token alone keeps a finite score, so greedy search takes it.
     """
 
-    def __init__(self, rows: Sequence[Row], settings: GenerationSettings) -> None:
+    def __init__(self, rows: Sequence[BatchRow], settings: GenerationSettings) -> None:
         self._settings = settings
         self._numbers = [Random(_sampling_key(row.request, settings.seed)) for row in rows]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.errors import ModelError, missing_extra
-from steper.lm.settings import HFSettings
+from steper.lm.model_settings import HFSettings
 
 WHOLE_FILE_BYTES = 64 << 20
 SAMPLES = 256

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from steper.errors import ModelError, SettingsError
 from steper.lm.base import LanguageModel
-from steper.lm.settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.records import Question
 
 SPECS = {
@@ -35,7 +35,7 @@ def open_model(
     if spec in ("gold", "gold:plain"):
         if questions is None:
             raise SettingsError("the model gold needs the questions with their annotations")
-        from steper.lm.gold import GoldTeacher
+        from steper.gold.teacher import GoldTeacher
 
         return GoldTeacher(questions, look_ahead=spec == "gold")
     if kind == "scripted" and rest:

@@ -17,8 +17,8 @@ from urllib.request import getproxies, proxy_bypass
 from steper.errors import ModelError, missing_extra
 from steper.lm.base import Completion, FatalModelError, Request, truncate_at_stop
 from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.model_settings import GenerationSettings, OpenAISettings
 from steper.lm.openai_errors import explain, unreachable, wait_before_retry
-from steper.lm.settings import GenerationSettings, OpenAISettings
 from steper.prompt.segments import Form
 from steper.records import Usage
 

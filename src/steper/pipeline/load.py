@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
-from steper.pipeline.settings import AUTO, PipelineSettings, SectionError, known_fields
+from steper.pipeline.config import AUTO, PipelineSettings, SectionError, known_fields
 from steper.recipes import find_recipe
 from steper.store import field_error, open_input
 

@@ -64,7 +64,7 @@ def chained(own: dict[str, Any], needs: Sequence[Task]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedTask:
     """A task of the plan with how far it is, and why it is not done where it differs."""
 
     task: Task
@@ -78,7 +78,7 @@ def make_steps(
     stamps: Stamps,
     stages: Sequence[str] = (),
     overwrite_from: str | None = None,
-) -> list[Step]:
+) -> list[PlannedTask]:
     """How far each task is; `stages` are those wanted (all without), see `--overwrite-from`."""
     wanted = check_stages(stages) or STAGES
     anew = set(stages_from(overwrite_from)) if overwrite_from else set()
@@ -87,7 +87,7 @@ def make_steps(
         state, reasons = _state(task, stamps)
         if task.stage in anew and stamps.status(task.id):
             state, reasons = "again", []
-        steps.append(Step(task, state, tuple(reasons), task.stage in wanted))
+        steps.append(PlannedTask(task, state, tuple(reasons), task.stage in wanted))
     return steps
 
 
@@ -105,7 +105,7 @@ def _state(task: Task, stamps: Stamps) -> tuple[State, list[str]]:
     return ("done", []) if task.output.exists() else ("to do", [])
 
 
-def check_steps(steps: Sequence[Step], out: Path) -> None:
+def check_steps(steps: Sequence[PlannedTask], out: Path) -> None:
     """Refuse a plan that mixes settings, or whose wanted stages lack what they build on.
 
     Raises SettingsError, naming the first stage that differs, the settings, and how to go on.
@@ -128,7 +128,7 @@ def check_steps(steps: Sequence[Step], out: Path) -> None:
         planned.add(step.task.id)
 
 
-def differs_message(step: Step, out: Path) -> str:
+def differs_message(step: PlannedTask, out: Path) -> str:
     """What has changed since a stage was done, and how to go on."""
     own = [reason for reason in step.reasons if not reason.startswith("after.")]
     shown = "; ".join((own or list(step.reasons))[:3])

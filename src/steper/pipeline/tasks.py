@@ -7,15 +7,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from steper.pipeline import work
+from steper.lm.shipped import locate_model
+from steper.pipeline import stages as do_stage
+from steper.pipeline.config import StudentSettings, TeacherSettings
 from steper.pipeline.plan import Task, chained, folder_digest
-from steper.pipeline.settings import StudentSettings, TeacherSettings
-from steper.pipeline.shipped import locate_model
-from steper.pipeline.work import Asked
+from steper.pipeline.stages import Asked
 from steper.pipeline.workspace import Workspace
-from steper.retrieve.folder import MANIFEST_FILE
+from steper.retrieve.index_folder import MANIFEST_FILE
 from steper.store import sha256_file
-from steper.train.settings import TrainSettings
+from steper.training.train_settings import TrainSettings
 
 HF_KEYS = {"dtype", "form", "context_window", "revision"}
 OPENAI_KEYS = {"api", "extra_body", "context_window"}
@@ -65,7 +65,7 @@ class TaskList:
             if data.world is None or data.settings.world is None:
                 continue
             own = data.settings.world.model_dump(mode="json")
-            do = partial(work.make_world, data=name)
+            do = partial(do_stage.make_world, data=name)
             worlds[name] = self._task("world", name, data.world / "world.json", own, do)
         return worlds
 
@@ -80,7 +80,7 @@ class TaskList:
                 "corpus": self._corpus_key(name),
                 "bm25": self.ws.settings.index.model_dump(mode="json"),
             }
-            do = partial(work.make_index, data=name)
+            do = partial(do_stage.make_index, data=name)
             indexes[name] = self._task(
                 "index", name, folder / MANIFEST_FILE, own, do, self._worlds.get(name)
             )
@@ -140,7 +140,7 @@ class TaskList:
                 "prompt": teacher.prompt.model_dump(mode="json"),
             }
             output = self.ws.out / "teach" / name / "trajectories.jsonl"
-            do = partial(work.run_teacher, data=name)
+            do = partial(do_stage.run_teacher, data=name)
             taught[name] = self._task(
                 "teach", name, output, own, do, self._worlds.get(name), self._indexes.get(name)
             )
@@ -164,7 +164,7 @@ class TaskList:
                     }
                     name = f"{data}/{student}/{method}"
                     output = self.ws.out / "build" / name / "manifest.json"
-                    do = partial(work.make_examples, data=data, student=student, method=method)
+                    do = partial(do_stage.make_examples, data=data, student=student, method=method)
                     built[data, student, method] = self._task(
                         "build", name, output, own, do, self._taught[data]
                     )
@@ -190,7 +190,7 @@ class TaskList:
                 name = f"{data}/{student}/{method}-{seed}"
                 output = self.ws.out / "train" / name / "config.json"
                 do = partial(
-                    work.train_student, data=data, student=student, method=method, seed=seed
+                    do_stage.train_student, data=data, student=student, method=method, seed=seed
                 )
                 trained[data, student, method, seed] = self._task(
                     "train", name, output, own, do, built, before
@@ -207,7 +207,7 @@ class TaskList:
             name = who.path.relative_to(folder).as_posix()
             own = {**self._asking(data), **own}
             own["bootstrap"] = settings.evaluate.bootstrap.model_dump(mode="json")
-            do = partial(work.evaluate, data=data, asked=who)
+            do = partial(do_stage.evaluate, data=data, asked=who)
             output = who.path / "metrics.json"
             asked[name] = self._task("eval", f"{data}/{name}", output, own, do, *before, *needs)
 
@@ -219,7 +219,7 @@ class TaskList:
                 add(who, {"model": _answering(learner)}, trained)
             elif who.student is not None:
                 learner = settings.students[who.student]
-                prompt = work.base_prompt(self.ws).model_dump(mode="json")
+                prompt = do_stage.base_prompt(self.ws).model_dump(mode="json")
                 add(who, {"model": self._model_key(learner.model, learner), "prompt": prompt})
             else:
                 teacher = settings.teacher
@@ -272,8 +272,10 @@ class TaskList:
             "metrics": list(own.metrics),
             "bootstrap": own.bootstrap.model_dump(mode="json"),
         }
-        do = partial(work.compare_runs, data=data, methods=methods, baseline=self.baseline(data))
-        output = work.comparison_file(self.ws.out, data)
+        do = partial(
+            do_stage.compare_runs, data=data, methods=methods, baseline=self.baseline(data)
+        )
+        output = do_stage.comparison_file(self.ws.out, data)
         return [self._task("compare", data, output, key, do, *self._asked(data).values())]
 
     def report_file(self, data: str) -> Path:
@@ -290,7 +292,7 @@ class TaskList:
             "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
         }
         do = partial(
-            work.make_report,
+            do_stage.make_report,
             data=data,
             methods=self.methods(data),
             baseline=self.baseline(data),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from steper.data import load_corpus
 from steper.lm.base import LanguageModel
-from steper.pipeline.questions import DataSet
-from steper.pipeline.settings import PipelineSettings
+from steper.pipeline.config import PipelineSettings
+from steper.pipeline.data_sets import DataSet
 from steper.records import Passage
 from steper.retrieve import open_retriever
 from steper.retrieve.base import Retriever

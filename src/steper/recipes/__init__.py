@@ -8,9 +8,9 @@ from typing import Literal
 
 from steper.errors import SettingsError, unknown_name
 from steper.recipes.draft import Draft, Target
-from steper.recipes.replay import Replay
 from steper.recipes.stepwise import every_step, first_and_final, middle_and_final
 from steper.recipes.vanilla_kd import vanilla_kd
+from steper.strategy.replay import Replay
 
 __all__ = ["RECIPES", "Draft", "Recipe", "Replay", "Target", "Weights", "find_recipe"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steper.prompt.segments import Prompt
-from steper.recipes.replay import Replay
 from steper.records import Step
+from steper.strategy.replay import Replay
 
 Target = Literal["current", "cumulative"]
 """`current`: r_s, with R<s in the prompt. `cumulative`: R≤s, without R<s in the prompt (StepER's

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steper.recipes.draft import Draft, Target, cumulative_draft, current_draft
-from steper.recipes.replay import Replay
 from steper.records import StepKind
+from steper.strategy.replay import Replay
 
 
 def every_step(replay: Replay, target: Target) -> Iterator[Draft]:

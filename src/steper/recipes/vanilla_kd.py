@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steper.recipes.draft import Draft, Target, cumulative_draft
-from steper.recipes.replay import Replay
+from steper.strategy.replay import Replay
 
 
 def vanilla_kd(replay: Replay, target: Target) -> Iterator[Draft]:

@@ -4,7 +4,7 @@ from steper.retrieve.base import Found, Retriever
 from steper.retrieve.bm25 import BM25Index
 from steper.retrieve.http import HttpRetriever
 from steper.retrieve.opening import open_retriever
-from steper.retrieve.settings import BM25Settings, HttpSettings
+from steper.retrieve.retriever_settings import BM25Settings, HttpSettings
 
 __all__ = [
     "BM25Index",

@@ -24,7 +24,7 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from steper.retrieve.settings import BM25Settings
+from steper.retrieve.retriever_settings import BM25Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

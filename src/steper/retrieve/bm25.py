@@ -25,10 +25,15 @@ from steper.errors import InputError, RetrievalError
 from steper.records import Passage
 from steper.retrieve.analysis import Analyzer, words
 from steper.retrieve.base import Found
-from steper.retrieve.fields import Array, Field, FieldTerms, TermIds, score_matrix
-from steper.retrieve.folder import IndexManifest, read_manifest, replacing_folder, write_manifest
+from steper.retrieve.index_folder import (
+    IndexManifest,
+    read_manifest,
+    replacing_folder,
+    write_manifest,
+)
 from steper.retrieve.passages import PassageStore, PassageWriter
-from steper.retrieve.settings import BM25Settings
+from steper.retrieve.retriever_settings import BM25Settings
+from steper.retrieve.scoring import Array, Field, FieldTerms, TermIds, score_matrix
 from steper.store import provenance
 
 VOCABULARY_FILE = "vocabulary.json"

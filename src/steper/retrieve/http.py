@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
 from steper.retrieve.base import Found
-from steper.retrieve.settings import HttpSettings
+from steper.retrieve.retriever_settings import HttpSettings
 
 if TYPE_CHECKING:
     import httpx

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 from rapidfuzz import fuzz
 
-from steper.prompt.build import Turn
+from steper.prompt.render import Turn
 from steper.prompt.segments import Prompt
 from steper.records import Passage, Record
 from steper.retrieve.base import Found

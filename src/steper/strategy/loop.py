@@ -10,7 +10,7 @@ from pydantic import Field
 
 from steper.errors import ModelError, QuestionDropped
 from steper.lm.base import Completion
-from steper.prompt.build import PromptSettings, Turn, build_prompt
+from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.segments import Form, Prompt
 from steper.records import Passage, Step, StepRole
 from steper.retrieve.base import Found

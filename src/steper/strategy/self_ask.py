@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from steper.errors import SettingsError
-from steper.prompt.build import PromptSettings
+from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import StopReason
 from steper.strategy.actions import Action, Actions

@@ -3,7 +3,7 @@
 from steper.data.world.generate import DEFAULT_COUNTS, DOMAINS, World, make_world, write_world
 from steper.data.world.measure import Recall, measure_recall
 from steper.data.world.names import inventory
-from steper.data.world.questions import Hop, WorldQuestion
+from steper.data.world.world_questions import Hop, WorldQuestion
 
 __all__ = [
     "DEFAULT_COUNTS",

@@ -12,9 +12,9 @@ from steper.data.world.culture import CULTURE
 from steper.data.world.facts import Facts, sample_facts
 from steper.data.world.names import PARTS, part_names
 from steper.data.world.passages import WorldPassage, write_passages
-from steper.data.world.questions import QuestionMaker, WorldQuestion
 from steper.data.world.schema import Domain
 from steper.data.world.voyages import VOYAGES
+from steper.data.world.world_questions import QuestionMaker, WorldQuestion
 from steper.errors import InputError, unknown_name
 
 DOMAINS = {"culture": CULTURE, "ood": VOYAGES}

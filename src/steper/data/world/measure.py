@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steper.data.world.generate import World
-from steper.data.world.questions import WorldQuestion
+from steper.data.world.world_questions import WorldQuestion
 from steper.text import without_wh_words
 
 K1 = 1.2

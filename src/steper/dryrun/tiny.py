@@ -1,0 +1,212 @@
+"""Tiny random models of known architectures, made on the spot: for dry runs without a download.
+
+The weights are random and the sizes tiny, but the shape is the real model's: class, grouped
+queries, rotary scaling, a byte-level BPE tokenizer with the real special tokens, and a chat
+template that lays out turns as the real one does. They answer nothing; what they show is that the
+whole pipeline runs with such a model.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steper.prompt.words import TEMPLATES, demonstrations, instruction
+
+VOCABULARY = 1200
+
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Llama 3's and Qwen 2's pre-tokenization (numbers by up to three digits, as in Llama 3)."""
+
+LLAMA_TEMPLATE = (
+    "{{- bos_token }}"
+    "{%- if messages[0]['role'] == 'system' %}"
+    "{%- set system = messages[0]['content'] | trim %}{%- set messages = messages[1:] %}"
+    "{%- else %}{%- set system = '' %}{%- endif %}"
+    "{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}"
+    "{{- 'Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n' }}"
+    "{{- system + '<|eot_id|>' }}"
+    "{%- for message in messages %}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{{- message['content'] | trim + '<|eot_id|>' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}"
+    "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+    "{%- endif %}"
+)
+QWEN_TEMPLATE = (
+    "{%- if messages[0]['role'] != 'system' %}"
+    "{{- '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
+    "{%- endif %}"
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture: transformers' model type, its configuration's shape, its tokenizer.
+
+    `special` are the special tokens, of which `bos` begins a text (None: none does), `ends` end a
+    turn or a text (the first is the tokenizer's own end), and `pad` fills up.
+    """
+
+    name: str
+    model_type: str
+    shape: dict[str, Any]
+    special: tuple[str, ...]
+    bos: str | None
+    ends: tuple[str, ...]
+    pad: str
+    template: str
+
+
+LLAMA = Family(
+    "Llama 3.1",
+    "llama",
+    {
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": False,
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        },
+    },
+    (
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|finetune_right_pad_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eom_id|>",
+        "<|eot_id|>",
+    ),
+    "<|begin_of_text|>",
+    ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
+    "<|finetune_right_pad_id|>",
+    LLAMA_TEMPLATE,
+)
+QWEN = Family(
+    "Qwen2.5",
+    "qwen2",
+    {
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+    },
+    ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    None,
+    ("<|im_end|>", "<|endoftext|>"),
+    "<|endoftext|>",
+    QWEN_TEMPLATE,
+)
+FAMILIES = {r"llama.?3": LLAMA, r"qwen.?2": QWEN}
+
+SMALL = {"num_attention_heads": 4, "num_hidden_layers": 2}
+LARGE = {"num_attention_heads": 8, "num_hidden_layers": 3}
+"""Llama 8B has 32 heads and 70B 64, both with 8 groups: 4 and 8 heads a group, kept here."""
+
+
+def family_of(name: str) -> Family | None:
+    """The architecture of a model by its name; None for an unknown one."""
+    return next((f for pattern, f in FAMILIES.items() if re.search(pattern, name.lower())), None)
+
+
+def is_large(name: str) -> bool:
+    """Whether a model's name says that it has 30 billion parameters or more."""
+    sizes = re.findall(r"(\d+(?:\.\d+)?)b\b", name.lower())
+    return any(float(size) >= 30 for size in sizes)
+
+
+def make_tiny_model(folder: Path, family: Family, large: bool = False, seed: int = 0) -> int:
+    """Save a random model of `family` with its tokenizer to `folder`; returns its parameters.
+
+    About 0.2 million parameters in float32; the same ones each time.
+    """
+    import torch
+    import transformers
+
+    tokenizer = make_tokenizer(family)
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in family.special}
+    ends = [ids[name] for name in family.ends]
+    config = transformers.AutoConfig.for_model(
+        family.model_type,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=224,
+        num_key_value_heads=1,
+        bos_token_id=ids[family.bos] if family.bos else None,
+        eos_token_id=ends,
+        pad_token_id=ids[family.pad],
+        **(LARGE if large else SMALL),
+        **family.shape,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.generation_config = transformers.GenerationConfig(
+        eos_token_id=ends, pad_token_id=ids[family.pad]
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return int(model.num_parameters())
+
+
+def make_tokenizer(family: Family) -> Any:
+    """A byte-level BPE tokenizer trained on the package's own prompts, with the family's tokens."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(family.special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(_texts(), trainer)
+    if family.bos:
+        bos = (family.bos, bpe.token_to_id(family.bos))
+        bpe.post_processor = TemplateProcessing(single=f"{family.bos} $A", special_tokens=[bos])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=family.bos,
+        eos_token=family.ends[0],
+        pad_token=family.pad,
+        model_max_length=family.shape["max_position_embeddings"],
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = family.template
+    return tokenizer
+
+
+def _texts() -> list[str]:
+    """English that comes with the package: instructions, worked examples and their passages."""
+    texts = [instruction(name) for name in TEMPLATES]
+    for demo in demonstrations():
+        texts.append(f"Question: {demo.question}\nAnswer: {demo.answer}")
+        for passages, text in (turn for name in TEMPLATES for turn in demo.turns(name)):
+            texts.append(text)
+            texts += [f"Wikipedia Title: {p.title}\n{p.text}" for p in passages]
+    return texts

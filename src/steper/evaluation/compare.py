@@ -1,0 +1,393 @@
+"""Compare methods on the questions that all of them answered: paired differences, seed by seed.
+
+In: methods, each one run folder or several (the seeds of one method). Out: `Comparison`: for each
+metric the methods' means with intervals, and each method's paired difference from the baseline.
+
+Only questions that every run has are paired; a method's score of a question is its mean over the
+method's runs, taken before pairing. So intervals and p-values speak of other questions of the same
+kind, for these very runs; what another seed would do is told by the spread of the seeds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steper.errors import InputError, unknown_name
+from steper.evaluation.metrics import QuestionScore
+from steper.evaluation.scoring import Evaluation, score_run
+from steper.evaluation.statistics import (
+    Bootstrap,
+    Estimate,
+    _resampled_means,
+    compare_paired,
+    estimate_means,
+)
+from steper.records import Question, Record
+from steper.text import normalise_space
+
+Metric = Literal["em", "f1", "precision", "recall", "acc", "acc_token", "gold_recall", "all_gold"]
+
+METRIC_NAMES: dict[Metric, str] = {
+    "em": "EM",
+    "f1": "F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "acc": "Acc",
+    "acc_token": "Acc (whole tokens)",
+    "gold_recall": "Gold passages retrieved",
+    "all_gold": "All gold retrieved",
+}
+
+RETRIEVAL_METRICS: frozenset[Metric] = frozenset({"gold_recall", "all_gold"})
+
+DEFAULT_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
+
+Floats = NDArray[np.float64]
+
+
+class MethodMean(Record):
+    """A method's mean over the paired questions.
+
+    `seeds`: each run's own mean; `spread`: their standard deviation (n - 1), None for one run.
+    """
+
+    method: str
+    mean: Estimate
+    seeds: tuple[float, ...]
+    spread: float | None = None
+
+
+class Difference(Record):
+    """A method against the baseline: `difference` is method - baseline, a fraction.
+
+    `relative` is that as a fraction of the baseline's mean, None where this is or may be 0.
+    `p_holm` is `p_value` corrected for the other comparisons of the metric, None if there are none.
+    """
+
+    method: str
+    difference: Estimate
+    relative: Estimate | None
+    p_value: float
+    p_holm: float | None = None
+
+
+class MetricComparison(Record):
+    """All methods by one metric, on the `n` shared questions that have it."""
+
+    metric: Metric
+    n: int
+    means: tuple[MethodMean, ...]
+    differences: tuple[Difference, ...]
+
+
+class Comparison(Record):
+    """What `compare` found.
+
+    `methods`: run folders by method, `shared`: questions that all runs have, `unshared`: questions
+    of each method that others lack, left out. `not_answered`: shared trajectories of each method
+    that capped, failed or were dropped: they count as an empty answer.
+    """
+
+    version: int = 1
+    baseline: str
+    methods: dict[str, tuple[str, ...]]
+    shared: int
+    unshared: dict[str, int]
+    not_answered: dict[str, int]
+    metrics: tuple[MetricComparison, ...]
+    bootstrap: Bootstrap
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name with the evaluated runs behind it; several are the seeds of one method."""
+
+    name: str
+    paths: tuple[Path, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    @cached_property
+    def scores(self) -> tuple[dict[str, QuestionScore], ...]:
+        """Each run's scores by question id."""
+        return tuple({s.question_id: s for s in e.scores} for e in self.evaluations)
+
+    @cached_property
+    def questions(self) -> dict[str, Question]:
+        """The questions that all of its runs have, in the first run's order."""
+        first = self.evaluations[0].questions
+        return {q.id: q for q in first if all(q.id in run for run in self.scores)}
+
+    def values(self, metric: Metric, ids: Sequence[str]) -> Floats:
+        """Scores of questions that have them: (runs, questions)."""
+        rows = [[value_of(run[i], metric) for i in ids] for run in self.scores]
+        return np.array(rows, dtype=np.float64)
+
+
+def value_of(score: QuestionScore, metric: Metric) -> float | None:
+    """One question's value; None where it lacks the gold that the metric takes."""
+    if metric not in RETRIEVAL_METRICS:
+        value: float | None = getattr(score.score, metric) if score.score else None
+        return value
+    if score.coverage is None:
+        return None
+    found = score.coverage.retrieved[-1] if score.coverage.retrieved else 0
+    gold = score.coverage.gold
+    return found / gold if metric == "gold_recall" else float(found == gold)
+
+
+def parse_methods(runs: Iterable[str], groups: Iterable[str] = ()) -> dict[str, tuple[Path, ...]]:
+    """Run folders by method name, from `RUN`, `NAME=RUN` and `NAME=RUN1,RUN2,…`.
+
+    A lone folder is named by its last part, or by its path where two have the same. Raises
+    InputError on a name or a folder given twice, and on an empty one.
+    """
+    specs = [(spec, False) for spec in runs] + [(spec, True) for spec in groups]
+    lone = [Path(s).name for s, grouped in specs if not grouped and _is_folder(s)]
+    methods: dict[str, tuple[Path, ...]] = {}
+    seen: set[Path] = set()
+    for spec, grouped in specs:
+        if not grouped and _is_folder(spec):
+            paths: tuple[Path, ...] = (Path(spec),)
+            name = Path(spec).name
+            name = spec if lone.count(name) > 1 or not name else name
+        else:
+            name, _, folders = (part.strip() for part in spec.partition("="))
+            paths = tuple(Path(f.strip()) for f in folders.split(",") if f.strip())
+            if not name or not paths:
+                raise InputError(f"{spec!r} names no runs; NAME=RUN1,RUN2,… was expected")
+        for path in paths:
+            if path.resolve() in seen:
+                raise InputError(f"{path} is given twice; each run can stand in one method only")
+            seen.add(path.resolve())
+        if name in methods:
+            raise InputError(f"two methods are named {name!r}; give them other names")
+        methods[name] = paths
+    return methods
+
+
+def _is_folder(spec: str) -> bool:
+    """Whether a spec is a path alone; a folder that is there may have = in its name."""
+    return "=" not in spec or Path(spec).is_dir()
+
+
+def load_methods(
+    folders: Mapping[str, Sequence[Path]],
+    partial: bool = False,
+    bootstrap: Bootstrap | None = None,
+) -> list[Method]:
+    """Evaluate all runs of all methods and check that they answer the same questions.
+
+    Raises InputError on what is not a whole run (unless `partial`), and on runs that share no
+    question or have one of different text, benchmark or gold.
+    """
+    methods = [
+        Method(name, tuple(paths), tuple(score_run(p, partial, bootstrap) for p in paths))
+        for name, paths in folders.items()
+    ]
+    check_same_questions(methods)
+    return methods
+
+
+def check_same_questions(methods: Sequence[Method]) -> None:
+    """Refuse runs of different questions; see `load_methods`."""
+    first: dict[str, tuple[Path, Question]] = {}
+    for method in methods:
+        for path, evaluation in zip(method.paths, method.evaluations, strict=True):
+            for question in evaluation.questions:
+                there, other = first.setdefault(question.id, (path, question))
+                _check_same(there, other, path, question)
+    if methods and not shared_questions(methods):
+        every = [(p, e) for m in methods for p, e in zip(m.paths, m.evaluations, strict=True)]
+        held = "; ".join(f"{p} holds {_benchmarks(e)}" for p, e in every)
+        raise InputError(f"the runs share no question: {held}; runs over the same were expected")
+
+
+def _benchmarks(evaluation: Evaluation) -> str:
+    counts = evaluation.metrics.benchmarks
+    return " and ".join(f"{n} of {name}" for name, n in counts.items()) or "none"
+
+
+def _check_same(there: Path, old: Question, here: Path, new: Question) -> None:
+    facts = {
+        "benchmark": (old.benchmark, new.benchmark),
+        "text": (normalise_space(old.text), normalise_space(new.text)),
+        "answers": (old.answers, new.answers),
+        "gold passages": (
+            sorted(p.title for p in old.gold),
+            sorted(p.title for p in new.gold),
+        ),
+    }
+    for what, (a, b) in facts.items():
+        if a != b:
+            raise InputError(
+                f"question {old.id!r} is not the same in all runs: its {what} "
+                f"in {there}: {_short(a)}, in {here}: {_short(b)}; only runs over the same "
+                "questions can be compared"
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def shared_questions(methods: Sequence[Method]) -> dict[str, Question]:
+    """The questions that all runs of all methods have, in the first method's order."""
+    first, *others = methods
+    return {
+        i: q for i, q in first.questions.items() if all(i in other.questions for other in others)
+    }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down correction: adjusted p-values, in the same order.
+
+    The i-th smallest of m is multiplied by m - i + 1, is never below a smaller one's, at most 1.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    least = 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = least
+    return adjusted
+
+
+def relative_difference(a: Floats, b: Floats, settings: Bootstrap) -> Estimate | None:
+    """(mean a - mean b) / mean b with the paired bootstrap's interval; shapes (n,).
+
+    None where b's mean is 0, or so near it that draws without any success reach the interval.
+    """
+    if not b.mean():
+        return None
+    drawn = _resampled_means(np.stack([a, b], axis=1), settings)
+    if (drawn[:, 1] <= 0).any():
+        return None
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1] - 1, [tail, 1 - tail])
+    value = float(a.mean() / b.mean() - 1)
+    if np.ptp(a - b) == 0 and not (a - b).any():
+        return Estimate(value=0.0, low=0.0, high=0.0)
+    return Estimate(value=value, low=float(low), high=float(high))
+
+
+def compare_metric(
+    methods: Sequence[Method],
+    baseline: str,
+    metric: Metric,
+    ids: Sequence[str],
+    settings: Bootstrap,
+) -> MetricComparison | None:
+    """All methods by one metric on those of the questions `ids` that have it; None if none has."""
+    first = methods[0].scores[0]
+    ids = [i for i in ids if value_of(first[i], metric) is not None]
+    if not ids:
+        return None
+    values = {method.name: method.values(metric, ids) for method in methods}
+    paired = {name: table.mean(axis=0) for name, table in values.items()}
+    estimates = estimate_means(np.stack(list(paired.values()), axis=1), settings)
+    means = []
+    for (name, table), estimate in zip(values.items(), estimates, strict=True):
+        seeds = table.mean(axis=1)
+        spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
+        means.append(
+            MethodMean(method=name, mean=estimate, seeds=tuple(seeds.tolist()), spread=spread)
+        )
+    differences = _differences(paired, baseline, settings)
+    return MetricComparison(metric=metric, n=len(ids), means=tuple(means), differences=differences)
+
+
+def _differences(
+    paired: Mapping[str, Floats], baseline: str, settings: Bootstrap
+) -> tuple[Difference, ...]:
+    """Each method but the baseline against it, with Holm's correction over them."""
+    found = []
+    for name, values in paired.items():
+        if name == baseline:
+            continue
+        test = compare_paired(values, paired[baseline], settings)
+        found.append(
+            Difference(
+                method=name,
+                difference=test.difference,
+                relative=relative_difference(values, paired[baseline], settings),
+                p_value=test.p_value,
+            )
+        )
+    if len(found) < 2:
+        return tuple(found)
+    corrected = holm([d.p_value for d in found])
+    return tuple(d.model_copy(update={"p_holm": p}) for d, p in zip(found, corrected, strict=True))
+
+
+def check_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics of these names; InputError with the nearest known ones for another."""
+    found: list[Metric] = []
+    for name in names:
+        if name not in get_args(Metric):
+            raise InputError(unknown_name("metric", name, get_args(Metric)))
+        found.extend(m for m in get_args(Metric) if m == name and m not in found)
+    return tuple(found)
+
+
+def choose_baseline(methods: Sequence[Method], baseline: str | None) -> str:
+    """The method that `baseline` names, by its name or its one run's path; else the first."""
+    if baseline is None:
+        return methods[0].name
+    for method in methods:
+        if baseline == method.name or [Path(baseline)] == list(method.paths):
+            return method.name
+    raise InputError(unknown_name("baseline", baseline, [m.name for m in methods]))
+
+
+def compare(
+    methods: Sequence[Method],
+    baseline: str | None = None,
+    metrics: Iterable[str] = DEFAULT_METRICS,
+    bootstrap: Bootstrap | None = None,
+) -> Comparison:
+    """Compare evaluated methods, as `load_methods` gives them, with the baseline (the first).
+
+    The p-values are the paired sign-flip test's, two-sided. Holm's correction is over the
+    comparisons of one metric, not over metrics: these measure the same answers. Raises InputError
+    for fewer than two methods, unknown names, and metrics that no shared question has.
+    """
+    if len(methods) < 2:
+        raise InputError("one method alone cannot be compared; name at least two runs")
+    settings = bootstrap or Bootstrap()
+    base = choose_baseline(methods, baseline)
+    ids = list(shared_questions(methods))
+    found = []
+    for metric in check_metrics(metrics):
+        one = compare_metric(methods, base, metric, ids, settings)
+        if one is None:
+            raise InputError(f"no shared question has the gold annotation that {metric} takes")
+        found.append(one)
+    return Comparison(
+        baseline=base,
+        methods={m.name: tuple(str(p) for p in m.paths) for m in methods},
+        shared=len(ids),
+        unshared={m.name: len(_all_ids(m)) - len(ids) for m in methods},
+        not_answered={m.name: _not_answered(m, ids) for m in methods},
+        metrics=tuple(found),
+        bootstrap=settings,
+        warnings=tuple(
+            dict.fromkeys(w for m in methods for e in m.evaluations for w in e.metrics.warnings)
+        ),
+    )
+
+
+def _all_ids(method: Method) -> set[str]:
+    return {i for run in method.scores for i in run}
+
+
+def _not_answered(method: Method, ids: Sequence[str]) -> int:
+    return sum(run[i].status != "answered" for run in method.scores for i in ids)

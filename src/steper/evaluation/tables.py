@@ -1,0 +1,189 @@
+"""Metrics as tables for a terminal of 80 columns: fractions become percentages with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group as Together
+from rich.console import JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from steper.evaluation.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
+from steper.evaluation.predictions import PredictionMetrics
+from steper.evaluation.statistics import Bootstrap, Estimate
+
+_OUTCOME_ROWS = 12
+
+_ANSWER_ROWS = {
+    "em": "EM",
+    "f1": "F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "acc": "Acc",
+    "acc_token": "Acc (whole tokens)",
+}
+_RETRIEVAL_ROWS = {
+    "recall": "Gold passages retrieved",
+    "all_gold": "All gold retrieved",
+    "shown_recall": "Gold passages shown",
+    "shown_all_gold": "All gold shown",
+}
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with one decimal: 0.61 -> 61.0, 1.0 -> 100."""
+    text = f"{100 * fraction:.1f}"
+    return "100" if text == "100.0" else text
+
+
+def with_interval(estimate: Estimate) -> str:
+    """Percentages `61.0 [56.8, 65.2]`."""
+    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
+
+
+def _level(settings: Bootstrap) -> str:
+    return f"{100 * settings.confidence:g}"
+
+
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for i, name in enumerate(columns):
+        justify: JustifyMethod = "right" if i else "left"
+        table.add_column(name, justify=justify, header_style="dim", no_wrap=True)
+    return table
+
+
+def _titled(title: str, table: Table) -> Together:
+    """A table under its title; rich's own titles break to the table's width."""
+    return Together(Text(title, style="bold"), table)
+
+
+def _rows(
+    table: Table,
+    names: Mapping[str, str],
+    columns: Sequence[AnswerMetrics | RetrievalMetrics | None],
+) -> None:
+    """One row a measure, one cell a column."""
+    table.add_row("n", *(str(c.n) if c else "-" for c in columns))
+    for field, label in names.items():
+        table.add_row(label, *(with_interval(getattr(c, field)) if c else "-" for c in columns))
+
+
+def overall_tables(metrics: Metrics) -> list[Together]:
+    """Answer scores and recall of all trajectories, and of the kept ones where some dropped out."""
+    dropped = metrics.statuses.get("dropped", 0)
+    groups = [metrics.overall, metrics.kept] if dropped else [metrics.overall]
+    columns = ["", "all", "kept"][: len(groups) + 1]
+    level = f"%, with {_level(metrics.bootstrap)} % intervals"
+    answers, retrieval = _table(columns), _table(columns)
+    _rows(answers, _ANSWER_ROWS, [g.answers for g in groups])
+    tables = [_titled(f"Answers, {level}", answers)] if metrics.overall.answers else []
+    if metrics.overall.retrieval and _searched(metrics):
+        _rows(retrieval, _RETRIEVAL_ROWS, [g.retrieval for g in groups])
+        tables.append(_titled(f"Retrieval at the end, {level}", retrieval))
+    return tables
+
+
+def _searched(metrics: Metrics) -> bool:
+    return metrics.effort is not None and metrics.effort.searches.value > 0
+
+
+def answers_table(title: str, parts: Mapping[str, AnswerMetrics]) -> Together:
+    """EM, F1 and Acc of each part."""
+    table = _table(["", "n", "EM", "F1", "Acc"])
+    for name, means in parts.items():
+        cells = (with_interval(e) for e in (means.em, means.f1, means.acc))
+        table.add_row(name, str(means.n), *cells)
+    return _titled(title, table)
+
+
+def steps_table(metrics: Metrics) -> Together:
+    """Recall after each step."""
+    columns = ["step", "running", "gold retrieved", "all gold", "shown", "passages", "precision"]
+    table = _table(columns)
+    for row in metrics.steps:
+        table.add_row(
+            str(row.step),
+            str(row.running),
+            with_interval(row.recall),
+            with_interval(row.all_gold),
+            percent(row.shown_recall.value),
+            f"{row.passages.value:.1f}",
+            percent(row.precision.value),
+        )
+    return _titled("Retrieval after each step, %", table)
+
+
+def outcomes_table(metrics: Metrics) -> Together:
+    """How trajectories ended, with the reasons of those that did not answer."""
+    table = _table(["status", "n", "stop reason", "reason"])
+    for column in table.columns[2:]:
+        column.justify = "left"
+    table.columns[3].no_wrap = False
+    for outcome in metrics.outcomes[:_OUTCOME_ROWS]:
+        stop = outcome.stop_reason.value
+        reason = Text(outcome.reason or "")
+        table.add_row(outcome.status, str(outcome.n), stop, reason)
+    rest = metrics.outcomes[_OUTCOME_ROWS:]
+    if rest:
+        others = f"{len(rest)} more kinds, in metrics.json"
+        table.add_row("others", str(sum(o.n for o in rest)), "", others)
+    return _titled("How trajectories ended", table)
+
+
+def effort_lines(effort: Effort) -> list[str]:
+    """Steps and searches in one line, tokens and dollars in another."""
+    steps = f"{effort.steps.value:.2f} steps and {effort.searches.value:.2f} searches a question"
+    cost = f"{effort.prompt_tokens:,} prompt + {effort.completion_tokens:,} completion tokens"
+    if effort.dollars is not None:
+        cost += f", ${effort.dollars:,.4f}"
+        if effort.unpriced:
+            cost += f" (without {effort.unpriced:,} generations of unknown price)"
+    return [steps, cost]
+
+
+def counts_line(metrics: Metrics) -> str:
+    """What was counted: questions, how trajectories ended, what could not be scored."""
+    statuses = ", ".join(f"{n} {status}" for status, n in sorted(metrics.statuses.items()))
+    tried = f"{metrics.trajectories} trajectories: {statuses or 'none'}"
+    extra = [
+        f"{n} {what}"
+        for n, what in (
+            (metrics.missing, "missing"),
+            (metrics.without_answers, "without a gold answer (not scored)"),
+            (metrics.without_gold_passages, "without gold passages (no recall)"),
+        )
+        if n
+    ]
+    return "; ".join([f"{metrics.questions} questions, {tried}", *extra])
+
+
+def _answer_parts(groups: Mapping[str, Group]) -> dict[str, AnswerMetrics]:
+    return {name: g.answers for name, g in groups.items() if g.answers}
+
+
+def run_tables(metrics: Metrics) -> list[Together]:
+    """All tables of an evaluated run that have something to say."""
+    tables = overall_tables(metrics)
+    for title, groups in (("By hops, %", metrics.by_hops), ("By type, %", metrics.by_type)):
+        parts = _answer_parts(groups)
+        if parts:
+            tables.append(answers_table(title, parts))
+    if metrics.steps and _searched(metrics):
+        tables.append(steps_table(metrics))
+    if set(metrics.statuses) - {"answered"}:
+        tables.append(outcomes_table(metrics))
+    return tables
+
+
+def prediction_tables(metrics: PredictionMetrics) -> list[Together]:
+    """Tables of a scored predictions file."""
+    overall = _table(["", "all"])
+    _rows(overall, _ANSWER_ROWS, [metrics.overall])
+    title = f"{metrics.benchmark}: answers, %, with {_level(metrics.bootstrap)} % intervals"
+    parts = (("By hops, %", metrics.by_hops), ("By type, %", metrics.by_type))
+    return [
+        _titled(title, overall),
+        *(answers_table(name, found) for name, found in parts if found),
+    ]

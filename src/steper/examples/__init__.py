@@ -1,0 +1,1 @@
+"""Step-wise training examples: trajectories replayed, drafted by a recipe, filtered, written."""

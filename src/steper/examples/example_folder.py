@@ -1,0 +1,173 @@
+"""A folder of step examples: written whole or not at all, and read again.
+
+manifest.json      recipe, settings, prompt settings, weights, counts, hashes of the inputs
+examples.jsonl     one StepExample a line, those of one trajectory in a row
+messages.jsonl, messages.parquet, hf/     exports, where they were asked for
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steper.errors import InputError, SettingsError
+from steper.examples.build import Build, BuildCounts
+from steper.examples.export import EXPORTS, Export
+from steper.examples.records import StepExample
+from steper.journal import differing, settings_hash
+from steper.records import SCHEMA_VERSION
+from steper.store import provenance, read_json, read_records, write_json, write_jsonl
+
+MANIFEST, EXAMPLES = "manifest.json", "examples.jsonl"
+
+
+@dataclass(frozen=True)
+class ExampleFolder:
+    """A folder of step examples to read from."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Recipe, weights, settings, counts; InputError where this is no folder of examples."""
+        if not (self.path / MANIFEST).exists():
+            raise InputError(f"{self.path} is no folder of examples: it has no {MANIFEST}")
+        manifest = read_json(self.path / MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("content") != "step examples":
+            raise InputError(f"{self.path / MANIFEST}: not the manifest of step examples")
+        return manifest
+
+    def examples(self) -> Iterator[StepExample]:
+        """All examples; a bad line is named by file, line and field."""
+        return read_records(self.path / EXAMPLES, StepExample)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The folder, what went into it, and whether it had been there already."""
+
+    folder: ExampleFolder
+    counts: BuildCounts
+    exports: tuple[Export, ...]
+    up_to_date: bool
+
+
+def write_examples(
+    build: Build,
+    out: Path,
+    *,
+    exports: Sequence[Export] = (),
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Written:
+    """Write the examples of `build` to the folder `out`, with exports.
+
+    `progress` is told the number of trajectories so far.
+
+    A folder made of the same inputs with the same settings is left as it is, if it has the exports.
+    Raises SettingsError where `out` holds other examples, InputError where it holds something else
+    or no example is left; `out` is then as it was.
+    """
+    folder = ExampleFolder(out)
+    fingerprint = orjson.loads(orjson.dumps(build.fingerprint))
+    old = _there(folder, fingerprint, overwrite)
+    if old is not None and set(exports) <= set(old["exports"]):
+        return Written(folder, BuildCounts(**old["counts"]), tuple(old["exports"]), up_to_date=True)
+    wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
+    with whole_folder(out) as new:
+        write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
+        if not build.counts.examples:
+            raise InputError(f"{build.run.path}: no example is left ({_reasons(build.counts)})")
+        for export in wanted:
+            EXPORTS[export](ExampleFolder(new).examples(), new)
+        write_json(new / MANIFEST, _manifest(build, fingerprint, wanted))
+    return Written(folder, build.counts, wanted, up_to_date=False)
+
+
+def _there(
+    folder: ExampleFolder, fingerprint: dict[str, Any], overwrite: bool
+) -> dict[str, Any] | None:
+    """The manifest of the same examples in the folder; None where they are to be made."""
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; a folder for the examples was expected")
+    if not path.exists() or not any(path.iterdir()):
+        return None
+    if not (path / MANIFEST).exists():
+        name = min(p.name for p in path.iterdir())
+        raise InputError(
+            f"{path} holds {name!r} and no {MANIFEST}: no folder of examples; "
+            "name an empty or new folder"
+        )
+    old = folder.manifest
+    if overwrite:
+        return None
+    differences = list(differing(old.get("settings"), fingerprint))
+    if differences:
+        raise SettingsError(
+            f"{path} was made with other settings: {'; '.join(differences[:3])}"
+            f"{' …' if len(differences) > 3 else ''}. Use another --out, or --overwrite"
+        )
+    return old
+
+
+def _telling(build: Build, progress: Callable[[int], None]) -> Iterator[StepExample]:
+    for example in build:
+        progress(build.counts.trajectories)
+        yield example
+
+
+def _manifest(
+    build: Build, fingerprint: dict[str, Any], exports: Sequence[Export]
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "content": "step examples",
+        "recipe": build.recipe.name,
+        "weights": build.recipe.weights,
+        "settings_hash": settings_hash(fingerprint),
+        "settings": fingerprint,
+        "run": {"path": str(build.run.path), "settings": build.run.manifest["settings"]},
+        "exports": list(exports),
+        "counts": asdict(build.counts),
+        **provenance(),
+    }
+
+
+def _reasons(counts: BuildCounts) -> str:
+    dropped = ", ".join(f"{n} × {reason}" for reason, n in counts.dropped.items())
+    return f"{counts.trajectories} trajectories: {dropped}" if dropped else "no trajectories"
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path`, on success, or leaves it as it was."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        new = beside / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(beside / "old")
+        new.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(beside)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

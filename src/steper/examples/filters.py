@@ -1,0 +1,185 @@
+"""What is fit to learn from: trajectories by their answer, single steps by what they stand on.
+
+StepER keeps a trajectory when its final answer is right (§3), so a right answer with a wrong path
+is learnt, too. The step-level filters go beyond the paper and are off by default. Each drop has a
+reason, and every reason is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from steper.data import load_questions
+from steper.evaluation.official_scores import normalize_answer, score_answer
+from steper.evaluation.retrieval import same_passage
+from steper.examples.grounding import grounded_share
+from steper.records import Passage, Question, Record, Step, Trajectory
+from steper.store import sha256_file
+from steper.strategy.replay import Replay
+from steper.text import limit_words
+
+REASONS = {
+    "capped": "ended by a guard without an answer",
+    "failed": "the model or the retriever gave up",
+    "dropped": "dropped by the teacher",
+    "test_question_id": "its question's id is in an excluded file",
+    "test_question_text": "its question stands in an excluded file",
+    "no_gold_answer": "its question has no gold answer to compare with",
+    "wrong_answer": "the answer is wrong",
+    "too_many_steps": "more steps than --max-steps",
+    "gold_passage_not_seen": "a step states a hop's answer without its gold passage",
+    "not_grounded": "a step tells names or numbers that it was not given",
+    "repeated_query": "a step asks or tells again what an earlier one did",
+    "cannot_be_written": "a step's text cannot follow its prompt",
+    "no_example_left": "no step of it is left",
+}
+"""Every reason to drop a trajectory or step, in words."""
+
+
+class FilterSettings(Record):
+    """Which trajectories and steps become examples."""
+
+    correct: Literal["em", "f1", "acc", "acc_token", "none"] = Field(
+        "acc_token",
+        description="the answer's score that must reach the threshold; acc: a gold answer is in "
+        "it, acc_token: as whole tokens ('no' is not in 'Norway'); none: keep wrong answers, too",
+    )
+    threshold: float = Field(1.0, gt=0, le=1, description="the least score of the answer (0 to 1)")
+    max_steps: int | None = Field(
+        None, ge=1, description="drop trajectories of more generations (none: no limit)"
+    )
+    gold_seen: bool = Field(
+        False,
+        description="drop a step that is the first to state a hop's answer while the hop's gold "
+        "passage was not shown (questions without hops that have answers are counted as unchecked)",
+    )
+    min_grounded: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="drop a step of which a smaller share of names and numbers stands in its "
+        "passages, the question or earlier reasoning (0: off; 0.8 forgives rephrasing)",
+    )
+    repeats: bool = Field(
+        True,
+        description="keep steps whose next query or statement was there before "
+        "(--no-repeats drops them)",
+    )
+    on_bad_step: Literal["trajectory", "step"] = Field(
+        "trajectory", description="what goes with a dropped step: its whole trajectory, or it alone"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Questions that training must not see, by id and by normalised text."""
+
+    ids: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
+    hashes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, paths: Iterable[Path]) -> Excluded:
+        """The questions of all these files, in any known format."""
+        paths = list(paths)
+        questions = [q for path in paths for q in load_questions(path)]
+        return cls(
+            ids=frozenset(q.id for q in questions),
+            texts=frozenset(normalize_answer(q.text) for q in questions),
+            hashes=tuple(sorted(sha256_file(path) for path in paths)),
+        )
+
+    def reason(self, question_id: str, text: str) -> str | None:
+        """Why this question is excluded, or None."""
+        if question_id in self.ids:
+            return "test_question_id"
+        return "test_question_text" if normalize_answer(text) in self.texts else None
+
+
+def trajectory_problem(
+    question: Question, trajectory: Trajectory, settings: FilterSettings, excluded: Excluded
+) -> str | None:
+    """The first reason not to learn from a trajectory, or None."""
+    if reason := excluded.reason(trajectory.question_id, trajectory.question):
+        return reason
+    if trajectory.status != "answered":
+        return trajectory.status
+    if settings.correct != "none":
+        if not question.answers:
+            return "no_gold_answer"
+        score = score_answer(trajectory.answer, question.answers, question.benchmark)
+        if getattr(score, settings.correct) < settings.threshold:
+            return "wrong_answer"
+    if settings.max_steps is not None and len(trajectory.steps) > settings.max_steps:
+        return "too_many_steps"
+    return None
+
+
+def step_problems(question: Question, replay: Replay, settings: FilterSettings) -> dict[int, str]:
+    """The first reason not to learn from a step, by step index."""
+    problems: dict[int, str] = {}
+    if settings.gold_seen:
+        problems |= dict.fromkeys(unseen_gold(question, replay), "gold_passage_not_seen")
+    for step in replay.trajectory.steps:
+        if step.index in problems:
+            continue
+        if settings.min_grounded and grounded(replay, step) < settings.min_grounded:
+            problems[step.index] = "not_grounded"
+        elif not settings.repeats and replay.repeats(step):
+            problems[step.index] = "repeated_query"
+    return problems
+
+
+def grounded(replay: Replay, step: Step) -> float:
+    """The share of a step's names and numbers that stand in what it was given (0..1)."""
+    words = replay.settings.passage_words
+    shown = (replay.passages[i] for i in step.context)
+    passages = [f"{p.title} {limit_words(p.text, words)[0]}" for p in shown]
+    earlier = [s.rationale for s in replay.trajectory.steps[: step.index - 1]]
+    return grounded_share(step.rationale, [*passages, *earlier, replay.trajectory.question])
+
+
+def checkable_hops(question: Question) -> dict[str, list[Passage]]:
+    """The gold passages of each normalised hop answer.
+
+    Answers that the question itself names (both sides of a comparison, yes and no) say nothing
+    about where they come from and are left out, and so are hops without answer or passage
+    (HotpotQA's).
+    """
+    gold = {p.id: p for p in question.gold}
+    asked = normalize_answer(question.text)
+    passages: dict[str, list[Passage]] = {}
+    for hop in question.decomposition:
+        answer = normalize_answer(hop.answer)
+        if hop.passage_id in gold and answer and not _has(asked, answer):
+            passages.setdefault(answer, []).append(gold[hop.passage_id])
+    return passages
+
+
+def unseen_gold(question: Question, replay: Replay) -> set[int]:
+    """Steps that state a hop's answer first, without a gold passage of it in their prompt.
+
+    Of hops that have the same answer, one passage suffices.
+    """
+    unseen: set[int] = set()
+    for answer, wanted in checkable_hops(question).items():
+        step = _first_stating(answer, replay.trajectory.steps)
+        if step is None:
+            continue
+        shown = [replay.passages[i] for i in step.context]
+        if not any(same_passage(g, p, question.benchmark) for g in wanted for p in shown):
+            unseen.add(step.index)
+    return unseen
+
+
+def _first_stating(answer: str, steps: Sequence[Step]) -> Step | None:
+    return next((s for s in steps if _has(normalize_answer(s.rationale), answer)), None)
+
+
+def _has(text: str, tokens: str) -> bool:
+    return f" {tokens} " in f" {text} "

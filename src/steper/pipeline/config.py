@@ -1,0 +1,289 @@
+"""What a pipeline's configuration holds. Defaults are those of the stages' own settings classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from steper.errors import SettingsError
+from steper.evaluation.compare import DEFAULT_METRICS, Metric
+from steper.evaluation.statistics import Bootstrap
+from steper.examples.build import ExampleSettings
+from steper.examples.filters import FilterSettings
+from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
+from steper.prompt.render import PromptSettings
+from steper.records import Benchmark
+from steper.reporting import ReportSettings
+from steper.retrieve.retriever_settings import BM25Settings
+from steper.strategy import strategy_type
+from steper.strategy.loop import StepSettings
+from steper.training.train_settings import TrainSettings
+
+M = TypeVar("M", bound=BaseModel)
+
+AUTO = "auto"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class WorldSettings(Settings):
+    """A generated world (see `steper world`)."""
+
+    seed: int = Field(1, ge=0, description="seed of the facts and questions")
+    domain: str = Field("culture", description="culture, or ood: other types and relations")
+    train: int = Field(1200, ge=1, description="training questions")
+    test: int = Field(500, ge=1, description="test questions, about entities of their own")
+
+
+class DataSettings(Settings):
+    """A data set: questions to learn from, questions to test on, and a corpus to search.
+
+    Either a `world` is generated, or `questions` names a file. Without `test`, `test_size`
+    questions of `questions` are held out. Sizes take a sample by `seed`; none takes all.
+    """
+
+    world: WorldSettings | None = Field(None, description="generate the data")
+    questions: Path | None = Field(None, description="file of training questions")
+    test: Path | None = Field(None, description="file of test questions")
+    benchmark: Literal[Benchmark, "auto"] = Field("auto", description="the questions' benchmark")
+    aliases: Path | None = Field(None, description="2Wiki's id_aliases file")
+    corpus: str = Field(
+        AUTO,
+        description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
+        "`steper index` made, or the http(s) address of a /retrieve server",
+    )
+    train_size: int | None = Field(None, ge=1, description="training questions (none: all)")
+    test_size: int | None = Field(
+        None, ge=1, description="test questions (none: all of `test`, or 500 held out)"
+    )
+    seed: int = Field(0, ge=0, description="seed of the samples")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        if (self.world is None) == (self.questions is None):
+            raise ValueError("name either `questions`, a file, or a `world` to generate")
+        if self.world is not None and (self.test or self.aliases or self.corpus != AUTO):
+            raise ValueError("a world brings its own test questions, aliases and corpus")
+        return self
+
+
+class TeacherSettings(Settings):
+    """Who writes the trajectories."""
+
+    model: str = Field("gold", description="as `steper teach --model`; shipped:teacher is ours")
+    prompt: PromptSettings = PromptSettings()
+    generation: GenerationSettings = GenerationSettings()
+    hf: HFSettings = HFSettings()
+    openai: OpenAISettings = OpenAISettings()
+    in_flight: int = Field(64, ge=1, description="requests to the model under way at once")
+
+
+class StudentSettings(Settings):
+    """Who learns."""
+
+    model: str = Field(description="a folder or hub name; shipped:student-base is ours")
+    generation: GenerationSettings = GenerationSettings()
+    hf: HFSettings = HFSettings()
+
+
+class MethodSettings(Settings):
+    """One way to distil: a recipe, and what differs from the common sections for it."""
+
+    recipe: str | None = Field(None, description="the recipe's name (none: the method's own)")
+    examples: dict[str, Any] = Field(default_factory=dict, description="over section examples")
+    filters: dict[str, Any] = Field(default_factory=dict, description="over section filters")
+    train: dict[str, Any] = Field(default_factory=dict, description="over section train")
+    tokens_of: str | None = Field(
+        None,
+        description="train on as many tokens as this other method of the file, not by epochs: "
+        "methods differ in the tokens that a pass computes",
+    )
+
+
+class EvaluationSettings(Settings):
+    """Who is asked the test questions, and how answers are compared."""
+
+    teacher: bool = Field(True, description="ask the teacher, too")
+    teacher_model: str | None = Field(
+        None, description="ask this model as the teacher, not the one that wrote the trajectories"
+    )
+    base: Literal["student", "teacher", "none"] = Field(
+        "student",
+        description="ask the untrained student: prompted as the trained ones, as the teacher "
+        "(with its demonstrations), or not at all",
+    )
+    in_flight: int = Field(64, ge=1, description="requests to a model under way at once")
+    baseline: str | None = Field(
+        None, description="the method that others are compared with (none: the first recipe)"
+    )
+    metrics: tuple[Metric, ...] = Field(DEFAULT_METRICS, min_length=1, description="compared")
+    bootstrap: Bootstrap = Bootstrap()
+
+
+class PipelineSettings(Settings):
+    """A whole pipeline. `recipes` may be a list of names where nothing differs between them."""
+
+    data: dict[str, DataSettings] = Field(min_length=1)
+    index: BM25Settings = BM25Settings()
+    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "ircot"})
+    teacher: TeacherSettings = TeacherSettings()
+    students: dict[str, StudentSettings] = Field(min_length=1)
+    recipes: dict[str, MethodSettings] = Field(min_length=1)
+    examples: ExampleSettings = ExampleSettings()
+    filters: FilterSettings = FilterSettings()
+    train: TrainSettings = TrainSettings()
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="a student is trained for each")
+    evaluate: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _list_of_recipes(cls, value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return {name: {} for name in value}
+        if isinstance(value, dict):
+            return {name: {} if method is None else method for name, method in value.items()}
+        return value
+
+    @field_validator("data", "students", "recipes", mode="after")
+    @classmethod
+    def _folder_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"the name {name!r} is that of a folder, too: letters, digits, - and _ only"
+                )
+        return value
+
+    @field_validator("seeds", mode="after")
+    @classmethod
+    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value) or min(value) < 0:
+            raise ValueError("seeds must be different numbers, 0 or more")
+        return value
+
+    @model_validator(mode="after")
+    def _named_once(self) -> PipelineSettings:
+        if "recipe" in self.examples.model_fields_set:
+            raise ValueError("examples.recipe: recipes are named in section recipes")
+        if "seed" in self.train.model_fields_set:
+            raise ValueError("train.seed: a student is trained for each of `seeds`; set them")
+        for name, method in self.recipes.items():
+            self._check_tokens_of(name, method)
+        return self
+
+    def _check_tokens_of(self, name: str, method: MethodSettings) -> None:
+        if method.tokens_of is None:
+            return
+        others = {other for other, own in self.recipes.items() if own.tokens_of is None}
+        if method.tokens_of not in others:
+            raise ValueError(
+                f"recipes.{name}.tokens_of is {method.tokens_of!r}; expected a method of this file "
+                f"that has no tokens_of itself: {', '.join(sorted(others)) or 'there is none'}"
+            )
+        lengths = {"max_tokens", "max_steps"} & self.train.model_fields_set
+        lengths |= {"max_tokens", "max_steps", "epochs"} & set(method.train)
+        if lengths:
+            raise ValueError(
+                f"recipes.{name}: tokens_of and train.{min(lengths)} exclude each other"
+            )
+
+    @property
+    def strategy_name(self) -> str:
+        """The strategy's name."""
+        return str(self.strategy.get("name", "ircot"))
+
+    @property
+    def strategy_settings(self) -> StepSettings:
+        """The strategy's own settings."""
+        own = {key: value for key, value in self.strategy.items() if key != "name"}
+        kind: type[StepSettings] = strategy_type(self.strategy_name).settings_type
+        return _section(kind, own, ("strategy",))
+
+    def example_settings(self, method: str) -> ExampleSettings:
+        """Settings of a method's examples; `form` is the student's where none is given."""
+        own = self.recipes[method]
+        values = self.examples.model_dump(exclude_unset=True) | own.examples
+        values["recipe"] = own.recipe or method
+        return _section(ExampleSettings, values, ("recipes", method, "examples"))
+
+    def filter_settings(self, method: str) -> FilterSettings:
+        """Settings of a method's filters."""
+        values = self.filters.model_dump(exclude_unset=True) | self.recipes[method].filters
+        return _section(FilterSettings, values, ("recipes", method, "filters"))
+
+    def train_settings(self, method: str, seed: int) -> TrainSettings:
+        """Settings of a method's training with a seed."""
+        values = self.train.model_dump(exclude_unset=True) | self.recipes[method].train
+        values["seed"] = seed
+        return _section(TrainSettings, values, ("recipes", method, "train"))
+
+    def student_prompt(self) -> PromptSettings:
+        """How an untrained student is prompted: as the examples of section `examples` are."""
+        return self.examples.prompt(self.teacher.prompt)
+
+    @property
+    def baseline(self) -> str:
+        """The method that others are compared with."""
+        return self.evaluate.baseline or next(iter(self.recipes))
+
+
+class SectionError(SettingsError):
+    """A bad value inside a section that is checked by hand; `place` leads to it."""
+
+    def __init__(self, place: tuple[str | int, ...], error: ValidationError, cls: Any) -> None:
+        super().__init__(str(error))
+        self.place, self.error, self.cls = place, error, cls
+
+
+def _section(cls: type[M], values: dict[str, Any], place: tuple[str | int, ...]) -> M:
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise SectionError(place, error, cls) from None
+
+
+def known_fields(cls: Any, place: tuple[str | int, ...]) -> list[str]:
+    """The names that a section may have: the fields of the model at `place` below `cls`."""
+    annotation = cls
+    for part in place:
+        model = _model(annotation)
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:
+            annotation = get_args(annotation)[1] if get_origin(annotation) is dict else None
+    found = _model(annotation)
+    return list(found.model_fields) if found else []
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The settings class that an annotation is, alone or as `Class | None`."""
+    for candidate in (
+        annotation,
+        *(() if get_origin(annotation) is dict else get_args(annotation)),
+    ):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def describe(settings: BaseModel, place: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(key, value, what it means) of every setting, as `--set` takes them."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        key = f"{place}.{name}" if place else name
+        if isinstance(settings, PipelineSettings) and name == "strategy":
+            yield "strategy.name", settings.strategy_name, "ircot, self_ask, one_shot, closed_book"
+            yield from describe(settings.strategy_settings, "strategy")
+        elif isinstance(value, BaseModel):
+            yield from describe(value, key)
+        elif isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
+            for inner, section in value.items():
+                yield from describe(section, f"{key}.{inner}")
+        else:
+            yield key, value, field.description or ""

@@ -1,0 +1,152 @@
+"""The one renderer: teacher, trainer and student get their prompts from `build_prompt` alone.
+
+Two layouts:
+
+- `passages_first` (IRCoT's and StepER's): all passages, then the question, then the reasoning so
+  far. The reasoning so far always stands in the *user's* turn of a chat, because many servers
+  cannot continue an assistant's unfinished turn; training does the same, so there is one rule.
+- `append_only`: question, P1, r1, P2, r2, … as turns. Nothing before the cursor ever changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from steper.prompt.segments import Form, Prompt, Segment
+from steper.prompt.words import TEMPLATES, Demo, Template, demonstrations, instruction
+from steper.records import Passage, Record
+from steper.text import limit_words
+
+Layout = Literal["passages_first", "append_only"]
+
+NO_NEW_PASSAGES = "No new passages."
+
+
+class PromptSettings(Record):
+    """What a prompt looks like; teacher, training and student must share it."""
+
+    layout: Layout = Field(
+        "passages_first",
+        description="passages_first: all passages, then question and reasoning (IRCoT's); "
+        "append_only: question, P1, r1, P2, r2, … as turns",
+    )
+    instruction: bool = Field(True, description="begin with the strategy's instruction")
+    demos: int = Field(3, ge=0, description="few-shot demonstrations in front (0: none)")
+    passage_words: int = Field(350, ge=1, description="words of a passage that a prompt shows")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The passages that arrive at a step and, when it is over, the text that was kept of it."""
+
+    passages: tuple[Passage, ...] = ()
+    rationale: str = ""
+
+
+def passage_block(passage: Passage, words: int) -> str:
+    """`Wikipedia Title: T` and the text's first `words` words below it (IRCoT's form)."""
+    return f"Wikipedia Title: {passage.title}\n{limit_words(passage.text, words)[0]}"
+
+
+def build_prompt(
+    template: str,
+    question: str,
+    turns: Sequence[Turn],
+    settings: PromptSettings,
+    form: Form,
+    cue: str = "",
+) -> Prompt:
+    """The prompt after which the model writes the last turn's rationale.
+
+    `turns[:-1]` are finished; `turns[-1]` has its passages and no rationale yet. `cue` is the
+    beginning of that rationale where the strategy prescribes it ("So the answer is:").
+    """
+    words = TEMPLATES[template]
+    segments: list[Segment] = []
+    if settings.instruction:
+        segments.append(_instruction(words, form))
+    for demo in demonstrations()[: settings.demos] if settings.demos else ():
+        segments.extend(_demo(words, demo, settings, form))
+    segments.extend(_task(words, question, turns, settings, form))
+    if cue:
+        segments.append(Segment("user", _cue_lead(words, settings, form) + cue))
+    return Prompt(form, tuple(segments))
+
+
+def target_lead(template: str, settings: PromptSettings, form: Form, cue: str = "") -> str:
+    """What stands between the prompt's end and the text that the model writes.
+
+    Nothing in a chat; in plain text the white space that the model itself writes first.
+    """
+    if form == "chat":
+        return ""
+    return " " if cue else _lead(TEMPLATES[template], settings)
+
+
+def _lead(words: Template, settings: PromptSettings) -> str:
+    return words.turn_lead if settings.layout == "append_only" else words.lead
+
+
+def _cue_lead(words: Template, settings: PromptSettings, form: Form) -> str:
+    if form == "chat" and settings.layout == "append_only":
+        return "\n\n"
+    return _lead(words, settings)
+
+
+def _instruction(words: Template, form: Form) -> Segment:
+    return Segment("system", instruction(words.name) + ("\n\n\n" if form == "plain" else ""))
+
+
+def _blocks(passages: Sequence[Passage], settings: PromptSettings) -> str:
+    return "\n\n".join(passage_block(p, settings.passage_words) for p in passages)
+
+
+def _task(
+    words: Template, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
+) -> list[Segment]:
+    if settings.layout == "append_only":
+        return _append_only(words, question, turns, settings, form)
+    passages = [p for turn in turns for p in turn.passages]
+    so_far = "".join(words.lead + turn.rationale for turn in turns[:-1])
+    shown = _blocks(passages, settings) + "\n\n" if passages else ""
+    return [Segment("user", shown + words.head.format(question=question) + words.cue + so_far)]
+
+
+def _append_only(
+    words: Template, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
+) -> list[Segment]:
+    plain = form == "plain"
+    segments: list[Segment] = []
+    for number, turn in enumerate(turns):
+        text = _blocks(turn.passages, settings)
+        if number == 0:
+            head = words.head.format(question=question)
+            text = f"{head}\n\n{text}" if text else head
+        else:
+            text = ("\n\n" if plain else "") + (text or NO_NEW_PASSAGES)
+        segments.append(Segment("user", text + (words.turn_cue if plain else "")))
+        if number < len(turns) - 1:
+            segments.append(_reasoning(words, turn.rationale, settings, form))
+    return segments
+
+
+def _reasoning(words: Template, text: str, settings: PromptSettings, form: Form) -> Segment:
+    return Segment("assistant", (_lead(words, settings) if form == "plain" else "") + text)
+
+
+def _demo(words: Template, demo: Demo, settings: PromptSettings, form: Form) -> list[Segment]:
+    """A demonstration in the layout of the task; `passages_first` shows its whole reasoning."""
+    turns = [Turn(passages, text) for passages, text in demo.turns(words.name)]
+    text = turns[-1].rationale
+    if settings.layout == "passages_first":
+        text = words.lead.join(turn.rationale for turn in turns)
+        turns = [Turn(tuple(p for turn in turns for p in turn.passages))]
+    segments = _task(words, demo.question, turns, settings, form)
+    segments.append(_reasoning(words, text, settings, form))
+    if form == "plain":
+        segments.append(Segment("user", "\n\n\n"))
+    return segments

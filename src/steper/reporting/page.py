@@ -1,0 +1,79 @@
+"""Run folders become one HTML page that needs nothing else: no network, no other file.
+
+Texts of questions, passages and models are somebody else's: jinja2 escapes them all, and the page
+forbids itself by a content security policy to load anything or to run any script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from steper.errors import InputError
+from steper.evaluation.compare import Method
+from steper.evaluation.statistics import Bootstrap
+from steper.reporting.contents import ReportSettings, gather
+from steper.reporting.wording import FILTERS
+from steper.store import atomic_writer
+
+
+def write_report(
+    methods: Sequence[Method],
+    out: Path | str,
+    settings: ReportSettings | None = None,
+    bootstrap: Bootstrap | None = None,
+    training: Mapping[str, Sequence[Path]] | None = None,
+) -> Path:
+    """Write the report of evaluated methods (see `load_methods`) to the file `out`, atomically.
+
+    `training` are folders with training logs, by method name or by any other name; a method that
+    has none there is looked up by its model's folder. Raises InputError on a broken log, and when
+    `out` cannot be written.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; a file such as {out / 'report.html'} was expected")
+    page = render(methods, settings or ReportSettings(), bootstrap or Bootstrap(), training or {})
+    try:
+        with atomic_writer(out) as file:
+            file.write(page.encode())
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    return out
+
+
+def render(
+    methods: Sequence[Method],
+    settings: ReportSettings,
+    bootstrap: Bootstrap,
+    training: Mapping[str, Sequence[Path]],
+) -> str:
+    """The page's HTML; the same input gives the same page."""
+    if not methods:
+        raise InputError("there is nothing to report; name at least one run")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("steper.reporting", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        **gather(methods, settings, bootstrap, training),
+        style=Markup(_asset("report.css")),
+        script=Markup(script),
+        script_hash=digest,
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files("steper.reporting") / "templates" / name).read_text("utf-8")

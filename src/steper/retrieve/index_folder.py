@@ -1,0 +1,167 @@
+"""An index on disk: one folder, written whole or not at all, checked before it is used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from steper.errors import InputError, RetrievalError
+from steper.retrieve.retriever_settings import BM25Settings
+from steper.store import field_error
+
+FORMAT = 1
+MANIFEST_FILE = "index.json"
+KIND = "steper bm25 index"
+
+
+class IndexManifest(BaseModel):
+    """What `index.json` says of an index.
+
+    `files` are the bytes of each other file of the folder, by its path inside it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = KIND
+    format: int = FORMAT
+    settings: BM25Settings
+    analyzer_check: str
+    passages: int = Field(ge=1)
+    terms: int = Field(ge=1)
+    corpus_sha256: str
+    made_by: dict[str, Any]
+    files: dict[str, int]
+
+
+def check_target(path: Path) -> Path:
+    """Raise InputError where an index can't be written: a file, or a folder of other things.
+
+    Returns the nearest folder above `path` that exists.
+    """
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / MANIFEST_FILE).is_file():
+            raise InputError(
+                f"{path} is a folder that is not an index; name another folder, or empty this one"
+            )
+    elif path.exists() or path.is_symlink():
+        raise InputError(f"{path} is a file; an index is a folder: name another")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{path} cannot be written: {above} is not a folder that may be written")
+    return above
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` that takes its place on success and is gone otherwise."""
+    check_target(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        yield new
+        umask = os.umask(0)
+        os.umask(umask)
+        new.chmod(0o777 & ~umask)
+        _sync(new)
+        _swap(new, path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Move `new` to `path`; an index that was there leaves `new` in its stead."""
+    if not path.exists():
+        new.rename(path)
+        return
+    aside = new.with_name(f"{new.name}.old")
+    path.rename(aside)
+    try:
+        new.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: IndexManifest) -> None:
+    """Write `index.json`, with the size of every other file; the last file of the folder."""
+    sizes = {
+        file.relative_to(folder).as_posix(): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    full = manifest.model_copy(update={"files": sizes})
+    text = orjson.dumps(
+        full.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    )
+    (folder / MANIFEST_FILE).write_bytes(text)
+
+
+def read_manifest(path: Path) -> IndexManifest:
+    """The manifest of the index at `path`, its files checked to be there and whole.
+
+    Raises InputError where there is no index, RetrievalError where it cannot be used.
+    """
+    make = f"make one with: steper index --corpus FILE --out {path}"
+    if not path.exists():
+        raise InputError(f"{path}: no such index; {make}")
+    if not path.is_dir():
+        raise InputError(f"{path} is a file; an index is a folder: make one with: steper index")
+    file = path / MANIFEST_FILE
+    if not file.is_file():
+        raise InputError(f"{path} is not an index (it has no {MANIFEST_FILE}); {make}")
+    again = f"build it again: steper index --corpus FILE --out {path}"
+    try:
+        value = orjson.loads(file.read_bytes())
+    except ValueError:
+        raise RetrievalError(f"{file} is damaged (not JSON); {again}") from None
+    manifest = _validated(value, path, again)
+    for name, size in manifest.files.items():
+        _check_file(path / name, size, again)
+    return manifest
+
+
+def _validated(value: Any, path: Path, again: str) -> IndexManifest:
+    if not isinstance(value, dict) or value.get("kind") != KIND:
+        raise InputError(f"{path} is not a steper index: its {MANIFEST_FILE} is something else")
+    version = value.get("format")
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        mend = "update steper, or " + again if newer else again
+        raise RetrievalError(
+            f"{path} has index format {version}, this version of steper reads {FORMAT}; {mend}"
+        )
+    try:
+        return IndexManifest.model_validate(value)
+    except ValidationError as error:
+        raise RetrievalError(
+            f"{path / MANIFEST_FILE} is damaged ({field_error(error)}); {again}"
+        ) from None
+
+
+def _check_file(file: Path, size: int, again: str) -> None:
+    if not file.is_file():
+        raise RetrievalError(f"{file} is missing: the index is damaged; {again}")
+    found = file.stat().st_size
+    if found != size:
+        raise RetrievalError(
+            f"{file} has {found} bytes where {size} are expected: the index is damaged; {again}"
+        )

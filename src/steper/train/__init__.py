@@ -1,4 +1,0 @@
-"""Training a student on step examples: settings, token trees, the objective, transformers' Trainer.
-
-`steper.train.run.train` does it all; `settings` and `tree` need no torch.
-"""

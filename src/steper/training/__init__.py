@@ -1,0 +1,4 @@
+"""Training a student on step examples: settings, token trees, the objective, transformers' Trainer.
+
+`steper.training.job.train` does it all; `settings` and `tree` need no torch.
+"""

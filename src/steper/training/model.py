@@ -1,0 +1,210 @@
+"""The student before and after: loaded for training, exported as a plain save_pretrained folder."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from steper.errors import ModelError, SettingsError, missing_extra
+from steper.prompt.segments import Form
+from steper.training.train_settings import TrainSettings
+
+SMALL_PARAMETERS = 50_000_000
+
+_SAMPLE = 1 << 20
+
+
+@contextmanager
+def one_line(name: str) -> Iterator[None]:
+    """Turn what loading raises into a ModelError of one line."""
+    if (name.startswith(("/", "./", "../", "~")) or name.count("/") > 1) and not Path(
+        name
+    ).is_dir():
+        raise ModelError(f"{name}: no such folder")
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ModelError(
+            f"{name}: cannot be loaded as a student ({type(error).__name__}: {reason[:300]})"
+        ) from error
+
+
+def hub_options(settings: TrainSettings) -> dict[str, Any]:
+    """What every from_pretrained gets."""
+    return {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+
+
+def load_tokenizer(name: str, settings: TrainSettings, form: Form) -> Any:
+    """The student's tokenizer; SettingsError where examples of this form do not fit it.
+
+    A student trained on plain text loses its chat template, so that inference prompts it alike.
+    """
+    with one_line(name):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **hub_options(settings))
+    if form == "chat" and not getattr(tokenizer, "chat_template", None):
+        raise SettingsError(
+            f"the examples are chats, but the tokenizer of {name} has no chat template; build them "
+            f"again for this student (steper build … --student {name}) or with --form plain"
+        )
+    if form == "plain":
+        tokenizer.chat_template = None
+    return tokenizer
+
+
+def student_digest(name: str) -> str | None:
+    """SHA-256 over names, sizes, first and last MiB of a folder's files; None for hub names."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLE))
+            if size > _SAMPLE:
+                file.seek(max(_SAMPLE, size - _SAMPLE))
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()
+
+
+def uses_bfloat16(settings: TrainSettings, on_gpu: bool) -> bool:
+    """Whether to train under bfloat16 autocast."""
+    if settings.dtype != "auto":
+        return settings.dtype == "bfloat16"
+    # On a CPU autocast gains nothing at the sizes that are trained there (measured with AMX).
+    return on_gpu and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def few_threads(parameters: int, on_cpu: bool) -> None:
+    """One thread for small models on a CPU: more gain nothing and wait for each other.
+
+    Where other processes share the cores, two threads trained a 0.4M-parameter model 5 times slower
+    than one.
+    """
+    if on_cpu and parameters < SMALL_PARAMETERS:
+        torch.set_num_threads(1)
+
+
+def pick_attention(settings: TrainSettings, trees: bool) -> str:
+    """The attention implementation; SettingsError where it cannot do trees."""
+    chosen = "sdpa" if settings.attention == "auto" else settings.attention
+    if trees and chosen not in ("eager", "sdpa"):
+        raise SettingsError(
+            f"attention {chosen} takes no mask of our own, which pack=steps needs for these "
+            "examples; use --attention sdpa, or --pack none"
+        )
+    return chosen
+
+
+def load_student(
+    name: str, settings: TrainSettings, attention: str, trees: bool
+) -> transformers.PreTrainedModel:
+    """The model to train, in float32 (with LoRA, the frozen base in its own dtype).
+
+    `trees`: some sequence branches. Raises ModelError, SettingsError or MissingExtraError.
+    """
+    frozen = bool(settings.lora_rank)
+    with one_line(name):
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype="auto" if frozen else torch.float32,
+            attn_implementation=attention,
+            **hub_options(settings),
+        )
+    check_branching(model.config, trees)
+    return with_lora(model, settings) if frozen else model
+
+
+def check_branching(config: Any, trees: bool) -> None:
+    """SettingsError where a model would not heed an ancestor mask."""
+    config = config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if trees and layers != {"full_attention"}:
+        raise SettingsError(
+            f"{config.model_type} has layers of type {', '.join(sorted(layers))}, which cannot "
+            "branch inside a sequence; use --pack none"
+        )
+
+
+def with_lora(model: Any, settings: TrainSettings) -> Any:
+    """The model with fresh LoRA adapters on all linear layers but the output."""
+    try:
+        import peft
+    except ImportError:
+        raise missing_extra("peft", "train") from None
+    if settings.gradient_checkpointing:
+        model.enable_input_require_grads()
+    config = peft.LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that will be gone in its version 6.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return peft.get_peft_model(model, config)
+
+
+def load_config(name: str, settings: TrainSettings) -> Any:
+    """The student's configuration."""
+    with one_line(name):
+        return transformers.AutoConfig.from_pretrained(name, **hub_options(settings))
+
+
+def count_parameters(config: Any, settings: TrainSettings) -> int:
+    """The parameters of a model of this configuration, without making room for them."""
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, trust_remote_code=settings.trust_remote_code
+        )
+    return int(model.num_parameters())
+
+
+def window(config: Any, tokenizer: Any) -> int | None:
+    """Longest sequence that the student takes; None if unlimited."""
+    limits = (
+        getattr(config.get_text_config(), "max_position_embeddings", None),
+        tokenizer.model_max_length,
+    )
+    return min((n for n in limits if isinstance(n, int) and 0 < n < 1 << 31), default=None)
+
+
+def export(
+    model: Any, tokenizer: Any, out: Path, dtype: torch.dtype | None, end: int | None, merge: bool
+) -> None:
+    """Write the student to `out`, in the dtype that it was stored in.
+
+    `end` is the token that ends its turns: generation stops there. LoRA adapters are exported as
+    such, or merged, with the adapter in `out/adapter`.
+    """
+    adapter = hasattr(model, "peft_config")
+    if adapter and merge:
+        model.save_pretrained(out / "adapter")
+        model = model.merge_and_unload()
+    if not adapter or merge:
+        stop_at(model.generation_config, end)
+        if dtype is not None:
+            model = model.to(dtype)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def stop_at(generation: Any, end: int | None) -> None:
+    """Let generation end at the token `end`, too."""
+    own = generation.eos_token_id
+    ids = [i for i in (own if isinstance(own, list) else [own]) if i is not None]
+    if end is not None and end not in ids:
+        generation.eos_token_id = [*ids, end] if ids else end

@@ -1,0 +1,201 @@
+"""Settings of a training: the one place where their defaults and descriptions stand."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from steper.lm.model_settings import Attention, DType, Settings
+
+Weighting = Literal["learned", "uniform", "fixed"]
+Pack = Literal["steps", "none"]
+
+TINY, SMALL = 20_000_000, 1_000_000_000
+"""Below so many parameters a model wants larger steps than the paper's 8B student."""
+
+
+class TrainSettings(Settings):
+    """How a student is trained.
+
+    A batch is counted in trajectories, whatever `pack`, `micro_batch_size` and the number of
+    processes are: those decide how a step is computed, not what it computes.
+    """
+
+    weights: Weighting | None = Field(
+        None,
+        description="learned: L_j / (2 σ_j²) + log σ_j with learned σ_j; uniform: the plain mean "
+        "of the L_j; fixed: the three numbers below (none: as the examples' recipe says)",
+    )
+    init_weight: float = Field(1.0, ge=0, description="weight of L_init where weights are fixed")
+    exp_weight: float = Field(1.0, ge=0, description="weight of L_exp where weights are fixed")
+    agg_weight: float = Field(1.0, ge=0, description="weight of L_agg where weights are fixed")
+    sigma_start: float = Field(1.0, gt=0, description="σ_j before the first step")
+    sigma_optimizer: Literal["natural", "adam"] = Field(
+        "natural",
+        description="natural: natural-gradient descent on σ_j², a running mean of L_j; "
+        "adam: Adam on log σ_j²",
+    )
+    sigma_lr: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="learning rate of σ, its own (none: natural 0.1, more in trainings under 100 "
+        "steps; adam 0.05)",
+    )
+    pack: Pack = Field(
+        "steps",
+        description="steps: one forward pass for all examples of a trajectory, shared text once; "
+        "none: a sequence for each example. The gradients are the same",
+    )
+    epochs: float = Field(2.0, gt=0, description="passes over the trajectories (the paper's: 2)")
+    max_steps: int | None = Field(
+        None, ge=1, description="optimizer steps, instead of epochs (none: by epochs)"
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="train for so many tokens computed (padding not counted), instead of epochs: "
+        "rounded to whole steps of average size",
+    )
+    batch_size: int = Field(
+        16, ge=1, description="trajectories in an optimizer step, over all processes"
+    )
+    micro_batch_size: int = Field(
+        4, ge=1, description="trajectories in one forward pass of a process, at most"
+    )
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="learning rate (none: 5e-6, the paper's, from 1B parameters on, 5e-5 below, "
+        "1e-3 below 20M; with LoRA 1e-4, below 20M 3e-3)",
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: torch's Muon for the layers' matrices, AdamW for the rest. For another "
+        "one of transformers: trainer.optim",
+    )
+    schedule: str = Field("cosine", description="learning-rate schedule, by transformers' name")
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
+    weight_decay: float = Field(0.0, ge=0, description="of the optimizer; never on σ")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to it (0: not)")
+    lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank (0: all weights)")
+    lora_alpha: int | None = Field(None, ge=1, description="LoRA's alpha (none: twice the rank)")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="LoRA's dropout")
+    merge: bool = Field(False, description="export LoRA merged; the adapter goes to OUT/adapter")
+    dtype: DType = Field(
+        "auto",
+        description="bfloat16: autocast over float32 weights; auto: on GPUs that multiply bfloat16 "
+        "natively",
+    )
+    attention: Attention = Field("auto", description="attention implementation (auto: sdpa)")
+    gradient_checkpointing: bool = Field(False, description="compute activations twice, store less")
+    max_length: int | None = Field(
+        None, ge=2, description="longest example in tokens (none: the student's window)"
+    )
+    too_long: Literal["drop", "error"] = Field(
+        "drop", description="what becomes of longer examples; nothing is ever cut"
+    )
+    group_by_length: bool = Field(False, description="trajectories of like length share a batch")
+    eval_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the questions kept out and evaluated on"
+    )
+    eval_every: int | None = Field(
+        None, ge=1, description="steps between evaluations (none: an epoch)"
+    )
+    save_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints (none: an epoch)"
+    )
+    keep_checkpoints: int = Field(1, ge=1, description="checkpoints to keep")
+    seed: int = Field(0, ge=0, description="of order, dropout and fresh adapters")
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU where there is one")
+    report_to: Literal["none", "tensorboard", "wandb"] = Field(
+        "none", description="also log there (transformers' own integrations)"
+    )
+    processes: int | None = Field(
+        None, ge=1, description="fail unless so many processes train together (none: any number)"
+    )
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    trust_remote_code: bool = Field(
+        False, description="run Python code that comes with the model; only for models you trust"
+    )
+    trainer: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further TrainingArguments of transformers (deepspeed, fsdp, optim, …)",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        if self.max_steps is not None and self.max_tokens is not None:
+            raise ValueError("max_steps and max_tokens exclude each other; give one of them")
+        if self.merge and not self.lora_rank:
+            raise ValueError("merge goes with lora_rank; without LoRA there is nothing to merge")
+        if self.optimizer == "muon":
+            self._check_muon()
+        taken = sorted(set(self.trainer) & OWN_ARGUMENTS)
+        if taken:
+            raise ValueError(f"trainer.{taken[0]} is set by steper itself; use its own setting")
+        return self
+
+    def _check_muon(self) -> None:
+        if self.lora_rank:
+            raise ValueError("optimizer muon trains whole matrices; with lora_rank use adamw")
+        if "optim" in self.trainer:
+            raise ValueError("trainer.optim names another optimizer; leave trainer.optim out")
+
+    @property
+    def fixed_weights(self) -> tuple[float, float, float]:
+        """(init, exp, agg)."""
+        return self.init_weight, self.exp_weight, self.agg_weight
+
+    def default_lr(self, parameters: int) -> float:
+        """`lr`, or the default for a model of so many parameters."""
+        if self.lr is not None:
+            return self.lr
+        if self.lora_rank:
+            return 3e-3 if parameters < TINY else 1e-4
+        return 1e-3 if parameters < TINY else 5e-5 if parameters < SMALL else 5e-6
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings that decide what comes out, as JSON values; compared on resume."""
+        return self.model_dump(mode="json", exclude=PASSING)
+
+
+PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}
+"""Settings that may change when a training is taken up again."""
+
+OWN_ARGUMENTS = {
+    "output_dir",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "bf16",
+    "activation_checkpointing",
+    "gradient_checkpointing",
+    "seed",
+    "data_seed",
+    "logging_steps",
+    "logging_strategy",
+    "eval_strategy",
+    "eval_steps",
+    "save_strategy",
+    "save_steps",
+    "save_total_limit",
+    "report_to",
+    "use_cpu",
+    "remove_unused_columns",
+    "label_smoothing_factor",
+    "train_sampling_strategy",
+    "dataloader_drop_last",
+    "accelerator_config",
+    "disable_tqdm",
+    "label_names",
+    "ignore_data_skip",
+}

@@ -1,0 +1,284 @@
+"""transformers' Trainer with StepER's objective: per-kind means over whole optimizer steps.
+
+The Trainer keeps the loop, the optimizer, accumulation, processes, checkpoints and logging; here
+is only what equation (1) of `objective` needs: the token counts of a whole step before its first
+backward pass, and the reduced L_j after its last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback, TrainingArguments, modeling_utils
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import EvalLoopOutput
+
+from steper.errors import SettingsError
+from steper.prompt.encode import KINDS
+from steper.store import read_json, write_json
+from steper.training.data import Batch, Collator, Data, OrderSampler, TreeDataset
+from steper.training.objective import Objective, kind_sums
+from steper.training.optimizer import muon_with_adamw
+from steper.training.train_settings import TrainSettings
+from steper.training.tree import ancestor_mask
+
+SIGMA_FILE = "sigma.json"
+"""Beside each checkpoint: σ, the state of its optimizer, tokens and seconds so far."""
+
+LogRow = dict[str, Any]
+TellRow = Callable[[LogRow], None]
+
+
+class StepTrainer(Trainer):  # type: ignore[misc]
+    """Trains on `data` with `objective`; every row of its log goes to `log_row`.
+
+    A micro-batch's share of L_j is Σ w ℓ / W_j with W_j = Σ w over the *whole* step and all
+    processes, so shares add up to L_j, and so do their gradients. Data-parallel wrappers average
+    gradients over processes; the loss is multiplied by their number to make that a sum.
+    """
+
+    loss_is_scaled_for_ga = True
+    optimizer: Any
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        data: Data,
+        objective: Objective,
+        settings: TrainSettings,
+        tokenizer: Any,
+        log_row: TellRow,
+    ) -> None:
+        self.objective = objective
+        self._own_settings = settings
+        rows = TreeDataset(data.train, settings.batch_size)
+        multiple = args.per_device_eval_batch_size * args.world_size
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=Collator(pad_id(tokenizer)),
+            train_dataset=rows,
+            eval_dataset=TreeDataset(data.eval, multiple) if data.eval else None,
+            processing_class=tokenizer,
+        )
+        if args.n_gpu > 1:
+            raise SettingsError(
+                f"{args.n_gpu} GPUs are visible to one process; start one process for each "
+                f"(torchrun --nproc-per-node {args.n_gpu} -m steper train …), or show it one GPU "
+                "with CUDA_VISIBLE_DEVICES"
+            )
+        if self.sharded and settings.merge:
+            raise SettingsError(
+                "merge needs whole weights, which DeepSpeed and FSDP shard; leave it out and merge "
+                "the exported adapter with peft's merge_and_unload"
+            )
+        if self.sharded and settings.optimizer == "muon":
+            raise SettingsError(
+                "optimizer muon needs whole matrices, which DeepSpeed and FSDP shard; use adamw"
+            )
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.add_callback(_Rows(self, log_row))
+        self.order = OrderSampler(
+            rows, settings.seed, settings.batch_size, settings.group_by_length
+        )
+        self.counters = {"tokens": 0, "supervised_tokens": 0, "seconds": 0.0}
+        self._began = time.monotonic()
+        self._step: LogRow = {}
+        self._weight_sums = self._shares = torch.zeros(len(KINDS))
+        self._micro_batches = 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether processes hold parts of the weights, not all of them each."""
+        return bool(self.is_deepspeed_enabled or self.is_fsdp_enabled)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> OrderSampler:
+        return self.order
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's own, or Muon with AdamW."""
+        if self._own_settings.optimizer == "adamw":
+            return super().create_optimizer(model)
+        if self.optimizer is None:
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            self.optimizer = muon_with_adamw(model or self.model, rate, decay)
+        return self.optimizer
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any
+    ) -> tuple[list[Batch], None]:
+        """All micro-batches of the next optimizer step; their W_j are reduced over processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        sums = torch.zeros(len(KINDS) + 2, dtype=self._exact)
+        for batch in batches:
+            own = [batch["tokens"].sum(), torch.tensor(len(batch["targets"]))]
+            counted = torch.stack([count.cpu() for count in own])
+            sums += torch.cat([batch["weights"].cpu().to(sums).sum(0), counted.to(sums)])
+        sums = self.accelerator.reduce(sums.to(device), "sum")
+        self._weight_sums = sums[: len(KINDS)]
+        self._shares = torch.zeros_like(self._weight_sums)
+        self._micro_batches = max(1, len(batches))
+        self.counters["tokens"] += int(sums[-2])
+        self.counters["supervised_tokens"] += int(sums[-1])
+        return batches, None
+
+    @property
+    def _exact(self) -> torch.dtype:
+        return torch.float32 if self.args.device.type == "mps" else torch.float64
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """This micro-batch's share of the step's loss, times the number of processes."""
+        sums = self.kind_losses(model, inputs)
+        present = self._weight_sums > 0
+        weight_sums = self._weight_sums.clamp(min=torch.finfo(torch.float32).tiny)
+        shares = sums / weight_sums.to(sums)
+        self._shares += shares.detach().to(self._shares)
+        coefficients = torch.tensor(self.objective.coefficients()).to(shares)
+        loss = self.accelerator.num_processes * (shares * coefficients).sum()
+        return loss + self.objective.constant(present.tolist()) / self._micro_batches
+
+    def kind_losses(self, model: Any, inputs: Batch) -> torch.Tensor:
+        """Σ w ℓ for each kind, (3,): the numerators of equation (1) for one micro-batch."""
+        logits = self._logits(model, inputs)[inputs["source"]]
+        losses = cross_entropy(logits.float(), inputs["targets"], reduction="none")
+        return kind_sums(losses, inputs["weights"])
+
+    def _logits(self, model: Any, inputs: Batch) -> torch.Tensor:
+        """(K, V): logits of the nodes from which something is predicted, the others' left out."""
+        given: LogRow = {"input_ids": inputs["input_ids"], "use_cache": False}
+        if "end" in inputs:
+            given["position_ids"] = inputs["position_ids"]
+            given["attention_mask"] = self._mask(inputs["end"])
+        # Without branches no mask is needed: what stands to the right is not seen.
+        if keeps_logits_by_mask():
+            kept: torch.Tensor = model(**given, logits_to_keep=inputs["predict"]).logits
+            return kept
+        every: torch.Tensor = model(**given).logits
+        return every[inputs["predict"]]
+
+    def _mask(self, end: torch.Tensor) -> torch.Tensor:
+        mask = ancestor_mask(end)
+        # On a CPU sdpa would turn a boolean mask into numbers again in every layer.
+        if self.model.config._attn_implementation == "sdpa" and end.device.type != "cpu":
+            return mask
+        kind = torch.bfloat16 if self.args.bf16 else self.model.dtype
+        added = torch.zeros(mask.shape, dtype=kind, device=mask.device)
+        return added.masked_fill_(~mask, torch.finfo(kind).min)
+
+    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Any:
+        """The Trainer's; after a step's last micro-batch, σ's own step."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            self._finish_step()
+        return loss
+
+    def _finish_step(self) -> None:
+        reduced = self.accelerator.reduce(self._shares, "sum").tolist()
+        present = (self._weight_sums > 0).tolist()
+        means = [mean if here else None for mean, here in zip(reduced, present, strict=True)]
+        self._step = {
+            **{f"loss_{k}": m for k, m in zip(KINDS, means, strict=True) if m is not None},
+            **self._sigmas(),
+        }
+        self.objective.update(means)
+
+    def _sigmas(self) -> LogRow:
+        if self.objective.weighting != "learned":
+            return {}
+        return {f"sigma_{k}": s for k, s in zip(KINDS, self.objective.sigma, strict=True)}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add L_j, σ_j (as used in the step), tokens and seconds to what a step logs."""
+        if "loss" in logs:
+            logs |= self._step | self.counted()
+        super().log(logs, start_time)
+
+    def counted(self) -> dict[str, Any]:
+        """Tokens computed, tokens supervised and seconds, up to now."""
+        seconds = self.counters["seconds"] + time.monotonic() - self._began
+        return {**self.counters, "seconds": round(seconds, 3)}
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """L_j over the whole evaluation set; `eval_loss` is their plain mean, whatever `weights`.
+
+        The Trainer's own loop would average the losses of batches.
+        """
+        model = self._wrap_model(self.model, training=False)
+        if not self.accelerator._models:  # outside of training nothing has prepared it
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        model.eval()
+        sums = torch.zeros(2, len(KINDS), dtype=self._exact, device=self.args.device)
+        for batch in dataloader:
+            inputs = self._prepare_inputs(batch)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                sums[0] += self.kind_losses(model, inputs).to(sums)
+            sums[1] += inputs["weights"].to(sums).sum(0)
+        losses, weights = self.accelerator.reduce(sums, "sum").tolist()
+        means = {k: a / w for k, a, w in zip(KINDS, losses, weights, strict=True) if w > 0}
+        metrics = {f"{metric_key_prefix}_loss_{k}": mean for k, mean in means.items()}
+        metrics[f"{metric_key_prefix}_loss"] = sum(means.values()) / max(1, len(means))
+        return EvalLoopOutput(None, None, metrics, len(dataloader.dataset))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Before the rest: a checkpoint is whole once the Trainer has written its own state.
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            state = {"objective": self.objective.state(), "counters": self.counted()}
+            write_json(folder / SIGMA_FILE, state)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / SIGMA_FILE
+        state = read_json(path)
+        self.objective.load(state["objective"], str(path))
+        self.counters = state["counters"]
+
+
+class _Rows(TrainerCallback):  # type: ignore[misc]
+    """Hands each row of the log on, in the main process, and tells the sampler its epoch."""
+
+    def __init__(self, trainer: StepTrainer, log_row: TellRow) -> None:
+        self._trainer = trainer
+        self._log_row = log_row
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Not left to the data loader: it forgets the epoch when a resumed one skips batches.
+        self._trainer.order.epoch = int((state.epoch or 0) + 1e-6)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
+            self._log_row({"step": state.global_step, "steps": state.max_steps, **logs})
+
+
+def pad_id(tokenizer: Any) -> int:
+    """The id that fills rows up; it is never seen by a token of an example."""
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    return int(pad if pad is not None else eos if eos is not None else 0)
+
+
+def keeps_logits_by_mask() -> bool:
+    """Whether models take `logits_to_keep` as a (R, T) mask; older versions of 5 do not."""
+    return hasattr(modeling_utils, "slice_logits_to_keep")

@@ -1,0 +1,71 @@
+"""Losses, gradients and σ of the first optimizer steps; run by torchrun in the slow tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from steper.examples.example_folder import ExampleFolder
+from steper.training.job import Job, leave_processes
+from steper.training.train_folder import TrainFolder
+from steper.training.train_settings import TrainSettings
+
+
+class _Capture(TrainerCallback):
+    def __init__(self, model):
+        self.model = model
+        self.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        named = self.model.named_parameters()
+        self.steps.append({n: p.grad.detach().clone() for n, p in named if p.grad is not None})
+
+
+def first_steps(examples: Path, student: Path, out: Path, **settings):
+    """{"gradients": [{name: tensor}], "rows": log rows} of the training; SGD that hardly moves.
+
+    So later steps differ by their data and σ, and not by what optimizers make of rounding.
+    """
+    rows = []
+    given = {"dtype": "float32", "max_grad_norm": 0.0, "device": "cpu", "schedule": "constant"}
+    given |= {"lr": 1e-3, "warmup": 0.0, "trainer": {"optim": "sgd"}, **settings}
+    job = Job(
+        ExampleFolder(examples),
+        str(student),
+        TrainFolder(out, {}),
+        TrainSettings.model_validate(given),
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        main=int(os.environ.get("RANK", "0")) == 0,
+        progress=rows.append,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = job.trainer()
+    capture = _Capture(trainer.model)
+    trainer.add_callback(capture)
+    trainer.train()
+    return {"gradients": capture.steps, "rows": rows}
+
+
+def main(jobs: list[dict], out: Path) -> None:
+    """Run each job ({examples, student, settings}) in all processes; rank 0 saves the results."""
+    found = [
+        first_steps(Path(job["examples"]), Path(job["student"]), out / str(n), **job["settings"])
+        for n, job in enumerate(jobs)
+    ]
+    if torch.distributed.get_rank() == 0:
+        torch.save(
+            {"world_size": torch.distributed.get_world_size(), "found": found}, out / "found"
+        )
+    leave_processes()
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    main(json.loads(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,79 @@
+"""Example folders made of random trajectories, as `steper build` writes them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from steper.examples.records import StepExample
+from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
+from steper.prompt.segments import Segment
+from steper.records import Passage
+from steper.store import write_json, write_jsonl
+
+TEXT = "Ann Lee film river Paris town doctor was born in the of directed by Who which"
+VOCABULARY = TEXT.split()
+
+
+def words(rng, low, high):
+    return " ".join(rng.choice(VOCABULARY) for _ in range(rng.randint(low, high)))
+
+
+def examples(count, *, layout="passages_first", form="chat", target="current", seed=0, steps=None):
+    """The step examples of `count` random IRCoT trajectories."""
+    rng = random.Random(seed)
+    settings = PromptSettings(layout=layout, instruction=False, demos=0)
+    for number in range(count):
+        turns = []
+        for _ in range(steps or rng.randint(1, 4)):
+            found = [Passage.make(words(rng, 1, 2), words(rng, 4, 9)) for _ in range(2)]
+            turns.append(Turn(tuple(found), words(rng, 2, 6) + "."))
+        yield from step_examples(number, words(rng, 3, 6) + "?", turns, settings, form, target)
+
+
+def step_examples(number, question, turns, settings, form, target="current"):
+    for at in range(len(turns)):
+        shown = turns[: at + 1]
+        text = turns[at].rationale
+        if target == "cumulative":
+            passages = tuple(p for turn in shown for p in turn.passages)
+            text = " ".join(turn.rationale for turn in shown)
+            shown = [Turn(passages)]
+        prompt = build_prompt("ircot", question, shown, settings, form)
+        kind = "agg" if at == len(turns) - 1 else "exp" if at else "init"
+        lead = target_lead("ircot", settings, form)
+        yield StepExample(
+            id=f"q{number}/{at + 1}",
+            trajectory=f"q{number}",
+            question_id=f"q{number}",
+            recipe="steper",
+            strategy="ircot",
+            step=at + 1,
+            steps=len(turns),
+            kind=kind,
+            form=form,
+            layout=settings.layout,
+            segments=(*prompt.segments, Segment("assistant", lead + text, kind)),
+        )
+
+
+def example_folder(path: Path, rows, *, weights="learned") -> Path:
+    rows = list(rows)
+    write_jsonl(path / "examples.jsonl", rows)
+    settings = {
+        "recipe": "steper",
+        "target": "current",
+        "form": rows[0].form,
+        "prompt": {"layout": rows[0].layout, "demos": 0},
+        "strategy": {"name": "ircot"},
+    }
+    manifest = {
+        "schema_version": 1,
+        "content": "step examples",
+        "recipe": "steper",
+        "weights": weights,
+        "settings_hash": "0" * 16,
+        "settings": settings,
+    }
+    write_json(path / "manifest.json", manifest)
+    return path

@@ -1,0 +1,108 @@
+"""Encoding a folder: lengths, what is kept out, order, batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lm.tiny import make_tiny_llama
+from steper.errors import InputError
+from steper.prompt.encode import Encoder
+from steper.training.data import Collator, OrderSampler, TreeDataset, is_held_out, load_data
+from steper.training.train_settings import TrainSettings
+from training.made import examples
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    from transformers import AutoTokenizer
+
+    folder = make_tiny_llama(tmp_path_factory.mktemp("student"))
+    return Encoder(AutoTokenizer.from_pretrained(folder))
+
+
+def load(encoder, max_length=None, rows=None, **settings):
+    return load_data(rows or examples(12), encoder, TrainSettings(**settings), max_length)
+
+
+def test_counts(encoder):
+    packed, separate = load(encoder), load(encoder, pack="none")
+    rows = list(examples(12))
+    assert packed.counts.examples == separate.counts.examples == len(rows)
+    assert packed.counts.kinds == {
+        k: sum(r.kind == k for r in rows) for k in ("init", "exp", "agg")
+    }
+    assert packed.counts.trajectories == len(packed.train) == 12
+    assert packed.counts.tokens < packed.counts.tokens_of_separate_examples
+    assert separate.counts.tokens == packed.counts.tokens_of_separate_examples
+    assert packed.counts.supervised_tokens == separate.counts.supervised_tokens
+
+
+def test_long_examples_are_dropped_and_counted_or_refused(encoder):
+    longest = load(encoder).counts.longest
+    data = load(encoder, longest - 1)
+    assert data.counts.too_long == 1
+    assert sum(data.counts.too_long_kinds.values()) == 1
+    assert data.counts.too_long_kinds["agg"] == 1
+    assert data.counts.too_long_trajectories == 0
+    assert sum(data.counts.kinds.values()) == data.counts.examples - 1
+    with pytest.raises(InputError, match=rf"'q\d+/\d' has {longest} tokens, but max_length is"):
+        load(encoder, longest - 1, too_long="error")
+    with pytest.raises(InputError, match=r"no example is left .* longer than max_length 5"):
+        load(encoder, 5)
+
+
+def test_questions_are_held_out_by_their_id_alone(encoder):
+    data = load(encoder, eval_share=0.4, seed=3)
+    names = [f"q{n}" for n in range(12)]
+    held = [name for name in names if is_held_out(name, 0.4, 3)]
+    assert 0 < len(held) < 12
+    assert data.counts.eval_trajectories == len(data.eval) == len(held)
+    assert len(data.train) == 12 - len(held)
+    assert sum(is_held_out(f"q{n}", 0.4, 0) for n in range(5000)) == pytest.approx(2000, rel=0.1)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_order_depends_on_seed_and_epoch_alone(encoder, grouped):
+    data = TreeDataset(load(encoder).train, 8)
+    assert len(data) == 16
+    one, other = (OrderSampler(data, 1, 4, grouped) for _ in range(2))
+    first = list(one)
+    assert sorted(first) == list(range(16))
+    one.epoch = 1
+    assert list(one) != first
+    other.epoch = 1
+    assert list(one) == list(other)
+    assert list(OrderSampler(data, 2, 4, grouped)) != first
+
+
+def test_grouped_batches_hold_like_lengths(encoder):
+    data = TreeDataset(load(encoder).train, 4)
+    batches = [list(OrderSampler(data, 1, 4, True))[n : n + 4] for n in range(0, len(data), 4)]
+    spans = [(min(map(data.length, b)), max(map(data.length, b))) for b in batches]
+    for (_, high), (low, _) in zip(sorted(spans), sorted(spans)[1:], strict=False):
+        assert high <= low
+
+
+def test_a_batch_points_from_each_parent_to_its_target(encoder):
+    items = load(encoder).train[:3]
+    batch = Collator(pad=0)(items)
+    trees = [tree for item in items for tree in item]
+    rows, columns = batch["predict"].nonzero(as_tuple=True)
+    at = 0
+    for row, tree in enumerate(trees):
+        for node in tree.supervised:
+            source = int(batch["source"][at])
+            assert (rows[source], columns[source]) == (row, tree.parent[node])
+            assert batch["targets"][at] == tree.ids[node]
+            at += 1
+    assert at == len(batch["targets"]) == len(batch["weights"])
+    assert int(batch["tokens"]) == sum(map(len, trees))
+
+
+def test_a_batch_of_nothing_weighs_nothing():
+    batch = Collator(pad=0)([(), ()])
+    assert batch["input_ids"].shape == (1, 1)
+    assert batch["weights"].shape == (0, 3)
+    assert batch["targets"].dtype == batch["source"].dtype == torch.int64
+    assert int(batch["tokens"]) == 0

@@ -1,0 +1,149 @@
+"""One forward pass for all steps equals a sequence for each: losses, gradients and σ."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lm.tiny import make_tiny_llama
+from steper.examples.example_folder import ExampleFolder
+from steper.prompt.encode import KINDS, encode_example
+from training.gradients import first_steps
+from training.made import example_folder, examples
+
+LIMIT = 1e-5
+FORMS = [
+    ("passages_first", "chat"),
+    ("append_only", "chat"),
+    ("passages_first", "plain"),
+    ("append_only", "plain"),
+]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    return make_tiny_llama(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    def make(layout, form, target="current"):
+        path = tmp_path_factory.mktemp("examples")
+        return example_folder(path, examples(7, layout=layout, form=form, target=target))
+
+    return make
+
+
+def assert_equal(one, other):
+    """Every gradient within LIMIT of the other's norm; losses and σ as close."""
+    assert len(one["gradients"]) == len(other["gradients"]) > 1
+    for mine, theirs in zip(one["gradients"], other["gradients"], strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, gradient in mine.items():
+            norm = theirs[name].norm()
+            assert norm > 0, name
+            assert (gradient - theirs[name]).norm() <= LIMIT * norm, name
+    for mine, theirs in zip(one["rows"], other["rows"], strict=True):
+        names = [n for n in theirs if n.startswith(("loss", "sigma"))]
+        assert len(names) >= 4 or "sigma_init" not in theirs
+        for name in names:
+            assert mine[name] == pytest.approx(theirs[name], rel=LIMIT)
+        assert mine["supervised_tokens"] <= theirs["supervised_tokens"]
+
+
+@pytest.mark.parametrize("weights", ["learned", "uniform"])
+@pytest.mark.parametrize(("layout", "form"), FORMS)
+def test_packing_and_accumulation_change_nothing(folder, student, tmp_path, layout, form, weights):
+    source = folder(layout, form)
+    common = {"weights": weights, "batch_size": 4, "epochs": 2}
+    plain = first_steps(source, student, tmp_path / "a", pack="none", micro_batch_size=4, **common)
+    one_pass = first_steps(source, student, tmp_path / "b", micro_batch_size=4, **common)
+    assert_equal(one_pass, plain)
+    assert one_pass["rows"][-1]["tokens"] < 0.8 * plain["rows"][-1]["tokens"]
+    for pack in ("steps", "none"):
+        small = {"pack": pack, "micro_batch_size": 1, **common}
+        assert_equal(first_steps(source, student, tmp_path / pack, **small), plain)
+
+
+@pytest.mark.parametrize("layout", ["passages_first", "append_only"])
+def test_losses_are_those_of_plain_transformers(folder, student, tmp_path, layout):
+    """Example by example, with transformers' own labels and shift, and nothing of ours."""
+    source = folder(layout, "chat")
+    tokenizer = AutoTokenizer.from_pretrained(student)
+    model = AutoModelForCausalLM.from_pretrained(student)
+    sums, counts = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0)
+    for example in ExampleFolder(source).examples():
+        encoded = encode_example(tokenizer, example)
+        ids, labels = torch.tensor([encoded.ids]), torch.tensor([encoded.labels])
+        number = int((labels[:, 1:] >= 0).sum())
+        with torch.no_grad():
+            sums[example.kind] += number * model(input_ids=ids, labels=labels).loss.item()
+        counts[example.kind] += number
+    (row,) = first_steps(source, student, tmp_path, batch_size=7, max_steps=1)["rows"]
+    for kind in KINDS:
+        assert row[f"loss_{kind}"] == pytest.approx(sums[kind] / counts[kind], rel=LIMIT)
+    expected = sum(sums[kind] / counts[kind] for kind in KINDS) / 2  # σ = 1: L_j / 2 + log 1
+    assert row["loss"] == pytest.approx(expected, rel=LIMIT)
+
+
+@pytest.mark.parametrize("layout", ["passages_first", "append_only"])
+def test_cumulative_targets(folder, student, tmp_path, layout):
+    source = folder(layout, "chat", "cumulative")
+    common = {"batch_size": 4, "micro_batch_size": 2, "max_steps": 2}
+    plain = first_steps(source, student, tmp_path / "a", pack="none", **common)
+    assert_equal(first_steps(source, student, tmp_path / "b", **common), plain)
+
+
+def test_eager_attention_equals_sdpa(folder, student, tmp_path):
+    source = folder("passages_first", "chat")
+    common = {"batch_size": 4, "max_steps": 2}
+    sdpa = first_steps(source, student, tmp_path / "a", attention="sdpa", **common)
+    assert_equal(first_steps(source, student, tmp_path / "b", attention="eager", **common), sdpa)
+
+
+def test_gradient_checkpointing_changes_nothing(folder, student, tmp_path):
+    source = folder("passages_first", "chat")
+    common = {"batch_size": 4, "max_steps": 2}
+    plain = first_steps(source, student, tmp_path / "a", **common)
+    again = first_steps(source, student, tmp_path / "b", gradient_checkpointing=True, **common)
+    assert_equal(again, plain)
+
+
+def torchrun(jobs, out):
+    """What each job gives in two processes, all after each other in one launch."""
+    script = Path(__file__).with_name("gradients.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--standalone", str(script), json.dumps(jobs), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = torch.load(out / "found")
+    assert found["world_size"] == 2
+    return found["found"]
+
+
+@pytest.mark.slow
+def test_two_processes_change_nothing(folder, student, tmp_path):
+    """Both layouts, learned and uniform weights, accumulation 1 and 4, packed or not."""
+    jobs, alone = [], []
+    for layout, weights in product(("passages_first", "append_only"), ("learned", "uniform")):
+        source = folder(layout, "chat")
+        common = {"weights": weights, "batch_size": 8, "epochs": 2}
+        out = tmp_path / layout / weights
+        plain = first_steps(source, student, out, pack="none", micro_batch_size=8, **common)
+        for micro, pack in ((4, "steps"), (1, "steps"), (1, "none")):
+            settings = {"pack": pack, "micro_batch_size": micro, **common}
+            jobs.append({"examples": str(source), "student": str(student), "settings": settings})
+            alone.append(plain)
+    for shared, plain in zip(torchrun(jobs, tmp_path), alone, strict=True):
+        assert_equal(shared, plain)
