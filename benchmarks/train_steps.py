@@ -29,6 +29,7 @@ from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Passage
 from steper.store import write_json, write_jsonl
+from steper.strategy.ircot import IRCoT
 from steper.training.job import Job
 from steper.training.train_folder import TrainFolder
 from steper.training.train_settings import TrainSettings
@@ -73,7 +74,7 @@ def make_examples(count: int, steps: int, words: int, layout: Any) -> Iterator[S
         question = text(12)
         for at in range(steps):
             kind = "agg" if at == steps - 1 else "exp" if at else "init"
-            prompt = build_prompt("ircot", question, turns[: at + 1], settings, "chat")
+            prompt = build_prompt(IRCoT.words, question, turns[: at + 1], settings, "chat")
             target = Segment("assistant", turns[at].rationale, kind)  # type: ignore[arg-type]
             yield StepExample(
                 id=f"{number}/{at}",

@@ -9,7 +9,7 @@ from doubles import FILM, DictRetriever, film_questions, film_script
 from steper.lm.scripted import ScriptedModel, seeded_delay
 from steper.prompt.render import PromptSettings
 from steper.runs import teach
-from steper.strategy import IRCoT
+from steper.strategy.ircot import IRCoT
 
 out, log, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 model = ScriptedModel(

@@ -10,7 +10,7 @@ from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel, seeded_delay
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
-from steper.strategy import IRCoT
+from steper.strategy.ircot import IRCoT
 
 BARE = PromptSettings(instruction=False, demos=0)
 

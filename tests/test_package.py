@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "steper"
 
 # What stands lower may import what stands higher, never the other way round.
 LAYERS = [
-    {"errors", "records", "store", "text"},
+    {"errors", "records", "store", "text", "doors"},
     {"prompt"},
     {"retrieve", "lm"},
     {"gold"},

@@ -15,7 +15,7 @@ from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
 from steper.runs import Run, make_strategy, teach
-from steper.strategy import IRCoT, IRCoTSettings
+from steper.strategy.ircot import IRCoT, IRCoTSettings
 
 ACTION = {"question_id": "q0", "n": 0, "completion": {"text": "x"}}
 BARE = PromptSettings(instruction=False, demos=0)

@@ -1,12 +1,8 @@
 import pytest
 
-from steper.text import (
-    is_reasoning,
-    sentences,
-    stated_answer,
-    strip_full_stop,
-    without_wh_words,
-)
+from steper.strategy.ircot.queries import is_reasoning, without_wh_words
+from steper.strategy.stated_answer import stated_answer
+from steper.text import sentences, strip_full_stop
 
 
 @pytest.mark.parametrize(

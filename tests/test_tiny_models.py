@@ -19,6 +19,7 @@ from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.records import Passage
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import make_strategy
+from steper.strategy.ircot import IRCoT
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -130,7 +131,7 @@ def one_hop_accuracy(count: int, size: int = 4) -> float:
         shown = rng.sample(titles, size)
         question, hop = rng.choice(maker.one_hop(rng.choice(shown)))
         passages = tuple(Passage(id=t, title=t, text=world().passages[t].text) for t in shown)
-        prompt = build_prompt("ircot", question, [Turn(passages)], FIRST, "chat").messages()
+        prompt = build_prompt(IRCoT.words, question, [Turn(passages)], FIRST, "chat").messages()
         text = tokens.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
         inputs = tokens(text, return_tensors="pt", return_token_type_ids=False)
         with torch.no_grad():

@@ -73,7 +73,9 @@ def one_hop(
         if hop is None:
             continue
         shown = tuple(reader.passages[t] for t in titles)
-        prompts.append(build_prompt("ircot", question, [Turn(shown)], settings, "chat").messages())
+        prompts.append(
+            build_prompt(IRCoT.words, question, [Turn(shown)], settings, "chat").messages()
+        )
         golds.append(answer)
     replies = complete(model, tokenizer, prompts)
     return sum(last_answer(r) == g for r, g in zip(replies, golds, strict=True)) / count

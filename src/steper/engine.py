@@ -25,7 +25,7 @@ from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
 from steper.records import Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.actions import Action, Actions, Generate, Search
-from steper.strategy.loop import Prompted
+from steper.strategy.base import Strategy
 from steper.strategy.trace import Ending, Trace
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Engine:
 
     def __init__(
         self,
-        strategy: Prompted[Any],
+        strategy: Strategy[Any],
         lm: LanguageModel,
         retriever: Retriever | None,
         *,
@@ -187,6 +187,8 @@ class Engine:
             passages=action.passages,
             rationales=action.rationales,
             retrieved=action.retrieved,
+            cue=action.cue,
+            gold=self.strategy.word_gold,
         )
 
     def _search(self, flights: list[_Flight]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steper.doors import origin
 from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
@@ -19,9 +20,8 @@ from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.store import dump_line, read_json, read_records
-from steper.strategy import strategy_type
+from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
-from steper.strategy.loop import Prompted, StepSettings
 from steper.text import normalise_space
 
 CHAT_TEMPLATE_TOKENS = 64
@@ -66,24 +66,28 @@ class Run:
 
 
 def make_strategy(
-    name: str,
+    strategy: str | type[Strategy[Any]],
     lm: LanguageModel,
     settings: StepSettings | None = None,
     prompt: PromptSettings | None = None,
-) -> Prompted[Any]:
-    """The strategy `name` for a model: in its form, with the room that its window leaves."""
-    kind = strategy_type(name)
-    settings = settings or kind.settings_type()
+) -> Strategy[Any]:
+    """A strategy, by class or by a name as in `steper.doors`, for a model (see `fit_to_model`)."""
+    kind = STRATEGIES.find(strategy) if isinstance(strategy, str) else strategy
+    return fit_to_model(kind(settings, prompt), lm)
+
+
+def fit_to_model(strategy: Strategy[Any], lm: LanguageModel) -> Strategy[Any]:
+    """The strategy in the model's form, with the room for prompts that its window leaves."""
     room = None
     if lm.context_window is not None:
         spare = CHAT_TEMPLATE_TOKENS if lm.form == "chat" else 1
-        room = lm.context_window - settings.max_tokens - spare
+        room = lm.context_window - strategy.settings.max_tokens - spare
         if room <= 0:
             raise SettingsError(
-                f"max_tokens is {settings.max_tokens}, but the model {lm.name} has a window of "
-                f"{lm.context_window} tokens for prompt and text together"
+                f"max_tokens is {strategy.settings.max_tokens}, but the model {lm.name} has a "
+                f"window of {lm.context_window} tokens for prompt and text together"
             )
-    return kind(settings, prompt, lm.form, Budget(room, lm.count_tokens))
+    return strategy.asked_as(lm.form, Budget(room, lm.count_tokens))
 
 
 def questions_hash(questions: Sequence[Question]) -> str:
@@ -96,7 +100,7 @@ def questions_hash(questions: Sequence[Question]) -> str:
 
 def teach(
     questions: Sequence[Question],
-    strategy: Prompted[Any] | str,
+    strategy: Strategy[Any] | type[Strategy[Any]] | str,
     lm: LanguageModel,
     retriever: Retriever | None,
     out: Path | str,
@@ -109,12 +113,13 @@ def teach(
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
-    `strategy` may be a name, for its default settings. `inputs` (files, their hashes, what was left
-    out of them) goes into the manifest as it is.
-    A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
+    `strategy` is a name, a class, or an object, which is put in the model's form. `inputs` (files,
+    their hashes, what was left out of them) goes into the manifest as it is. A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings, InputError on bad questions.
     """
-    if isinstance(strategy, str):
+    if isinstance(strategy, Strategy):
+        strategy = fit_to_model(strategy, lm)
+    else:
         strategy = make_strategy(strategy, lm)
     questions = [q.model_copy(update={"context": ()}) for q in questions]
     check_questions(questions, strategy.prompt)
@@ -122,8 +127,8 @@ def teach(
         "questions": {"count": len(questions), "hash": questions_hash(questions)},
         "strategy": strategy.fingerprint(),
         "prompt": strategy.prompt.model_dump(mode="json"),
-        "model": lm.fingerprint(),
-        "retriever": retriever.fingerprint() if retriever else None,
+        "model": {**lm.fingerprint(), **origin(lm)},
+        "retriever": {**retriever.fingerprint(), **origin(retriever)} if retriever else None,
     }
     folder = RunFolder(
         Path(out),
@@ -143,7 +148,7 @@ def teach(
 
 def _drive(
     folder: RunFolder,
-    strategy: Prompted[Any],
+    strategy: Strategy[Any],
     lm: LanguageModel,
     retriever: Retriever | None,
     in_flight: int,

@@ -25,10 +25,10 @@ from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import Question, Record
 from steper.retrieve.base import Retriever
+from steper.retrieve.rerank import reranked
 from steper.runs import Run, make_strategy, teach
 from steper.store import field_error, read_json
-from steper.strategy import strategy_type
-from steper.strategy.loop import Prompted, StepSettings
+from steper.strategy import DEFAULT, STRATEGIES, StepSettings, Strategy, load_strategy
 
 STEPER = "steper.json"
 
@@ -43,17 +43,14 @@ class StudentCard(Record):
     recipe: str = ""
     target: str = ""
     weights: str = ""
+    reranker: str = ""
+    candidates: int = 20
     examples: str = Field("", description="settings hash of the examples folder")
 
     @property
     def strategy_name(self) -> str:
         """The strategy that the student was trained for."""
         return str(self.strategy.get("name", ""))
-
-    @property
-    def strategy_settings(self) -> dict[str, Any]:
-        """The strategy's settings, without its name."""
-        return {key: value for key, value in self.strategy.items() if key != "name"}
 
 
 def student_folder(model: str) -> Path | None:
@@ -79,60 +76,90 @@ def read_student_card(folder: Path) -> StudentCard:
 
 @dataclass(frozen=True)
 class StudentOptions:
-    """What goes over a student's own settings: a strategy's name, single settings by name."""
+    """What goes over a student's own settings: another strategy, single settings by name.
 
-    strategy: str | None = None
+    `allow_code` lets a folder name code outside this package, which is then loaded.
+    """
+
+    strategy: str | type[Strategy[Any]] | None = None
     strategy_settings: dict[str, Any] = field(default_factory=dict)
     prompt: dict[str, Any] = field(default_factory=dict)
     generation: GenerationSettings | None = None
     hf: HFSettings | None = None
+    allow_code: bool = False
 
 
 def adopt_student(
-    model: str, strategy: str | None, sections: dict[str, dict[str, Any]]
-) -> tuple[str, dict[str, dict[str, Any]]]:
+    model: str,
+    strategy: str | None,
+    sections: dict[str, dict[str, Any]],
+    allow_code: bool = False,
+) -> tuple[type[Strategy[Any]], dict[str, dict[str, Any]]]:
     """The strategy and the settings by section that a command starts from.
 
     Where `model` is a trained student's folder, its own strategy and prompts stand below what
     `sections` say; another strategy than its own takes over the prompts alone. Without a student
-    the default strategy is ircot.
+    the strategy is the default one.
     """
     folder = student_folder(model)
     if folder is None:
-        return strategy or "ircot", sections
+        return STRATEGIES.find(strategy or DEFAULT), sections
     card = read_student_card(folder)
-    name = strategy or card.strategy_name
+    kind, settings = _strategy_of(card, strategy, allow_code, folder)
     own: dict[str, dict[str, Any]] = {
-        "strategy": card.strategy_settings if name == card.strategy_name else {},
+        "strategy": settings,
         "prompt": card.prompt.model_dump(),
         "hf": {"form": card.form},
     }
-    return name, {key: {**own.get(key, {}), **value} for key, value in sections.items()}
+    return kind, {key: {**own.get(key, {}), **value} for key, value in sections.items()}
+
+
+def _strategy_of(
+    card: StudentCard,
+    wanted: str | type[Strategy[Any]] | None,
+    allow_code: bool,
+    folder: Path,
+) -> tuple[type[Strategy[Any]], dict[str, Any]]:
+    """The strategy to ask a student with, and the settings of its own for it; {} for another."""
+    if wanted is None or wanted == card.strategy_name:
+        return load_strategy(card.strategy, allow_code=allow_code, place=str(folder / STEPER))
+    kind = STRATEGIES.find(wanted) if isinstance(wanted, str) else wanted
+    if kind.name != card.strategy_name:
+        return kind, {}
+    return load_strategy(card.strategy, kind, allow_code=allow_code, place=str(folder / STEPER))
+
+
+def student_kind(folder: Path, options: StudentOptions) -> type[Strategy[Any]]:
+    """The strategy that a student is asked with."""
+    card = read_student_card(folder)
+    return _strategy_of(card, options.strategy, options.allow_code, folder)[0]
 
 
 def student_strategy(
-    card: StudentCard, lm: LanguageModel, options: StudentOptions | None = None
-) -> Prompted[Any]:
+    card: StudentCard,
+    lm: LanguageModel,
+    options: StudentOptions | None = None,
+    folder: Path = Path(),
+) -> Strategy[Any]:
     """The strategy that a student was trained for, with its prompts; `options` go over them.
 
     Raises SettingsError for settings that the strategy does not have.
     """
     options = options or StudentOptions()
-    name = options.strategy or card.strategy_name
-    own = card.strategy_settings if name == card.strategy_name else {}
+    kind, own = _strategy_of(card, options.strategy, options.allow_code, folder)
     try:
-        settings: StepSettings = strategy_type(name).settings_type.model_validate(
+        settings: StepSettings = kind.settings_type.model_validate(
             {**own, **options.strategy_settings}
         )
         prompt = PromptSettings.model_validate({**card.prompt.model_dump(), **options.prompt})
     except ValidationError as error:
-        raise SettingsError(f"strategy {name} of the student: {field_error(error)}") from None
-    return make_strategy(name, lm, settings, prompt)
+        raise SettingsError(f"strategy {kind.name} of the student: {field_error(error)}") from None
+    return make_strategy(kind, lm, settings, prompt)
 
 
 def open_student(
     folder: Path, options: StudentOptions | None = None
-) -> tuple[LanguageModel, Prompted[Any]]:
+) -> tuple[LanguageModel, Strategy[Any]]:
     """A trained student and its strategy; the caller closes the model."""
     options = options or StudentOptions()
     card = read_student_card(folder)
@@ -141,10 +168,20 @@ def open_student(
         hf = hf.model_copy(update={"form": card.form})
     lm = open_model(f"hf:{folder}", generation=options.generation, hf=hf)
     try:
-        return lm, student_strategy(card, lm, options)
+        return lm, student_strategy(card, lm, options, folder)
     except BaseException:
         lm.close()
         raise
+
+
+def student_retriever(
+    folder: Path, retriever: Retriever | None, options: StudentOptions | None = None
+) -> Retriever | None:
+    """`retriever` as a student searches with it: through its reranker, where it has one."""
+    card = read_student_card(folder)
+    allow = options is not None and options.allow_code
+    place = str(folder / STEPER)
+    return reranked(retriever, card.reranker, card.candidates, allow_code=allow, place=place)
 
 
 def evaluate_student(
@@ -167,6 +204,7 @@ def evaluate_student(
     where `student` is no trained student.
     """
     lm, strategy = open_student(Path(student), options)
+    retriever = student_retriever(Path(student), retriever, options)
     try:
         run = teach(
             questions,

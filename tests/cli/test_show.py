@@ -8,7 +8,7 @@ from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
 from steper.records import Passage
 from steper.runs import teach
-from steper.strategy import IRCoT
+from steper.strategy.ircot import IRCoT
 
 
 @pytest.fixture

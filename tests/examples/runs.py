@@ -14,7 +14,7 @@ from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form, Prompt
 from steper.records import Hop, Passage, Question, Trajectory
 from steper.runs import Run, teach
-from steper.strategy import strategy_type
+from steper.strategy import STRATEGIES
 from steper.strategy.context import Budget
 
 QUESTION = "When was the director of Gold Rain born?"
@@ -121,7 +121,7 @@ def run_case(
         # A model goes on after a cue, where the prompt ends on one.
         return said.removeprefix(cue) if cue.endswith(":") and said.startswith(cue) else said
 
-    kind = strategy_type(case.strategy)
+    kind = STRATEGIES.find(case.strategy)
     strategy = kind(kind.settings_type(**case.settings), prompt, form, Budget(case.room))
     model = ScriptedModel(script, form=form)
     retriever = DictRetriever(FILM)

@@ -8,11 +8,11 @@ from steper.errors import InputError, SettingsError
 from steper.examples.build import ExampleSettings, build_examples
 from steper.examples.filters import FilterSettings
 from steper.examples.grounding import grounded_share, telling_words
-from steper.prompt.render import PromptSettings, build_prompt
+from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.words import demonstrations
 from steper.recipes import RECIPES
 from steper.records import Passage
-from steper.strategy.replay import Turn
+from steper.strategy.ircot import IRCoT
 
 BARE = PromptSettings(instruction=False, demos=0)
 
@@ -54,7 +54,7 @@ def test_a_recipe_takes_its_steps(recipe, expected, tmp_path):
 
 
 def test_learned_weights_are_steper_s_alone():
-    assert {name for name, r in RECIPES.items() if r.weights == "uniform"} == {
+    assert {name for name, r in RECIPES.ours().items() if r.weights == "uniform"} == {
         "steper_uniform",
         "vanilla_kd",
     }
@@ -85,7 +85,7 @@ def test_vanilla_kd_writes_the_whole_chain_from_all_passages(layout, target_is, 
     (example,) = one(tmp_path, CASES["ircot"], recipe="vanilla_kd", layout=layout, target=target_is)
     passages = tuple(Passage.make(t, FILM[t]) for t in ("Gold Rain", "Ann Lee"))
     settings = BARE.model_copy(update={"layout": layout})
-    expected = build_prompt("ircot", question().text, [Turn(passages)], settings, "plain")
+    expected = build_prompt(IRCoT.words, question().text, [Turn(passages)], settings, "plain")
     assert example.segments[:-1] == expected.segments
     assert target(example) == " " + " ".join(IRCOT)
 
@@ -94,7 +94,7 @@ def test_the_students_prompt_settings_go_over_the_runs(tmp_path):
     teacher = PromptSettings(demos=2, passage_words=3)
     run, _ = run_case(CASES["ircot"], tmp_path, teacher)
     build = build_examples(run, ExampleSettings(instruction=False))
-    assert build.prompt == PromptSettings(instruction=False, demos=0, passage_words=3)
+    assert build.student.prompt == PromptSettings(instruction=False, demos=0, passage_words=3)
     first = next(iter(build))
     assert first.form == "chat"
     assert first.segments[0].text.startswith("Wikipedia Title: Gold Rain\nGold Rain is\n\n")

@@ -74,7 +74,7 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, message, film_run, t
 def test_help_names_every_recipe(capsys):
     code, said, _ = call(capsys, "--help")
     assert code == 0
-    assert all(f"{name}" in said for name in RECIPES)
+    assert all(f"{name}" in said for name in RECIPES.names())
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):

@@ -8,9 +8,8 @@ from runs import CASES, IRCOT, Case, only, question, run_case
 from doubles import FILM, DictRetriever, drive
 from steper.errors import SettingsError
 from steper.prompt.render import PromptSettings
-from steper.recipes import Replay
-from steper.recipes.draft import cumulative_draft
-from steper.strategy import STRATEGIES
+from steper.recipes import Replay, cumulative_draft
+from steper.strategy import STRATEGIES, load_strategy
 from steper.strategy.actions import Generate
 from steper.strategy.loop import with_cue
 
@@ -18,8 +17,8 @@ BARE = PromptSettings(instruction=False, demos=0)
 
 
 def replayed(run, form, settings):
-    manifest = run.manifest["settings"]
-    return Replay(only(run), manifest["strategy"], settings, form)
+    kind, own = load_strategy(run.manifest["settings"]["strategy"], allow_code=False, place="")
+    return Replay(only(run), kind(kind.settings_type(**own), settings, form))
 
 
 def skip_impossible(case, layout):
@@ -78,8 +77,8 @@ PIECES = [
 
 def random_strategy(rng):
     """A strategy with random settings, and its form."""
-    name = rng.choice(sorted(STRATEGIES))
-    kind = STRATEGIES[name]
+    kind = rng.choice(sorted(STRATEGIES.ours().values(), key=lambda kind: kind.name))
+    name = kind.name
     options = {
         "max_steps": [1, 2, 3, 5],
         "repeated_query": ["answer", "stop", "continue"],
@@ -115,10 +114,11 @@ def test_prompts_of_200_random_trajectories_equal_those_of_inference():
             texts,
             lambda query, finder=finder: finder.search([query], 4)[0],
         )
-        replay = Replay(record, strategy.fingerprint(), strategy.prompt, strategy.form)
+        replay = Replay(record, strategy)
         prompts = [a.prompt for a in actions if isinstance(a, Generate)]
         assert [replay.prompt(step) for step in record.steps] == prompts, seed
-        assert [replay.cues[step.index] for step in record.steps] == [s.cue for s in record.steps]
+        assert [step.cue for step in replay.steps] == [s.cue for s in record.steps]
+        assert not replay.diverged, (seed, replay.diverged)
         if record.status == "answered":
             assert all(replay.written(step) for step in record.steps if step.raw), seed
             assert replay.written_up_to(record.steps[-1]), seed
@@ -156,7 +156,7 @@ def test_cues_are_those_of_the_student_whatever_the_teacher_was(name, teacher, f
     _, seen = run_case(CASES[name], tmp_path / "student", BARE, form)
     assert [replay.prompt(s) for s in replay.trajectory.steps] == seen["q0"]
     for step in replay.trajectory.steps:
-        assert with_cue(replay.cues[step.index], replay.written(step)) == step.rationale
+        assert with_cue(replay.requests[step.index].cue, replay.written(step)) == step.rationale
 
 
 def test_a_chat_teacher_that_left_the_marker_out_cannot_teach_a_plain_student(tmp_path):
@@ -218,15 +218,15 @@ def test_the_whole_chain_reads_as_the_last_prompt_goes_on(name, layout, form, tm
     last = replay.trajectory.steps[-1]
     draft = cumulative_draft(replay, last)
     assert draft.target is not None
-    assert "1950" in draft.target
+    assert "1950" in draft.target[0].text
     assert draft.supervises == tuple(range(1, last.index + 1))
     steps = replay.trajectory.steps
     shown = {replay.passages[i].title for step in steps for i in step.context}
     assert all(f"Wikipedia Title: {title}" in draft.prompt.text() for title in shown)
-    if layout == "passages_first" and last.role == "reason" and not replay.separate:
+    if layout == "passages_first" and last.role == "reason" and not replay.strategy.reads_apart:
         inference = replay.prompt(last).text() + (replay.written(last) or "")
         if form == "plain":
-            assert draft.prompt.text() + draft.target == inference
+            assert draft.prompt.text() + draft.target[0].text == inference
 
 
 def test_a_final_readers_answer_ends_the_whole_chain(tmp_path):

@@ -9,7 +9,9 @@ from steper.gold.teacher import GoldTeacher, make_plan
 from steper.lm.base import Request
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Hop, Passage, Question, Usage
-from steper.text import sentences, stated_answer, strip_full_stop
+from steper.strategy import STRATEGIES
+from steper.strategy.stated_answer import stated_answer
+from steper.text import sentences, strip_full_stop
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SAMPLES = ["hotpotqa_sample.json", "2wikimultihopqa_sample.json", "musique_sample.jsonl"]
@@ -83,6 +85,7 @@ TEACHER = GoldTeacher([BRIDGE, CHAIN, FACTS])
 def say(
     question, passages=(), rationales=(), strategy="ircot", role="reason", teacher=TEACHER, cue=""
 ):
+    asked = STRATEGIES.find(strategy)()
     request = Request(
         question_id=question.id,
         strategy=strategy,
@@ -91,6 +94,8 @@ def say(
         prompt=Prompt("plain", (Segment("user", f"Q: {question.text}\nA:{cue}"),)),
         passages=tuple(passages),
         rationales=tuple(rationales),
+        cue=cue.strip(),
+        gold=asked.word_gold,
     )
     (future,) = teacher.submit([request])
     assert future.done()

@@ -30,7 +30,7 @@ from steper.gold.teacher import GoldTeacher  # noqa: E402
 from steper.prompt.render import PromptSettings  # noqa: E402
 from steper.retrieve import BM25Index  # noqa: E402
 from steper.runs import make_strategy, teach  # noqa: E402
-from steper.strategy import strategy_type  # noqa: E402
+from steper.strategy import STRATEGIES  # noqa: E402
 
 LAYOUTS = ("passages_first", "append_only")
 FORMS = ("chat", "plain")
@@ -134,7 +134,7 @@ def gold() -> dict[str, Any]:
                 ("closed_book", {}),
             ):
                 lm = GoldTeacher(questions, look_ahead=ahead)
-                settings = strategy_type(name).settings_type(**options)
+                settings = STRATEGIES.find(name).settings_type(**options)
                 strategy = make_strategy(name, lm, settings, PromptSettings(demos=0))
                 out = folder / f"{name}-{len(found)}"
                 run = teach(questions, strategy, lm, retriever, out)

@@ -13,7 +13,7 @@ from steper.prompt.render import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve import BM25Index
 from steper.runs import make_strategy, teach
-from steper.strategy import IRCoTSettings
+from steper.strategy.ircot import IRCoTSettings
 
 pytestmark = pytest.mark.slow
 

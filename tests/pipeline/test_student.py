@@ -12,7 +12,7 @@ from steper.errors import InputError, SettingsError
 from steper.prompt.render import PromptSettings
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run
-from steper.strategy import IRCoTSettings
+from steper.strategy.ircot import IRCoT, IRCoTSettings
 from steper.student import (
     StudentOptions,
     adopt_student,
@@ -80,14 +80,14 @@ def test_what_is_no_student_is_refused(tmp_path, tiny):
 
 def test_commands_adopt_a_students_settings(student):
     assert student_folder("gold") is None
-    assert adopt_student("gold", None, SECTIONS) == ("ircot", SECTIONS)
-    name, sections = adopt_student(f"hf:{student}", None, {**SECTIONS, "strategy": {"k": 7}})
-    assert name == "ircot"
+    assert adopt_student("gold", None, SECTIONS) == (IRCoT, SECTIONS)
+    kind, sections = adopt_student(f"hf:{student}", None, {**SECTIONS, "strategy": {"k": 7}})
+    assert kind is IRCoT
     assert sections["strategy"]["k"] == 7
     assert sections["strategy"]["max_steps"] == 2
     assert sections["prompt"]["passage_words"] == 15
     other, sections = adopt_student(str(student), "one_shot", SECTIONS)
-    assert other == "one_shot"
+    assert other.name == "one_shot"
     assert sections["strategy"] == {}
     assert sections["prompt"]["passage_words"] == 15
 

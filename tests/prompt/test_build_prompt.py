@@ -8,9 +8,17 @@ from steper.prompt.render import (
     passage_block,
     target_lead,
 )
-from steper.prompt.words import TEMPLATES, demonstrations, instruction
+from steper.prompt.words import demonstrations
 from steper.records import Passage
-from steper.text import is_reasoning, sentences, stated_answer
+from steper.strategy import STRATEGIES
+from steper.strategy.ircot.queries import is_reasoning
+from steper.strategy.readers import READERS
+from steper.strategy.stated_answer import stated_answer
+from steper.text import sentences
+
+WORDS = {name: kind.words for name, kind in STRATEGIES.ours().items()}
+WORDS |= {reader.words.name: reader.words for reader in READERS.values()}
+IRCOT, SELF_ASK = WORDS["ircot"], WORDS["self_ask"]
 
 A, B = Passage.make("A", "About a."), Passage.make("B", "About b.")
 TURNS = [Turn((A,), "First fact."), Turn((B,), "Second fact."), Turn(())]
@@ -21,14 +29,14 @@ def bare(**more):
 
 
 def test_passages_first_plain():
-    assert build_prompt("ircot", "Who?", TURNS, bare(), "plain").text() == (
+    assert build_prompt(IRCOT, "Who?", TURNS, bare(), "plain").text() == (
         "Wikipedia Title: A\nAbout a.\n\nWikipedia Title: B\nAbout b.\n\n"
         "Q: Who?\nA: First fact. Second fact."
     )
 
 
 def test_append_only_chat():
-    prompt = build_prompt("ircot", "Who?", TURNS, bare(layout="append_only"), "chat")
+    prompt = build_prompt(IRCOT, "Who?", TURNS, bare(layout="append_only"), "chat")
     assert prompt.messages() == [
         {"role": "user", "content": "Q: Who?\n\nWikipedia Title: A\nAbout a."},
         {"role": "assistant", "content": "First fact."},
@@ -41,17 +49,17 @@ def test_append_only_chat():
 def test_self_ask_lines():
     turns = [Turn((A,), "Follow up: X?"), Turn((B,))]
     assert (
-        build_prompt("self_ask", "Who?", turns, bare(), "plain")
+        build_prompt(SELF_ASK, "Who?", turns, bare(), "plain")
         .text()
         .endswith("Question: Who?\nAre follow up questions needed here: Yes.\nFollow up: X?")
     )
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("name", WORDS)
 @pytest.mark.parametrize("layout", ["passages_first", "append_only"])
-def test_plain_text_and_target_go_on_seamlessly(template, layout):
+def test_plain_text_and_target_go_on_seamlessly(name, layout):
     """Prompt + lead + text of a step is how the next step's prompt begins (append_only)."""
-    settings = bare(layout=layout)
+    settings, template = bare(layout=layout), WORDS[name]
     first = build_prompt(template, "Who?", [Turn((A,))], settings, "plain").text()
     lead = target_lead(template, settings, "plain")
     second = build_prompt(template, "Who?", [Turn((A,), "Fact."), Turn((B,))], settings, "plain")
@@ -63,13 +71,13 @@ def test_plain_text_and_target_go_on_seamlessly(template, layout):
 
 
 def test_nothing_precedes_the_text_in_a_chat():
-    assert target_lead("ircot", bare(), "chat") == ""
+    assert target_lead(IRCOT, bare(), "chat") == ""
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])
 @pytest.mark.parametrize("layout", ["passages_first", "append_only"])
 def test_a_cue_ends_the_prompt(form, layout):
-    prompt = build_prompt("ircot", "Who?", TURNS, bare(layout=layout), form, "So the answer is:")
+    prompt = build_prompt(IRCOT, "Who?", TURNS, bare(layout=layout), form, "So the answer is:")
     last = prompt.messages()[-1]["content"] if form == "chat" else prompt.text()
     assert last.endswith("So the answer is:")
     assert prompt.segments[-1].role == "user"
@@ -80,10 +88,10 @@ def test_long_passages_are_shortened_to_the_word_limit():
     assert passage_block(long, 350).split()[-1] == "w349"
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", WORDS)
 def test_every_template_has_instruction_and_demonstrations(name):
-    assert len(instruction(name)) > 60
-    prompt = build_prompt(name, "Who?", [Turn((A,))], PromptSettings(demos=9), "chat")
+    assert len(WORDS[name].instruction) > 60
+    prompt = build_prompt(WORDS[name], "Who?", [Turn((A,))], PromptSettings(demos=9), "chat")
     assert prompt.segments[0].role == "system"
     roles = [m["role"] for m in prompt.messages()]
     assert roles[0] == "system"
@@ -92,7 +100,7 @@ def test_every_template_has_instruction_and_demonstrations(name):
 
 
 def test_plain_demonstrations_are_set_apart():
-    text = build_prompt("ircot", "Who?", [Turn((A,))], PromptSettings(demos=2), "plain").text()
+    text = build_prompt(IRCOT, "Who?", [Turn((A,))], PromptSettings(demos=2), "plain").text()
     assert text.count("\n\n\n") == 3
     assert "So the answer is: December 18, 1946.\n\n\nWikipedia" in text
 
@@ -106,13 +114,13 @@ def test_demonstrations_are_what_the_strategies_expect():
         "bridge",
     }
     for demo in demonstrations():
-        texts = [text for _, text in demo.turns("ircot")]
+        texts = [text for _, text in IRCOT.demonstrate(demo)]
         assert all(len(sentences(text)) == 1 for text in texts)
         assert not any(is_reasoning(text) for text in texts[:-1])
         assert stated_answer(texts[-1]) == demo.answer
-        shown = {t for passages, _ in demo.turns("ircot") for t in passages}
+        shown = {t for passages, _ in IRCOT.demonstrate(demo) for t in passages}
         assert len(shown) >= 2
-        pieces = [text for _, text in demo.turns("self_ask")]
+        pieces = [text for _, text in SELF_ASK.demonstrate(demo)]
         assert pieces[0].startswith("Follow up: ")
         assert all(p.startswith("Intermediate answer: ") for p in pieces[1:])
         assert pieces[-1].endswith(f"\nSo the final answer is: {demo.answer}")

@@ -18,6 +18,7 @@ from steper.prompt.encode import (
 from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Passage
+from steper.strategy import STRATEGIES
 
 TEXT = """
 Ann Lee film river Paris town doctor was born in the of directed by Who which first 1987
@@ -43,8 +44,10 @@ def trajectory(rng):
 
 def step_example(name, question, turns, settings, form, step, cue=""):
     """(prompt at inference, the training example of that step)."""
-    prompt = build_prompt(name, question, turns[: step + 1], settings, form, cue)
-    target = target_lead(name, settings, form, cue) + turns[step].rationale
+    prompt = build_prompt(
+        STRATEGIES.find(name).words, question, turns[: step + 1], settings, form, cue
+    )
+    target = target_lead(STRATEGIES.find(name).words, settings, form, cue) + turns[step].rationale
     kind = "agg" if step == len(turns) - 1 else "exp" if step else "init"
     example = StepExample(
         id=f"t/{step}",

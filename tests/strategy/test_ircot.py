@@ -3,9 +3,9 @@ import pytest
 from doubles import FILM, DictRetriever, drive
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
-from steper.strategy import IRCoT, IRCoTSettings
 from steper.strategy.actions import Generate, Search
 from steper.strategy.context import Budget
+from steper.strategy.ircot import IRCoT, IRCoTSettings
 
 BARE = PromptSettings(instruction=False, demos=0)
 QUESTION = "When was the director of Gold Rain born?"

@@ -4,9 +4,9 @@ from doubles import FILM, DictRetriever, drive
 from steper.errors import SettingsError
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
-from steper.strategy import SelfAsk, SelfAskSettings
 from steper.strategy.actions import Generate, Search
-from steper.strategy.self_ask import Piece, parse_piece
+from steper.strategy.self_ask import SelfAsk, SelfAskSettings
+from steper.strategy.self_ask.pieces import Piece, parse_piece
 
 BARE = PromptSettings(instruction=False, demos=0)
 QUESTION = "When was the director of Gold Rain born?"

@@ -1,8 +1,9 @@
 from doubles import FILM, DictRetriever, drive
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
-from steper.strategy import ClosedBook, OneShot
 from steper.strategy.actions import Search
+from steper.strategy.closed_book import ClosedBook
+from steper.strategy.one_shot import OneShot
 
 BARE = PromptSettings(instruction=False, demos=0)
 QUESTION = "Who directed Gold Rain?"

@@ -10,6 +10,7 @@ from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
 from steper.prompt.segments import Segment
 from steper.records import Passage
 from steper.store import write_json, write_jsonl
+from steper.strategy.ircot import IRCoT
 
 TEXT = "Ann Lee film river Paris town doctor was born in the of directed by Who which"
 VOCABULARY = TEXT.split()
@@ -39,9 +40,9 @@ def step_examples(number, question, turns, settings, form, target="current"):
             passages = tuple(p for turn in shown for p in turn.passages)
             text = " ".join(turn.rationale for turn in shown)
             shown = [Turn(passages)]
-        prompt = build_prompt("ircot", question, shown, settings, form)
+        prompt = build_prompt(IRCoT.words, question, shown, settings, form)
         kind = "agg" if at == len(turns) - 1 else "exp" if at else "init"
-        lead = target_lead("ircot", settings, form)
+        lead = target_lead(IRCoT.words, settings, form)
         yield StepExample(
             id=f"q{number}/{at + 1}",
             trajectory=f"q{number}",

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from steper.records import Trajectory
+    from steper.strategy import Strategy
     from steper.strategy.actions import Action, Actions
-    from steper.strategy.loop import Prompted
     from steper.strategy.trace import Trace
 
 
@@ -43,6 +43,7 @@ def ask(
     strategy: str | None = None,
     config: Path | None = None,
     full: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: Annotated[bool, Parameter(negative="")] = False,
     strategy_options: Annotated[StrategyOptions | None, flat("Strategy")] = None,
     prompt_options: Annotated[PromptOptions | None, flat("Prompt")] = None,
     generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
@@ -70,6 +71,8 @@ def ask(
         YAML file with settings in the sections strategy, prompt, generation, hf and openai.
     full
         Show the passages' whole text.
+    allow_code
+        Let a student's folder name code outside this package (a strategy), which is then loaded.
     """
     from rich.console import Console
 
@@ -78,7 +81,7 @@ def ask(
     model = _spec(student, model)
     if not question.strip():
         raise InputError("the question is empty")
-    strategy, sections = adopt_student(model, strategy, read_config(config, SECTIONS))
+    kind, sections = adopt_student(model, strategy, read_config(config, SECTIONS), allow_code)
     flags = {
         "generation": given(generation_options),
         "hf": given(hf_options),
@@ -86,13 +89,13 @@ def ask(
     }
     with ExitStack() as stack:
         retriever = None
-        if strategy != "closed_book":
+        if kind.searches:
             retriever = open_corpus(_named(corpus), [])
             stack.callback(retriever.close)
         lm = open_lm(model, sections, flags, [], config)
         stack.callback(lm.close)
         options = given(strategy_options), given(prompt_options)
-        how = open_strategy(strategy, lm, sections, *options, config)
+        how = open_strategy(kind, lm, sections, *options, config)
         console = Console(highlight=False)
         trajectory = _answer(question, how, lm, retriever, Teller(console, full))
         show_answer(trajectory, console)
@@ -124,7 +127,7 @@ def _named(corpus: str | None) -> str:
 
 
 def _answer(
-    question: str, strategy: Prompted[Any], lm: Any, retriever: Any, teller: Teller
+    question: str, strategy: Strategy[Any], lm: Any, retriever: Any, teller: Teller
 ) -> Trajectory:
     """Run one question through the engine, telling each action's result as it comes."""
     from steper.engine import Engine
@@ -135,7 +138,7 @@ def _answer(
     return trajectory
 
 
-def told(strategy: Prompted[Any], teller: Teller) -> Prompted[Any]:
+def told(strategy: Strategy[Any], teller: Teller) -> Strategy[Any]:
     """A strategy that asks the same, with every action and result told on the way."""
     from copy import copy
 
@@ -155,7 +158,7 @@ def told(strategy: Prompted[Any], teller: Teller) -> Prompted[Any]:
                 result = yield action
                 teller.tell_result(result)
 
-    telling: Prompted[Any] = copy(strategy)
+    telling: Strategy[Any] = copy(strategy)
     telling.__class__ = Told
     return telling
 

@@ -171,11 +171,11 @@ def _ask(
     """Ask a student all questions and write the run."""
     from steper.cli.progress import TeachProgress
     from steper.data import read_question_file
-    from steper.student import evaluate_student, read_student_card
+    from steper.student import evaluate_student, read_student_card, student_kind
 
     if asked["in_flight"] < 1:
         raise SettingsError(f"--in-flight is {asked['in_flight']}; at least 1 was expected")
-    card = read_student_card(student)
+    read_student_card(student)
     file = read_question_file(questions, benchmark, aliases)
     every = choose_questions(
         file.questions, chosen["limit"], chosen["sample"], None, chosen["seed"]
@@ -193,7 +193,7 @@ def _ask(
     )
     with ExitStack() as stack:
         retriever = None
-        if (options.strategy or card.strategy_name) != "closed_book":
+        if student_kind(student, options).searches:
             retriever = open_corpus(corpus, file.questions)
             stack.callback(retriever.close)
         progress = stack.enter_context(TeachProgress("eval"))

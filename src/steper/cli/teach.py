@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from steper.lm.base import LanguageModel
     from steper.records import Question
     from steper.retrieve.base import Retriever
-    from steper.strategy.loop import Prompted
+    from steper.strategy import Strategy
 else:
-    StrategyOptions = options("StrategyOptions", [cls.settings_type for cls in STRATEGIES.values()])
+    StrategyOptions = options(
+        "StrategyOptions", [cls.settings_type for cls in STRATEGIES.ours().values()]
+    )
     PromptOptions = options("PromptOptions", [PromptSettings])
     GenerationOptions = options("GenerationOptions", [GenerationSettings])
     HFOptions = options("HFOptions", [HFSettings], skip=["form", "context_window"])
@@ -79,6 +81,7 @@ def teach(
     in_flight: int = 64,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
+    allow_code: Annotated[bool, Parameter(negative="")] = False,
     strategy_options: Annotated[StrategyOptions | None, flat("Strategy")] = None,
     prompt_options: Annotated[PromptOptions | None, flat("Prompt")] = None,
     generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
@@ -126,6 +129,8 @@ def teach(
         Begin anew in a folder that holds another run.
     retry_failed
         Ask the failed questions of a complete run again; those of an unfinished run are anyway.
+    allow_code
+        Let a student's folder name code outside this package (a strategy), which is then loaded.
     """
     from steper.cli.progress import TeachProgress, print_summary
     from steper.data import read_question_file
@@ -136,7 +141,7 @@ def teach(
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
     model = locate_model(model)
-    strategy, sections = adopt_student(model, strategy, read_config(config, SECTIONS))
+    kind, sections = adopt_student(model, strategy, read_config(config, SECTIONS), allow_code)
     file = read_question_file(questions, benchmark, aliases)
     chosen = [
         question.model_copy(update={"context": ()})
@@ -160,10 +165,10 @@ def teach(
         lm = open_lm(model, sections, flags, chosen, config)
         stack.callback(lm.close)
         how = open_strategy(
-            strategy, lm, sections, given(strategy_options), given(prompt_options), config
+            kind, lm, sections, given(strategy_options), given(prompt_options), config
         )
         retriever = None
-        if strategy != "closed_book":
+        if kind.searches:
             retriever = open_corpus(corpus, file.questions)
             stack.callback(retriever.close)
         del file  # its contexts are in the index by now
@@ -239,24 +244,23 @@ def open_lm(
 
 
 def open_strategy(
-    name: str,
+    kind: type[Strategy[Any]],
     lm: LanguageModel,
     sections: dict[str, dict[str, Any]],
     flags: dict[str, Any],
     prompt_flags: dict[str, Any],
     config: Path | None,
-) -> Prompted[Any]:
-    """The strategy of a name, with settings from the configuration's sections and the flags."""
+) -> Strategy[Any]:
+    """The strategy, with settings from the configuration's sections and the flags."""
     from steper.runs import make_strategy
-    from steper.strategy import strategy_type
 
-    settings_type = strategy_type(name).settings_type
+    settings_type = kind.settings_type
     for flag in flags:
         if flag not in settings_type.model_fields:
-            raise SettingsError(f"--{flag.replace('_', '-')} is no setting of strategy {name}")
+            raise SettingsError(f"--{flag.replace('_', '-')} is no setting of strategy {kind.name}")
     settings = merge(settings_type, sections["strategy"], flags, f"{config}, section strategy")
     prompt = merge(PromptSettings, sections["prompt"], prompt_flags, f"{config}, section prompt")
-    return make_strategy(name, lm, settings, prompt)
+    return make_strategy(kind, lm, settings, prompt)
 
 
 def open_corpus(spec: str, questions: list[Question]) -> Retriever:

@@ -50,6 +50,7 @@ def world(
     from rich.console import Console
 
     from steper.data.world import make_world, measure_recall, write_world
+    from steper.strategy.ircot.queries import without_wh_words
 
     console = Console()
     made = make_world(seed, domain, {"train": train, "dev": dev, "test": test})
@@ -58,7 +59,7 @@ def world(
         import bm25s  # noqa: F401 - it sets its own logger to DEBUG when it is imported
 
         logging.getLogger("bm25s").setLevel(logging.WARNING)
-        for row in measure_recall(made):
+        for row in measure_recall(made, without_wh_words):
             console.print(
                 f"{row.hops} hops, {row.questions} test questions: all gold passages among the "
                 f"first 4 by the question alone {row.question_alone:.1%}, in the loop with gold "

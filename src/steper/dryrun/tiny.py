@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steper.prompt.words import TEMPLATES, demonstrations, instruction
+from steper.prompt.words import demonstrations
+from steper.strategy import STRATEGIES
+from steper.strategy.readers import READERS
 
 VOCABULARY = 1200
 
@@ -203,10 +205,12 @@ def make_tokenizer(family: Family) -> Any:
 
 def _texts() -> list[str]:
     """English that comes with the package: instructions, worked examples and their passages."""
-    texts = [instruction(name) for name in TEMPLATES]
+    every = [kind.words for kind in STRATEGIES.ours().values()]
+    every += [reader.words for reader in READERS.values()]
+    texts = [words.instruction for words in every]
     for demo in demonstrations():
         texts.append(f"Question: {demo.question}\nAnswer: {demo.answer}")
-        for passages, text in (turn for name in TEMPLATES for turn in demo.turns(name)):
+        for passages, text in (turn for words in every for turn in words.demonstrate(demo)):
             texts.append(text)
             texts += [f"Wikipedia Title: {p.title}\n{p.text}" for p in passages]
     return texts

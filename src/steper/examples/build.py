@@ -17,27 +17,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from pydantic import Field, ValidationError
 
+from steper.doors import origin
 from steper.errors import InputError, SettingsError
 from steper.examples.filters import (
+    FILTERS,
     Excluded,
+    Filter,
     FilterSettings,
     checkable_hops,
     step_problems,
     trajectory_problem,
 )
 from steper.examples.records import StepExample
+from steper.lm.base import LanguageModel
+from steper.lm.judge import LMJudge
 from steper.prompt.render import Layout, PromptSettings
-from steper.prompt.segments import Form, Segment
-from steper.prompt.words import TEMPLATES, demonstrations, instruction
-from steper.recipes import Draft, Recipe, Replay, Target, find_recipe
+from steper.prompt.segments import Form
+from steper.prompt.words import demonstrations
+from steper.recipes import RECIPES, Context, Draft, Inference, Recipe, Replay, Target
 from steper.records import Question, Record, Trajectory
+from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
 from steper.store import field_error, sha256_file
-from steper.strategy.replay import separate_answerer
+from steper.strategy import STRATEGIES, Strategy, load_strategy
+from steper.strategy.readers import READERS
 
 
 class ExampleSettings(Record):
@@ -58,16 +66,20 @@ class ExampleSettings(Record):
     passage_words: int | None = Field(
         None, ge=1, description="words of a passage that a prompt shows (none: the run's own)"
     )
+    seed: int = Field(0, ge=0, description="seed of recipes that draw at random")
 
-    def prompt(self, teacher: PromptSettings) -> PromptSettings:
-        """The student's prompt settings, given those of the run."""
+    def prompt(self, teacher: PromptSettings, inference: Inference | None = None) -> PromptSettings:
+        """The student's prompt settings, given those of the run and the recipe's own."""
         own = {
             "layout": self.layout,
             "instruction": self.instruction,
             "demos": self.demos,
             "passage_words": self.passage_words,
         }
-        return teacher.model_copy(update={k: v for k, v in own.items() if v is not None})
+        given = {k: v for k, v in own.items() if v is not None}
+        if inference is None:
+            return teacher.model_copy(update=given)
+        return PromptSettings.model_validate({**teacher.model_dump(), **inference.prompt, **given})
 
 
 @dataclass
@@ -76,7 +88,8 @@ class BuildCounts:
 
     `kept` trajectories have at least one example. `dropped` counts trajectories and `dropped_steps`
     single steps of kept ones, by their first reason (`filters.REASONS`). `unchecked`
-    counts the kept ones that a filter could not judge, by the filter's name.
+    counts the kept ones that a filter could not judge, by the filter's name. `diverged` counts the
+    kept ones in which the student's strategy asks for something else than was recorded, by reason.
     """
 
     trajectories: int = 0
@@ -84,6 +97,7 @@ class BuildCounts:
     dropped: dict[str, int] = field(default_factory=dict)
     dropped_steps: dict[str, int] = field(default_factory=dict)
     unchecked: dict[str, int] = field(default_factory=dict)
+    diverged: dict[str, int] = field(default_factory=dict)
     examples: int = 0
     kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
 
@@ -98,15 +112,22 @@ class BuildCounts:
 
 @dataclass
 class Build:
-    """The examples of a run; each iteration makes them anew and fills `counts`."""
+    """The examples of a run; each iteration makes them anew and fills `counts`.
+
+    `teacher` is the run's strategy in the student's form and prompts, on which trajectories are
+    replayed; `student` is the strategy that the student will be asked with, mostly the same.
+    """
 
     run: Run
     settings: ExampleSettings
     filters: FilterSettings
+    more_filters: tuple[Filter, ...]
     excluded: Excluded
     recipe: Recipe
-    prompt: PromptSettings
-    strategy: dict[str, Any]
+    teacher: Strategy[Any]
+    student: Strategy[Any]
+    retriever: Retriever | None = None
+    judge: LanguageModel | None = None
     counts: BuildCounts = field(default_factory=BuildCounts)
 
     def __iter__(self) -> Iterator[StepExample]:
@@ -131,46 +152,65 @@ class Build:
         if reason:
             self.counts.drop(reason)
             return []
-        check_questions([question], self.prompt)
-        replay = Replay(trajectory, self.strategy, self.prompt, self.settings.form)
-        problems = step_problems(question, replay, self.filters)
+        check_questions([question], self.student.prompt)
+        replay = Replay(trajectory, self.teacher)
+        problems = step_problems(question, replay, self.filters, self.more_filters)
+        if 0 in problems:
+            self.counts.drop(problems[0])
+            return []
         made: list[StepExample] = []
         left_out: list[str] = []
-        for draft in self.recipe.make(replay, self.settings.target):
+        for draft in self.recipe.make(replay, self._context(question, trajectory)):
             reason = _draft_problem(draft, problems)
             if reason:
                 left_out.append(reason)
             else:
-                made.append(self._example(trajectory, draft))
+                made.append(self._example(trajectory, draft, len(replay.steps)))
         if self.filters.on_bad_step == "trajectory" and (problems or left_out):
             self.counts.drop(next(iter(problems.values()), None) or left_out[0])
             return []
         if not made:
             self.counts.drop(left_out[0] if len(set(left_out)) == 1 else "no_example_left")
             return []
+        self._keep(question, replay, left_out)
+        return made
+
+    def _keep(self, question: Question, replay: Replay, left_out: Sequence[str]) -> None:
+        """Count a trajectory that has examples."""
         for reason in left_out:
             self.counts.drop_step(reason)
+        for reason in replay.diverged:
+            self.counts.diverged[reason] = self.counts.diverged.get(reason, 0) + 1
         self.counts.kept += 1
         if self.filters.gold_seen and not checkable_hops(question):
             self.counts.unchecked["gold_seen"] = self.counts.unchecked.get("gold_seen", 0) + 1
-        return made
 
-    def _example(self, trajectory: Trajectory, draft: Draft) -> StepExample:
+    def _context(self, question: Question, trajectory: Trajectory) -> Context:
+        return Context(
+            target=self.settings.target,
+            question=question,
+            student=self.student,
+            rng=Random(f"{self.settings.seed}/{trajectory.settings}/{trajectory.question_id}"),
+            retriever=self.retriever,
+            judge=LMJudge(self.judge, question.id) if self.judge else None,
+        )
+
+    def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
         assert draft.target is not None
         step = draft.step
         name = f"{trajectory.settings}/{trajectory.question_id}"
         return StepExample(
-            id=f"{name}#{step.index}",
+            id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
             trajectory=name,
             question_id=trajectory.question_id,
             recipe=self.recipe.name,
-            strategy=trajectory.strategy,
+            strategy=self.student.name,
             step=step.index,
-            steps=len(trajectory.steps),
+            steps=steps,
             kind=step.kind,
-            form=self.settings.form,
-            layout=self.prompt.layout,
-            segments=(*draft.prompt.segments, Segment("assistant", draft.target, step.kind)),
+            form=self.student.form,
+            layout=self.student.prompt.layout,
+            segments=(*draft.prompt.segments, *draft.target),
         )
 
     @cached_property
@@ -179,18 +219,33 @@ class Build:
         trajectories = self.run.path / "trajectories.jsonl"
         if not trajectories.exists():
             trajectories = self.run.path / "trajectories.part"
+        settings = self.settings.model_dump(mode="json")
+        if not self.settings.seed:
+            del settings["seed"]  # folders made before there was one have none
+        inference = self.recipe.inference
+        reranked = {"reranker": inference.reranker, "candidates": inference.candidates}
         return {
-            **self.settings.model_dump(mode="json"),
-            "prompt": self.prompt.model_dump(mode="json"),
-            "strategy": self.strategy,
+            **settings,
+            "form": self.student.form,
+            "prompt": self.student.prompt.model_dump(mode="json"),
+            "strategy": self.student.fingerprint(),
             "filters": self.filters.model_dump(mode="json"),
-            "wording": wording_hash(self.strategy["name"], self.prompt),
+            "wording": wording_hash(self.student),
+            **_given("recipe_from", origin(self.recipe.make)),
+            **_given("filters_from", [origin(f) or f.__name__ for f in self.more_filters]),
+            **_given("inference", reranked if inference.reranker else None),
+            **_given("retriever", self.retriever and self.retriever.fingerprint()),
+            **_given("judge", self.judge and self.judge.fingerprint()),
             "inputs": {
                 "trajectories_sha256": sha256_file(trajectories),
                 "questions_sha256": sha256_file(self.run.path / "questions.jsonl"),
                 "excluded_sha256": list(self.excluded.hashes),
             },
         }
+
+
+def _given(name: str, value: Any) -> dict[str, Any]:
+    return {name: value} if value else {}
 
 
 def _draft_problem(draft: Draft, problems: dict[int, str]) -> str | None:
@@ -206,17 +261,58 @@ def build_examples(
     settings: ExampleSettings | None = None,
     filters: FilterSettings | None = None,
     *,
-    exclude: Sequence[Path] = (),
+    recipe: Recipe | None = None,
+    strategy: type[Strategy[Any]] | None = None,
+    more_filters: Sequence[Filter | str] = (),
+    exclude: Sequence[Path | str] = (),
+    retriever: Retriever | None = None,
+    judge: LanguageModel | None = None,
     partial: bool = False,
+    allow_code: bool = False,
 ) -> Build:
     """The examples that a recipe makes of a run's trajectories: an iterable that counts.
 
+    `recipe` and `strategy` are given where they are objects; else the settings and the run name
+    them. A run whose strategy is code outside this package and its plug-ins needs `allow_code`.
     `exclude` are question files that training must not see. `partial` takes an unfinished run as
     far as it is. Raises InputError where `run` is no complete run, SettingsError where the settings
     contradict the run's strategy; iteration raises InputError at a bad record.
     """
     settings = settings or ExampleSettings()
+    recipe = recipe or RECIPES.find(settings.recipe)
     run = run if isinstance(run, Run) else Run(Path(run))
+    made_with = _checked_manifest(run, partial)
+    place = run.path / "manifest.json"
+    inference = recipe.inference
+    form = inference.form if inference.form and "form" not in settings.model_fields_set else None
+    prompt = settings.prompt(_teachers_prompt(made_with["prompt"], place), inference)
+    kind, own = load_strategy(
+        made_with["strategy"], strategy, allow_code=allow_code, place=str(place)
+    )
+    teacher = _strategy(kind, own, prompt, form or settings.form, str(place))
+    student = teacher
+    if inference.strategy or inference.settings:
+        kind = STRATEGIES.find(inference.strategy) if inference.strategy else kind
+        own = {} if inference.strategy else own
+        whose = f"the inference of recipe {recipe.name}"
+        student = _strategy(kind, {**own, **inference.settings}, prompt, teacher.form, whose)
+    _check(recipe, settings, student, retriever, judge)
+    return Build(
+        run=run,
+        settings=settings,
+        filters=filters or FilterSettings(),
+        more_filters=tuple(FILTERS.find(f) if isinstance(f, str) else f for f in more_filters),
+        excluded=Excluded.read(Path(path) for path in exclude),
+        recipe=recipe,
+        teacher=teacher,
+        student=student,
+        retriever=retriever,
+        judge=judge,
+    )
+
+
+def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
+    """The settings that a run was made with; InputError where it is none, or unfinished."""
     if not (run.path / "manifest.json").exists():
         raise InputError(f"{run.path} is not a run folder: it has no manifest.json")
     manifest = run.manifest
@@ -228,17 +324,7 @@ def build_examples(
             f"{run.path} is unfinished ({manifest['status']}): finish it with the same "
             "`steper teach`, or use --partial"
         )
-    prompt = settings.prompt(_teachers_prompt(made_with["prompt"], run.path / "manifest.json"))
-    _check(settings, prompt, made_with["strategy"])
-    return Build(
-        run=run,
-        settings=settings,
-        filters=filters or FilterSettings(),
-        excluded=Excluded.read(exclude),
-        recipe=find_recipe(settings.recipe),
-        prompt=prompt,
-        strategy=made_with["strategy"],
-    )
+    return made_with
 
 
 def _teachers_prompt(value: Any, manifest: Path) -> PromptSettings:
@@ -248,34 +334,41 @@ def _teachers_prompt(value: Any, manifest: Path) -> PromptSettings:
         raise InputError(f"{manifest}: settings.prompt.{field_error(error)}") from None
 
 
-def _check(settings: ExampleSettings, prompt: PromptSettings, strategy: dict[str, Any]) -> None:
-    """Refuse what cannot be: combinations of target, layout and strategy."""
-    find_recipe(settings.recipe)
-    cumulative = settings.target == "cumulative" and settings.recipe != "vanilla_kd"
-    if cumulative and prompt.layout == "append_only":
-        raise SettingsError(
-            "target=cumulative leaves earlier reasoning out of the prompt, and append_only has it "
-            "there as turns; use target=current, or layout=passages_first"
-        )
-    if separate_answerer(strategy):
-        if cumulative:
-            raise SettingsError(
-                "target=cumulative would train on what the separate reader wrote: the run has "
-                "one; use target=current"
-            )
-        if prompt.layout == "append_only":
-            raise SettingsError(
-                "the run has a separate reader, which answers outside the prompt, so it needs "
-                "layout=passages_first"
-            )
+def _strategy(
+    kind: type[Strategy[Any]], own: dict[str, Any], prompt: PromptSettings, form: Form, place: str
+) -> Strategy[Any]:
+    try:
+        settings = kind.settings_type.model_validate(own)
+    except ValidationError as error:
+        raise InputError(f"{place}: settings.strategy.{field_error(error)}") from None
+    return kind(settings, prompt, form)
 
 
-def wording_hash(strategy: str, prompt: PromptSettings) -> str:
+def _check(
+    recipe: Recipe,
+    settings: ExampleSettings,
+    student: Strategy[Any],
+    retriever: Retriever | None,
+    judge: LanguageModel | None,
+) -> None:
+    """Refuse what the recipe cannot make."""
+    if recipe.check is not None:
+        recipe.check(settings.target, student)
+    for needed, there, what in (
+        (recipe.searches, retriever, "searches, so it needs a corpus: --corpus"),
+        (recipe.judges, judge, "asks a judge, so it needs a model for it: --judge"),
+    ):
+        if needed and there is None:
+            raise SettingsError(f"recipe {recipe.name} {what}")
+
+
+def wording_hash(strategy: Strategy[Any]) -> str:
     """Short hash of all fixed words that prompts of this strategy and its readers are made of."""
     digest = hashlib.sha256()
-    for name in (strategy, "reader_direct", "reader_cot"):
-        digest.update(repr(TEMPLATES[name]).encode())
-        digest.update(instruction(name).encode() if prompt.instruction else b"")
-    for demo in demonstrations()[: prompt.demos]:
-        digest.update(demo.model_dump_json().encode())
+    for words in (strategy.words, *(reader.words for reader in READERS.values())):
+        fixed = (words.name, words.head, words.cue, words.lead, words.turn_cue, words.turn_lead)
+        digest.update(repr(fixed).encode())
+        digest.update(words.instruction.encode() if strategy.prompt.instruction else b"")
+        for demo in demonstrations()[: strategy.prompt.demos]:
+            digest.update(repr((demo.question, words.demonstrate(demo))).encode())
     return digest.hexdigest()[:16]

@@ -7,14 +7,15 @@ reason, and every reason is counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from steper.data import load_questions
+from steper.doors import Door
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import same_passage
 from steper.examples.grounding import grounded_share
@@ -38,7 +39,10 @@ REASONS = {
     "cannot_be_written": "a step's text cannot follow its prompt",
     "no_example_left": "no step of it is left",
 }
-"""Every reason to drop a trajectory or step, in words."""
+"""Every reason of ours to drop a trajectory or step, in words."""
+
+Filter = Callable[[Question, Replay], Mapping[int, str]]
+"""What is not fit to learn from: a short reason by step index; index 0 is the whole trajectory."""
 
 
 class FilterSettings(Record):
@@ -120,27 +124,48 @@ def trajectory_problem(
     return None
 
 
-def step_problems(question: Question, replay: Replay, settings: FilterSettings) -> dict[int, str]:
-    """The first reason not to learn from a step, by step index."""
-    problems: dict[int, str] = {}
+def step_problems(
+    question: Question, replay: Replay, settings: FilterSettings, more: Sequence[Filter] = ()
+) -> dict[int, str]:
+    """The first reason not to learn from a step, by step index (0: from the whole trajectory)."""
+    chosen: list[Filter] = [*more]
+    if not settings.repeats:
+        chosen.insert(0, repeats)
+    if settings.min_grounded:
+        chosen.insert(0, _at_least(settings.min_grounded))
     if settings.gold_seen:
-        problems |= dict.fromkeys(unseen_gold(question, replay), "gold_passage_not_seen")
-    for step in replay.trajectory.steps:
-        if step.index in problems:
-            continue
-        if settings.min_grounded and grounded(replay, step) < settings.min_grounded:
-            problems[step.index] = "not_grounded"
-        elif not settings.repeats and replay.repeats(step):
-            problems[step.index] = "repeated_query"
-    return problems
+        chosen.insert(0, gold_seen)
+    problems: dict[int, str] = {}
+    for fit in chosen:
+        problems = {**fit(question, replay), **problems}
+    return dict(sorted(problems.items()))
+
+
+def gold_seen(question: Question, replay: Replay) -> dict[int, str]:
+    """Steps that state a hop's answer first, without a gold passage of it in their prompt."""
+    return dict.fromkeys(sorted(unseen_gold(question, replay)), "gold_passage_not_seen")
+
+
+def repeats(question: Question, replay: Replay) -> dict[int, str]:
+    """Steps that ask or tell again what an earlier one did."""
+    return {s.index: "repeated_query" for s in replay.steps if replay.repeats(s)}
+
+
+def _at_least(share: float) -> Filter:
+    """Steps of which a smaller share of names and numbers stands in what they were given."""
+
+    def not_grounded(question: Question, replay: Replay) -> dict[int, str]:
+        return {s.index: "not_grounded" for s in replay.steps if grounded(replay, s) < share}
+
+    return not_grounded
 
 
 def grounded(replay: Replay, step: Step) -> float:
     """The share of a step's names and numbers that stand in what it was given (0..1)."""
-    words = replay.settings.passage_words
+    words = replay.strategy.prompt.passage_words
     shown = (replay.passages[i] for i in step.context)
     passages = [f"{p.title} {limit_words(p.text, words)[0]}" for p in shown]
-    earlier = [s.rationale for s in replay.trajectory.steps[: step.index - 1]]
+    earlier = [s.rationale for s in replay.steps[: step.index - 1]]
     return grounded_share(step.rationale, [*passages, *earlier, replay.trajectory.question])
 
 
@@ -168,7 +193,7 @@ def unseen_gold(question: Question, replay: Replay) -> set[int]:
     """
     unseen: set[int] = set()
     for answer, wanted in checkable_hops(question).items():
-        step = _first_stating(answer, replay.trajectory.steps)
+        step = _first_stating(answer, replay.steps)
         if step is None:
             continue
         shown = [replay.passages[i] for i in step.context]
@@ -183,3 +208,16 @@ def _first_stating(answer: str, steps: Sequence[Step]) -> Step | None:
 
 def _has(text: str, tokens: str) -> bool:
     return f" {tokens} " in f" {text} "
+
+
+def _checked(part: Any) -> Filter | None:
+    return part if callable(part) else None
+
+
+FILTERS: Door[Filter] = Door(
+    "filter",
+    "steper.filters",
+    lambda: {"gold_seen": gold_seen, "repeats": repeats, "grounded": _at_least(0.8)},
+    _checked,
+    "a function (question, replay) -> {step index: reason}",
+)

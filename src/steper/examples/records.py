@@ -34,6 +34,6 @@ class StepExample(Record):
 
     @model_validator(mode="after")
     def _supervised(self) -> StepExample:
-        if not any(s.kind is not None and s.text for s in self.segments):
+        if not any(s.kind is not None and s.text and s.weight > 0 for s in self.segments):
             raise ValueError("no segment is supervised")
         return self

@@ -6,7 +6,7 @@ the caller never waits for a batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -25,9 +25,10 @@ class Request:
     """One generation asked of a model.
 
     `strategy`, `step`, `role`, `passages` (those the prompt shows), `retrieved` (ids of all found
-    so far) and `rationales` (the reasoning that stands) say in structured form what the prompt says
-    in text, for teachers that are no LM (gold annotations, scripts). `stop` strings end the text
-    and are not part of it.
+    so far), `rationales` (the reasoning that stands) and `cue` (the text's beginning, on which the
+    prompt ends) say in structured form what the prompt says in text, for teachers that are no LM
+    (gold annotations, scripts). `stop` strings end the text and are not part of it. `gold` is how
+    the strategy words a question's gold annotation (`steper.gold.plan.Wording`).
     """
 
     question_id: str
@@ -40,6 +41,8 @@ class Request:
     passages: tuple[Passage, ...] = field(default=(), repr=False)
     rationales: tuple[str, ...] = ()
     retrieved: frozenset[str] = field(default=frozenset(), repr=False)
+    cue: str = ""
+    gold: Callable[..., str] | None = field(default=None, repr=False)
 
 
 class Completion(Record):

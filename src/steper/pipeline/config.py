@@ -19,8 +19,7 @@ from steper.prompt.render import PromptSettings
 from steper.records import Benchmark
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
-from steper.strategy import strategy_type
-from steper.strategy.loop import StepSettings
+from steper.strategy import DEFAULT, STRATEGIES, StepSettings, Strategy
 from steper.training.train_settings import TrainSettings
 
 M = TypeVar("M", bound=BaseModel)
@@ -129,7 +128,7 @@ class PipelineSettings(Settings):
 
     data: dict[str, DataSettings] = Field(min_length=1)
     index: BM25Settings = BM25Settings()
-    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "ircot"})
+    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT})
     teacher: TeacherSettings = TeacherSettings()
     students: dict[str, StudentSettings] = Field(min_length=1)
     recipes: dict[str, MethodSettings] = Field(min_length=1)
@@ -195,13 +194,18 @@ class PipelineSettings(Settings):
     @property
     def strategy_name(self) -> str:
         """The strategy's name."""
-        return str(self.strategy.get("name", "ircot"))
+        return str(self.strategy.get("name", DEFAULT))
+
+    @property
+    def strategy_kind(self) -> type[Strategy[Any]]:
+        """The strategy; SettingsError where there is none of that name."""
+        return STRATEGIES.find(self.strategy_name)
 
     @property
     def strategy_settings(self) -> StepSettings:
         """The strategy's own settings."""
         own = {key: value for key, value in self.strategy.items() if key != "name"}
-        kind: type[StepSettings] = strategy_type(self.strategy_name).settings_type
+        kind: type[StepSettings] = self.strategy_kind.settings_type
         return _section(kind, own, ("strategy",))
 
     def example_settings(self, method: str) -> ExampleSettings:
@@ -278,7 +282,7 @@ def describe(settings: BaseModel, place: str = "") -> Iterator[tuple[str, Any, s
         value = getattr(settings, name)
         key = f"{place}.{name}" if place else name
         if isinstance(settings, PipelineSettings) and name == "strategy":
-            yield "strategy.name", settings.strategy_name, "ircot, self_ask, one_shot, closed_book"
+            yield "strategy.name", settings.strategy_name, ", ".join(STRATEGIES.names())
             yield from describe(settings.strategy_settings, "strategy")
         elif isinstance(value, BaseModel):
             yield from describe(value, key)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
 from steper.pipeline.config import AUTO, PipelineSettings, SectionError, known_fields
-from steper.recipes import find_recipe
+from steper.recipes import RECIPES
 from steper.store import field_error, open_input
 
 Place = tuple[str | int, ...]
@@ -145,7 +145,7 @@ def _check_sections(settings: PipelineSettings) -> None:
     """Check what pydantic alone cannot: the strategy's and the recipes' own settings."""
     _ = settings.strategy_settings
     for method, own in settings.recipes.items():
-        find_recipe(own.recipe or method)
+        RECIPES.find(own.recipe or method)
         settings.example_settings(method)
         settings.filter_settings(method)
         for name in ("recipe", "seed"):

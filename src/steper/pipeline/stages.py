@@ -29,7 +29,7 @@ from steper.reporting import write_report
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run, make_strategy, teach
 from steper.store import read_json, write_json, write_jsonl
-from steper.strategy.loop import Prompted
+from steper.strategy import Strategy
 from steper.student import StudentOptions, open_student, score_and_write
 
 TEST_QUESTIONS = "test-questions.jsonl"
@@ -247,7 +247,7 @@ def evaluate(ws: Workspace, overwrite: bool, advance: Advance, *, data: str, ask
     return f"EM {with_interval(scores.em)}, F1 {with_interval(scores.f1)}; {outcome_line(run)}"
 
 
-def _open(ws: Workspace, data: DataSet, asked: Asked) -> tuple[LanguageModel, Prompted[Any]]:
+def _open(ws: Workspace, data: DataSet, asked: Asked) -> tuple[LanguageModel, Strategy[Any]]:
     """The model that is asked, and the strategy with its prompts."""
     settings = ws.settings
     if asked.who == "teacher":

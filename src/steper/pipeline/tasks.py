@@ -74,7 +74,7 @@ class TaskList:
         indexes = {}
         for name in self.ws.data:
             folder = self.ws.index(name)
-            if folder is None or self.ws.settings.strategy_name == "closed_book":
+            if folder is None or not self.ws.settings.strategy_kind.searches:
                 continue
             own = {
                 "corpus": self._corpus_key(name),

@@ -54,7 +54,7 @@ class Workspace:
 
     def retriever(self, data: str) -> Retriever | None:
         """A data set's retriever, opened once; None where the strategy does not search."""
-        if self.settings.strategy_name == "closed_book":
+        if not self.settings.strategy_kind.searches:
             return None
         if data not in self._retrievers:
             place = self.index(data) or self.settings.data[data].corpus

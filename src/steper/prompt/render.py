@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from steper.prompt.segments import Form, Prompt, Segment
-from steper.prompt.words import TEMPLATES, Demo, Template, demonstrations, instruction
+from steper.prompt.words import Demo, Words, demonstrations
 from steper.records import Passage, Record
 from steper.text import limit_words
 
@@ -53,19 +53,18 @@ def passage_block(passage: Passage, words: int) -> str:
 
 
 def build_prompt(
-    template: str,
+    words: Words,
     question: str,
     turns: Sequence[Turn],
     settings: PromptSettings,
     form: Form,
     cue: str = "",
 ) -> Prompt:
-    """The prompt after which the model writes the last turn's rationale.
+    """The prompt, in these words, after which the model writes the last turn's rationale.
 
     `turns[:-1]` are finished; `turns[-1]` has its passages and no rationale yet. `cue` is the
     beginning of that rationale where the strategy prescribes it ("So the answer is:").
     """
-    words = TEMPLATES[template]
     segments: list[Segment] = []
     if settings.instruction:
         segments.append(_instruction(words, form))
@@ -77,28 +76,28 @@ def build_prompt(
     return Prompt(form, tuple(segments))
 
 
-def target_lead(template: str, settings: PromptSettings, form: Form, cue: str = "") -> str:
+def target_lead(words: Words, settings: PromptSettings, form: Form, cue: str = "") -> str:
     """What stands between the prompt's end and the text that the model writes.
 
     Nothing in a chat; in plain text the white space that the model itself writes first.
     """
     if form == "chat":
         return ""
-    return " " if cue else _lead(TEMPLATES[template], settings)
+    return " " if cue else _lead(words, settings)
 
 
-def _lead(words: Template, settings: PromptSettings) -> str:
+def _lead(words: Words, settings: PromptSettings) -> str:
     return words.turn_lead if settings.layout == "append_only" else words.lead
 
 
-def _cue_lead(words: Template, settings: PromptSettings, form: Form) -> str:
+def _cue_lead(words: Words, settings: PromptSettings, form: Form) -> str:
     if form == "chat" and settings.layout == "append_only":
         return "\n\n"
     return _lead(words, settings)
 
 
-def _instruction(words: Template, form: Form) -> Segment:
-    return Segment("system", instruction(words.name) + ("\n\n\n" if form == "plain" else ""))
+def _instruction(words: Words, form: Form) -> Segment:
+    return Segment("system", words.instruction + ("\n\n\n" if form == "plain" else ""))
 
 
 def _blocks(passages: Sequence[Passage], settings: PromptSettings) -> str:
@@ -106,7 +105,7 @@ def _blocks(passages: Sequence[Passage], settings: PromptSettings) -> str:
 
 
 def _task(
-    words: Template, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
+    words: Words, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
 ) -> list[Segment]:
     if settings.layout == "append_only":
         return _append_only(words, question, turns, settings, form)
@@ -117,7 +116,7 @@ def _task(
 
 
 def _append_only(
-    words: Template, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
+    words: Words, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
 ) -> list[Segment]:
     plain = form == "plain"
     segments: list[Segment] = []
@@ -134,13 +133,13 @@ def _append_only(
     return segments
 
 
-def _reasoning(words: Template, text: str, settings: PromptSettings, form: Form) -> Segment:
+def _reasoning(words: Words, text: str, settings: PromptSettings, form: Form) -> Segment:
     return Segment("assistant", (_lead(words, settings) if form == "plain" else "") + text)
 
 
-def _demo(words: Template, demo: Demo, settings: PromptSettings, form: Form) -> list[Segment]:
+def _demo(words: Words, demo: Demo, settings: PromptSettings, form: Form) -> list[Segment]:
     """A demonstration in the layout of the task; `passages_first` shows its whole reasoning."""
-    turns = [Turn(passages, text) for passages, text in demo.turns(words.name)]
+    turns = [Turn(passages, text) for passages, text in words.demonstrate(demo)]
     text = turns[-1].rationale
     if settings.layout == "passages_first":
         text = words.lead.join(turn.rationale for turn in turns)

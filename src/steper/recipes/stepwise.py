@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from steper.recipes.draft import Draft, Target, cumulative_draft, current_draft
+from steper.errors import SettingsError
+from steper.recipes.base import (
+    Context,
+    Draft,
+    Make,
+    Recipe,
+    Target,
+    cumulative_draft,
+    current_draft,
+)
 from steper.records import StepKind
+from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 
 
-def every_step(replay: Replay, target: Target) -> Iterator[Draft]:
-    """One example a step: one `init`, S−2 `exp` and one `agg` of a trajectory of S steps.
+def of_kinds(*kinds: StepKind) -> Make:
+    """A recipe's function: an example for each step of these kinds.
 
-    A trajectory of a single step has its `agg` alone.
+    Of a trajectory of S steps they are one `init`, S−2 `exp` and one `agg`; one of a single step
+    has its `agg` alone.
     """
-    return _steps(replay, target, ("init", "exp", "agg"))
+
+    def make(replay: Replay, context: Context) -> Iterator[Draft]:
+        for step in replay.steps:
+            if step.kind in kinds:
+                # A separate reader's prompt holds no earlier reasoning: it has none to accumulate.
+                whole = context.target == "cumulative" and step.role == "reason"
+                yield cumulative_draft(replay, step) if whole else current_draft(replay, step)
+
+    return make
 
 
-def first_and_final(replay: Replay, target: Target) -> Iterator[Draft]:
-    """The ablation without middle steps: L_init and L_agg."""
-    return _steps(replay, target, ("init", "agg"))
+def check_target(target: Target, strategy: Strategy[Any]) -> None:
+    """Refuse cumulative targets where a prompt or the record holds them otherwise."""
+    if target == "current":
+        return
+    if strategy.prompt.layout == "append_only":
+        raise SettingsError(
+            "target=cumulative leaves earlier reasoning out of the prompt, and append_only has it "
+            "there as turns; use target=current, or layout=passages_first"
+        )
+    if strategy.reads_apart:
+        raise SettingsError(
+            "target=cumulative would train on what the separate reader wrote: the run has "
+            "one; use target=current"
+        )
 
 
-def middle_and_final(replay: Replay, target: Target) -> Iterator[Draft]:
-    """The ablation without first steps: L_exp and L_agg."""
-    return _steps(replay, target, ("exp", "agg"))
+_EVERY = of_kinds("init", "exp", "agg")
 
-
-def _steps(replay: Replay, target: Target, kinds: tuple[StepKind, ...]) -> Iterator[Draft]:
-    for step in replay.trajectory.steps:
-        if step.kind in kinds:
-            # A separate reader's prompt holds no earlier reasoning, so it has none to accumulate.
-            whole = target == "cumulative" and step.role == "reason"
-            yield cumulative_draft(replay, step) if whole else current_draft(replay, step)
+STEPER = Recipe(
+    "steper", _EVERY, "learned", "every step, weighed by learned difficulty", check=check_target
+)
+UNIFORM = Recipe(
+    "steper_uniform", _EVERY, "uniform", "every step, weighed alike", check=check_target
+)
+INIT_AGG = Recipe(
+    "steper_init_agg",
+    of_kinds("init", "agg"),
+    "learned",
+    "first and final steps (ablation)",
+    check=check_target,
+)
+EXP_AGG = Recipe(
+    "steper_exp_agg",
+    of_kinds("exp", "agg"),
+    "learned",
+    "middle and final steps (ablation)",
+    check=check_target,
+)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steper.recipes.draft import Draft, Target, cumulative_draft
+from steper.recipes.base import Context, Draft, Recipe, cumulative_draft
 from steper.strategy.replay import Replay
 
 
-def vanilla_kd(replay: Replay, target: Target) -> Iterator[Draft]:
+def whole_chain(replay: Replay, context: Context) -> Iterator[Draft]:
     """One example: all passages in the prompt, all rationales and the answer in the target.
 
-    It is L_agg of StepER's equations with the cumulative target, whatever `target` says. In
-    `append_only` the first turn holds the question and all passages.
+    It is L_agg of StepER's equations with the cumulative target, whatever the context's target is.
+    In `append_only` the first turn holds the question and all passages.
     """
-    if replay.trajectory.steps:
-        yield cumulative_draft(replay, replay.trajectory.steps[-1])
+    if replay.steps:
+        yield cumulative_draft(replay, replay.steps[-1])
+
+
+VANILLA_KD = Recipe("vanilla_kd", whole_chain, "uniform", "the whole chain from the final passages")

@@ -1,37 +1,76 @@
-"""Strategies by name: how a multi-step retrieval-augmented LM goes about a question."""
+"""Strategies: how a multi-step retrieval-augmented LM goes about a question.
+
+Each is a folder of its own beside this file, found by looking: a new one needs no edit elsewhere.
+"""
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from typing import Any
 
-from steper.errors import SettingsError, unknown_name
-from steper.strategy.ircot import IRCoT, IRCoTSettings
-from steper.strategy.loop import Prompted
-from steper.strategy.self_ask import SelfAsk, SelfAskSettings
-from steper.strategy.single import ClosedBook, OneShot, SingleSettings
+from steper.doors import CODE, SPEC, Door
+from steper.errors import SettingsError
+from steper.strategy.base import StepSettings, Strategy
 
-__all__ = [
-    "STRATEGIES",
-    "ClosedBook",
-    "IRCoT",
-    "IRCoTSettings",
-    "OneShot",
-    "SelfAsk",
-    "SelfAskSettings",
-    "SingleSettings",
-    "strategy_type",
-]
+__all__ = ["DEFAULT", "STRATEGIES", "StepSettings", "Strategy", "load_strategy"]
 
-STRATEGIES: dict[str, type[Prompted[Any]]] = {
-    "ircot": IRCoT,
-    "self_ask": SelfAsk,
-    "one_shot": OneShot,
-    "closed_book": ClosedBook,
-}
+DEFAULT = "ircot"
+"""The strategy where none is named."""
 
 
-def strategy_type(name: str) -> type[Prompted[Any]]:
-    """The strategy of that name; an unknown one is a SettingsError with the nearest names."""
-    if name not in STRATEGIES:
-        raise SettingsError(unknown_name("strategy", name, STRATEGIES))
-    return STRATEGIES[name]
+@cache
+def _ours() -> Mapping[str, type[Strategy[Any]]]:
+    """Each folder's strategy: the class whose name is the folder's."""
+    found: dict[str, type[Strategy[Any]]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if module.ispkg:
+            parts = vars(import_module(f"{__name__}.{module.name}")).values()
+            found |= {p.name: p for p in parts if _checked(p) and p.name == module.name}
+    return found
+
+
+def _checked(part: Any) -> type[Strategy[Any]] | None:
+    right = inspect.isclass(part) and issubclass(part, Strategy) and hasattr(part, "name")
+    return part if right else None
+
+
+STRATEGIES: Door[type[Strategy[Any]]] = Door(
+    "strategy", "steper.strategies", _ours, _checked, "a subclass of steper.Strategy with a name"
+)
+
+
+def load_strategy(
+    recorded: Mapping[str, Any],
+    kind: type[Strategy[Any]] | None = None,
+    *,
+    allow_code: bool,
+    place: str,
+) -> tuple[type[Strategy[Any]], dict[str, Any]]:
+    """(class, settings) of a strategy's fingerprint, as a run's or a student's folder records it.
+
+    `kind` is the class where the caller has it. Else it is loaded by its short name, or by its
+    `package.module:Name`: code that the *folder* names, so only where `allow_code` is set. Raises
+    SettingsError, naming `place`, where it is not.
+    """
+    settings = {k: v for k, v in recorded.items() if k not in ("name", SPEC, CODE)}
+    if kind is not None:
+        return kind, settings
+    name, spec = str(recorded["name"]), recorded.get(SPEC)
+    if spec is None:
+        return STRATEGIES.find(name), settings
+    if name in STRATEGIES.names() and _place(STRATEGIES.find(name)) == spec:
+        return STRATEGIES.find(name), settings  # of an installed plug-in
+    if not allow_code:
+        raise SettingsError(
+            f"{place} names the strategy {spec!r}, which is code outside this package; "
+            "if you trust it, add --allow-code (allow_code=True)"
+        )
+    return STRATEGIES.find(str(spec)), settings
+
+
+def _place(kind: type[Any]) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"

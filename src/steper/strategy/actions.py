@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from steper.lm.base import Completion
 from steper.prompt.segments import Prompt
 from steper.records import Passage, StepRole
 from steper.retrieve.base import Found
-from steper.strategy.trace import Ending, Trace
+from steper.strategy.readers import Reader
+from steper.strategy.trace import Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,11 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Ask for a text; the answer is a `Completion`. Fields as in `steper.lm.base.Request`."""
+    """Ask for a text; the answer is a `Completion`. Fields as in `steper.lm.base.Request`.
+
+    `cue` is the beginning of the text that the prompt ends on; `reader` is the separate reader
+    whose prompt this is.
+    """
 
     step: int
     role: StepRole
@@ -33,25 +37,9 @@ class Generate:
     passages: tuple[Passage, ...] = field(default=(), repr=False)
     rationales: tuple[str, ...] = ()
     retrieved: frozenset[str] = field(default=frozenset(), repr=False)
+    cue: str = ""
+    reader: Reader | None = None
 
 
 Action = Search | Generate
 Actions = Generator[Action, "list[Found] | Completion", Ending]
-
-
-class Strategy(Protocol):
-    """A way to answer a question in steps: a pure generator of actions.
-
-    It does no I/O, holds no model and knows no batching. `run` is sent the result of each action
-    it yields, writes its steps into the trace and returns how it ended.
-    """
-
-    name: str
-
-    def run(self, trace: Trace) -> Actions:
-        """Answer `trace.question`."""
-        ...
-
-    def fingerprint(self) -> dict[str, object]:
-        """All settings (JSON values); recorded, and compared on resume."""
-        ...

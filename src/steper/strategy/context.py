@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import Field
 from rapidfuzz import fuzz
@@ -92,6 +93,17 @@ def _is_named(passage: Passage, text: str) -> bool:
     return bool(title) and bool(re.search(rf"(?<!\w){re.escape(title)}(?!\w)", text, case))
 
 
+class Fitted(NamedTuple):
+    """A prompt with the passages that it shows and those left out of it.
+
+    `prompt` is None where even without passages it is too long.
+    """
+
+    prompt: Prompt | None
+    shown: tuple[Passage, ...] = ()
+    dropped: tuple[Passage, ...] = ()
+
+
 def fit(
     gathered: Gathered,
     rationales: Sequence[str],
@@ -99,31 +111,38 @@ def fit(
     render: Callable[[Sequence[Turn]], Prompt],
     budget: Budget,
     append_only: bool,
-) -> tuple[Prompt | None, tuple[Passage, ...], tuple[Passage, ...]]:
-    """The prompt with as many passages as fit, those it shows, and those left out.
+    recorded: frozenset[str] | None = None,
+) -> Fitted:
+    """The prompt with as many passages as fit.
 
     Passages whose title stands in the question or the reasoning are kept longest; among the others
     (the likely distractors) the newest and lowest-ranked goes first, the oldest last. In an
     append-only prompt the past may not change: only the newest step's passages may go, and they
-    stay out. The prompt is None where even that is too long.
+    stay out. `recorded` are the ids that a replayed prompt showed: the others are left out again.
     """
-    shown = list(gathered.turns)
-    prompt = render(_turns(shown, rationales))
-    if budget.fits(prompt):
-        return prompt, gathered.all, ()
     said = " ".join((question, *rationales))
     newest_first = list(reversed(gathered.turns[-1] if append_only else gathered.all))
-    newest_first.sort(key=lambda p: _is_named(p, said))
-    out: list[Passage] = []
-    while not budget.fits(prompt):
-        if not newest_first:
-            return None, (), tuple(reversed(out))
-        out.append(newest_first.pop(0))
-        shown = [tuple(p for p in turn if p not in out) for turn in gathered.turns]
-        prompt = render(_turns(shown, rationales))
+    out = [p for p in newest_first if recorded is not None and p.id not in recorded]
+    shown = _without(gathered.turns, out)
+    prompt = render(_turns(shown, rationales))
+    if not budget.fits(prompt):
+        newest_first = [p for p in newest_first if p not in out]
+        newest_first.sort(key=lambda p: _is_named(p, said))
+        while not budget.fits(prompt):
+            if not newest_first:
+                return Fitted(None, (), tuple(reversed(out)))
+            out.append(newest_first.pop(0))
+            shown = _without(gathered.turns, out)
+            prompt = render(_turns(shown, rationales))
     if append_only:
         gathered.turns = shown
-    return prompt, tuple(p for turn in shown for p in turn), tuple(reversed(out))
+    return Fitted(prompt, tuple(p for turn in shown for p in turn), tuple(reversed(out)))
+
+
+def _without(
+    turns: Sequence[tuple[Passage, ...]], out: Sequence[Passage]
+) -> list[tuple[Passage, ...]]:
+    return [tuple(p for p in turn if p not in out) for turn in turns]
 
 
 def _turns(shown: Sequence[tuple[Passage, ...]], rationales: Sequence[str]) -> list[Turn]:

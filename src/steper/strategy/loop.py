@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar, cast
-
-from pydantic import Field
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from steper.errors import ModelError, QuestionDropped
 from steper.lm.base import Completion
-from steper.prompt.render import PromptSettings, Turn, build_prompt
+from steper.prompt.render import PromptSettings, Turn
 from steper.prompt.segments import Form, Prompt
-from steper.records import Passage, Step, StepRole
+from steper.prompt.words import Words
+from steper.records import Passage, Step, StepRole, StopReason
 from steper.retrieve.base import Found
 from steper.strategy.actions import Action, Actions, Generate, Search
-from steper.strategy.context import Budget, ContextSettings, Gathered, fit
-from steper.strategy.trace import Trace
+from steper.strategy.context import Budget, ContextSettings, Fitted, Gathered, fit
+from steper.strategy.readers import Reader
+from steper.strategy.stated_answer import stated_answer
+from steper.strategy.trace import Ending, Trace
 from steper.text import limit_words
 
 Sub = Generator[Action, "list[Found] | Completion", "Completion | None"]
 
-
-class StepSettings(ContextSettings):
-    """Settings of every strategy that generates."""
-
-    max_tokens: int = Field(128, ge=1, description="tokens of one generation at most")
+Render = Callable[..., Prompt]
+"""`render(question, turns, cue, words)`: the strategy's prompt, or in other words a reader's."""
 
 
-S = TypeVar("S", bound=StepSettings)
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A step being made: all that its record says beside what is written."""
 
-
-class Prompted(Generic[S]):
-    """What strategies are made of: settings, prompt settings, the model's form and its room."""
-
-    name: ClassVar[str]
-    settings_type: type[S]
-
-    def __init__(
-        self,
-        settings: S | None = None,
-        prompt: PromptSettings | None = None,
-        form: Form = "plain",
-        budget: Budget | None = None,
-    ) -> None:
-        self.settings: S = settings or self.settings_type()
-        self.prompt = prompt or PromptSettings()
-        self.form: Form = form
-        self.budget = budget or Budget()
-
-    def fingerprint(self) -> dict[str, object]:
-        """All settings that decide what is asked (JSON values)."""
-        return {"name": self.name, **self.settings.model_dump(mode="json")}
-
-    def run(self, trace: Trace) -> Actions:
-        """Answer `trace.question`; see `steper.strategy.actions.Strategy`."""
-        raise NotImplementedError
-
-    def loop(self, trace: Trace) -> Loop:
-        """A fresh loop over the question of `trace`."""
-        return Loop(trace, self.name, self.settings, self.prompt, self.form, self.budget)
+    role: StepRole = "reason"
+    query: str | None = None
+    found: Sequence[Found] = ()
+    context: Sequence[Passage] = ()
+    dropped: Sequence[Passage] = ()
+    shortened: Sequence[Passage] = ()
+    cue: str = ""
 
 
 @dataclass
@@ -67,14 +44,15 @@ class Loop:
     """One question under way: passages gathered, reasoning so far, and the step being made."""
 
     trace: Trace
-    template: str
-    settings: StepSettings
+    render: Render
+    settings: ContextSettings
     prompt: PromptSettings
     form: Form
     budget: Budget
+    max_tokens: int
     gathered: Gathered = field(init=False)
     rationales: list[str] = field(default_factory=list)
-    _draft: dict[str, object] = field(default_factory=dict)
+    _draft: Draft = field(default_factory=Draft)
 
     def __post_init__(self) -> None:
         self.gathered = Gathered(self.settings)
@@ -92,27 +70,13 @@ class Loop:
         """
         found = yield from self.search(query)
         self.gathered.add(found)
-        prompt, shown, dropped = self._fit(self.gathered, self.rationales, cue)
-        draft: dict[str, object] = {
-            "query": query,
-            "found": found,
-            "context": shown,
-            "dropped": dropped,
-            "cue": cue,
-        }
-        if prompt is None:
-            self._draft = {"role": "reason", **draft, "cue": ""}
-            self.keep(None, "")
-            return None
-        return (yield from self._generate(prompt, stop, "reason", shown, draft))
+        appended = self.prompt.layout == "append_only"
+        fitted = self._fit(self.gathered, self.rationales, self.trace.question, cue, appended)
+        draft = Draft("reason", query, found, fitted.shown, fitted.dropped, (), cue)
+        return (yield from self._generate(fitted, stop, draft))
 
     def read(
-        self,
-        question: str,
-        template: str,
-        stop: Sequence[str],
-        query: str | None = None,
-        show_later: bool = False,
+        self, question: str, reader: Reader, query: str | None = None, show_later: bool = False
     ) -> Sub:
         """A separate reader's answer to `question`: from the passages that `query` finds, or from
         all that were gathered. With `show_later` the reasoning sees what `query` found, too.
@@ -124,71 +88,74 @@ class Loop:
         else:
             source.add(found)
             self.gathered.add(found if show_later else ())
-        prompt, shown, dropped = fit(
-            source,
-            [],
-            question,
-            lambda turns: build_prompt(template, question, turns, self.prompt, self.form),
-            self.budget,
-            append_only=False,
-        )
-        draft: dict[str, object] = {
-            "query": query,
-            "found": found,
-            "context": shown,
-            "dropped": dropped,
-        }
-        if prompt is None:
-            self._draft = {"role": "read", **draft}
-            self.keep(None, "")
-            return None
-        return (yield from self._generate(prompt, stop, "read", shown, draft))
+        fitted = self._fit(source, [], question, "", append_only=False, words=reader.words)
+        draft = Draft("read", query, found, fitted.shown, fitted.dropped)
+        return (yield from self._generate(fitted, reader.stop, draft, reader))
 
     def keep(self, completion: Completion | None, rationale: str, cue: str = "") -> Step:
         """Write the step into the trace; a reasoning step's text stands in later prompts."""
         text = with_cue(cue, rationale)
-        self.trace.add(completion, text, **self._draft)  # type: ignore[arg-type]
+        draft = self._draft
+        self.trace.add(
+            completion,
+            text,
+            role=draft.role,
+            query=draft.query,
+            found=draft.found,
+            context=draft.context,
+            dropped=draft.dropped,
+            shortened=draft.shortened,
+            cue=draft.cue,
+        )
         self.rationales.append(text)
         return self.trace.steps[-1]
 
-    def _fit(
-        self, gathered: Gathered, rationales: Sequence[str], cue: str
-    ) -> tuple[Prompt | None, tuple[Passage, ...], tuple[Passage, ...]]:
-        def render(turns: Sequence[Turn]) -> Prompt:
-            return build_prompt(
-                self.template, self.trace.question, turns, self.prompt, self.form, cue
-            )
+    def forced_answer(self, cue: str, reason: StopReason) -> Actions:
+        """Ask once more, without a search, with `cue` as the beginning of the text."""
+        completion = yield from self.step(None, ("\n",), cue)
+        if completion is None:
+            return Ending("", StopReason.CONTEXT_BUDGET)
+        step = self.keep(completion, completion.text, cue)
+        answer = stated_answer(step.rationale) or ""
+        forced = reason is StopReason.STEP_CAP and answer
+        return Ending(answer, StopReason.FORCED if forced else reason)
 
-        return fit(
-            gathered,
-            rationales,
-            self.trace.question,
-            render,
-            self.budget,
-            append_only=self.prompt.layout == "append_only",
-        )
+    def _fit(
+        self,
+        gathered: Gathered,
+        rationales: Sequence[str],
+        question: str,
+        cue: str,
+        append_only: bool,
+        words: Words | None = None,
+    ) -> Fitted:
+        def render(turns: Sequence[Turn]) -> Prompt:
+            return self.render(question, turns, cue, words)
+
+        recorded = self.trace.recorded()
+        return fit(gathered, rationales, question, render, self.budget, append_only, recorded)
 
     def _generate(
-        self,
-        prompt: Prompt,
-        stop: Sequence[str],
-        role: StepRole,
-        shown: tuple[Passage, ...],
-        draft: dict[str, object],
-    ) -> Generator[Action, object, Completion]:
+        self, fitted: Fitted, stop: Sequence[str], draft: Draft, reader: Reader | None = None
+    ) -> Sub:
+        if fitted.prompt is None:
+            self._draft = replace(draft, cue="")
+            self.keep(None, "")
+            return None
         words = self.prompt.passage_words
-        shortened = [p for p in shown if limit_words(p.text, words)[1]]
-        self._draft = {"role": role, "shortened": shortened, **draft}
-        found = cast("Sequence[Found]", draft["found"])
+        shortened = [p for p in draft.context if limit_words(p.text, words)[1]]
+        self._draft = replace(draft, shortened=shortened)
         action = Generate(
             step=len(self.trace.steps) + 1,
-            role=role,
-            prompt=prompt,
+            role=draft.role,
+            prompt=fitted.prompt,
             stop=tuple(stop),
-            max_tokens=self.settings.max_tokens,
-            passages=shown,
+            max_tokens=self.max_tokens,
+            passages=fitted.shown,
             rationales=tuple(self.rationales),
-            retrieved=frozenset((*self.trace.passages, *(f.passage.id for f in found))),
+            retrieved=frozenset((*self.trace.passages, *(f.passage.id for f in draft.found))),
+            cue=draft.cue,
+            reader=reader,
         )
         try:
             return cast(Completion, (yield action))

@@ -1,111 +1,130 @@
-"""Prompts and targets of a finished trajectory, made again as inference makes them.
+"""A finished trajectory, lived through again by the generator of the student that learns from it.
 
-In: a trajectory, its strategy's settings, and how the *student* is prompted. Out, for each step:
-the prompt that `build_prompt` gives a student at that point, and the text that it should write.
-The student's layout, demonstrations and form may differ from the teacher's; with the same ones the
-prompts equal those that the teacher saw, segment by segment.
+In: a trajectory, and its strategy as the *student* will be asked: in its form, layout, with its
+demonstrations. The strategy's own generator runs on the recorded searches and texts, so a training
+prompt is what inference would ask; there is no second way to make one. With the teacher's form and
+prompts the requests equal those that the teacher saw, segment by segment.
+
+A student's own form or settings can make the generator ask for something else than was recorded. It
+is given the recorded results all the same, and every such difference is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from steper.errors import SettingsError
-from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
-from steper.prompt.segments import Form, Prompt
-from steper.prompt.words import TEMPLATES
+from steper.lm.base import Completion
+from steper.prompt.render import Turn
+from steper.prompt.segments import Prompt
 from steper.records import Passage, Step, StopReason, Trajectory
-from steper.strategy.ircot import ANSWER_CUE, read_answer
-from steper.strategy.self_ask import FINAL_CUE, INTERMEDIATE_CUE, parse_piece
-from steper.text import normalise_space, stated_answer, strip_full_stop
+from steper.retrieve.base import Found
+from steper.strategy.actions import Generate, Search
+from steper.strategy.base import Strategy
+from steper.strategy.loop import with_cue
+from steper.strategy.trace import Trace
+from steper.text import normalise_space
 
-FORCED_CUES = (ANSWER_CUE, FINAL_CUE)
+
+@dataclass
+class _Recorded(Trace):
+    """A trace whose prompts show the passages that the recorded ones showed."""
+
+    past: Sequence[Step] = ()
+
+    def recorded(self) -> frozenset[str] | None:
+        """The ids of the recorded step's context."""
+        index = len(self.steps)
+        return frozenset(self.past[index].context) if index < len(self.past) else None
 
 
+@dataclass
 class Replay:
-    """A finished trajectory as a student of form `form` would live through it.
+    """A finished trajectory as the student of `strategy` would live through it.
 
-    `strategy` is the run's fingerprint of the strategy: `name` and its settings. Raises
-    SettingsError where `settings.layout` is one that the strategy does not have.
+    `steps` are the student's own, `requests` what it is asked at each, by step index; `diverged`
+    counts by reason where that differs from the record.
     """
 
-    def __init__(
-        self,
-        trajectory: Trajectory,
-        strategy: Mapping[str, Any],
-        settings: PromptSettings,
-        form: Form,
-    ) -> None:
-        self.trajectory = trajectory
-        self.strategy = strategy
-        self.settings = settings
-        self.form: Form = form
-        self.separate = separate_answerer(strategy)
-        if self.separate and settings.layout == "append_only":
-            raise SettingsError(
-                "the run has a separate reader, which answers outside the prompt, so it needs "
-                "layout=passages_first"
-            )
+    trajectory: Trajectory
+    strategy: Strategy[Any]
+    steps: tuple[Step, ...] = ()
+    requests: dict[int, Generate] = field(default_factory=dict)
+    diverged: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        trace = _Recorded(self.trajectory.question, past=self.trajectory.steps)
+        actions = self.strategy.run(trace)
+        reply: Any = None
+        try:
+            while True:
+                action = actions.send(reply)
+                past = self._past(len(trace.steps))
+                if past is None or (isinstance(action, Generate) and not past.generated):
+                    self.diverged["goes_on"] += past is None
+                    break
+                reply = self._reply(action, past)
+        except StopIteration:
+            self.diverged["ends_early"] += len(trace.steps) < len(self.trajectory.steps)
+        actions.close()
+        last = len(self.trajectory.steps)
+        self.steps = tuple(
+            new.model_copy(update={"kind": old.kind})
+            for new, old in zip(trace.steps[:last], self.trajectory.steps, strict=False)
+        )
+        for new, old in zip(self.steps, self.trajectory.steps, strict=False):
+            self.diverged["other_text"] += new.rationale != old.rationale
+        self.diverged = +self.diverged
+
+    def _past(self, index: int) -> Step | None:
+        steps = self.trajectory.steps
+        return steps[index] if index < len(steps) else None
+
+    def _reply(self, action: Search | Generate, past: Step) -> list[Found] | Completion:
+        """The recorded result of the step, whatever exactly is asked for."""
+        if isinstance(action, Search):
+            self.diverged["other_query"] += action.query != past.query
+            return [Found(self.passages[hit.passage_id], hit.score) for hit in past.hits]
+        self.requests[action.step] = action
+        self.diverged["other_passages"] += tuple(p.id for p in action.passages) != past.context
+        # A cue that stood in the recorded prompt is text where this prompt has none.
+        text = past.raw if action.cue == past.cue else with_cue(past.cue, past.raw)
+        return Completion(text=text, usage=past.usage)
 
     @cached_property
     def passages(self) -> dict[str, Passage]:
         """The trajectory's passages by id."""
         return {p.id: p for p in self.trajectory.passages}
 
-    @cached_property
-    def cues(self) -> dict[int, str]:
-        """The cue on which a prompt of this form ends, by step index.
-
-        It depends on who is prompted: Self-Ask's `Intermediate answer:` stands in the prompts of
-        models that continue text and not in a chat's, whatever the teacher was.
-        """
-        inline = self.strategy["name"] == "self_ask" and not self.separate
-        follow_up: str | None = None
-        asked: set[str] = set()
-        cues: dict[int, str] = {}
-        for step in self.trajectory.steps:
-            cues[step.index] = step.cue
-            if not inline or step.role != "reason" or step.cue in FORCED_CUES:
-                continue
-            answers = follow_up is not None and self.form == "plain"
-            cues[step.index] = INTERMEDIATE_CUE if answers else ""
-            follow_up = parse_piece(step.rationale).follow_up
-            if follow_up and normalise_space(follow_up) in asked:
-                follow_up = None  # as in the strategy: it is not searched again
-            asked.add(normalise_space(follow_up or ""))
-        return cues
-
     def prompt(self, step: Step) -> Prompt:
-        """The prompt at a step: P≤s, and R<s in front of it."""
-        if step.role == "read":
-            shown = [Turn(self._shown(step))]
-            question = step.query or self.trajectory.question
-            return build_prompt(self._reader, question, shown, self.settings, self.form)
-        return self._build(self._turns(step), self.cues[step.index])
+        """What the student is asked at a step: P≤s, and R<s in front of what it writes."""
+        return self.requests[step.index].prompt
 
     def written(self, step: Step) -> str | None:
         """What is to be written after `prompt(step)`, with the white space before it.
 
-        A rationale without the cue that already stands in the prompt. A separate reader's answer is
-        the model's own text (`reader_cot`) or the answer read from it (`reader_direct`). None where
-        the step cannot be written from that prompt: it is empty, or does not begin with the cue.
+        A rationale without the cue that already stands in the prompt; of a separate reader's text
+        what its student learns. None where the step cannot be written from that prompt: it is
+        empty, or the recorded text does not begin with the cue.
         """
-        cue = self.cues[step.index]
-        text = self._read_text(step) if step.role == "read" else step.rationale
-        if cue:
-            if not text.lower().startswith(cue.lower()):
+        request, past = self.requests[step.index], self.trajectory.steps[step.index - 1]
+        if request.reader is not None:
+            text = request.reader.taught(past.raw)
+            return self.strategy.lead(words=request.reader.words) + text if text else None
+        text = step.rationale
+        if request.cue:
+            said = with_cue(past.cue, past.raw)
+            if not said.lower().startswith(request.cue.lower()):
                 return None
-            text = text[len(cue) :].strip()
-        if not text:
-            return None
-        template = self._reader if step.role == "read" else self.strategy["name"]
-        return target_lead(template, self.settings, self.form, cue) + text
+            text = text[len(request.cue) :].strip()
+        return self.strategy.lead(request.cue) + text if text else None
 
     def prompt_without_reasoning(self, passages: Sequence[Passage]) -> Prompt:
         """The prompt of a first step that has all `passages`: (q, P)."""
-        return self._build([Turn(tuple(passages))], "")
+        return self.strategy.render(self.trajectory.question, [Turn(tuple(passages))])
 
     def written_up_to(self, step: Step) -> str | None:
         """All rationales R≤s in a row, as the layout joins them, after `prompt_without_reasoning`.
@@ -113,73 +132,29 @@ class Replay:
         After the last step, what a separate reader answered is stated as the strategy would. None
         where there is no text.
         """
-        steps = self.trajectory.steps[: step.index]
-        if step.role == "read" and not self.separate:
-            told = [s.rationale for s in steps[:-1] if stated_answer(s.rationale) is None]
-            told.append(f"{ANSWER_CUE} {strip_full_stop(self.trajectory.answer)}.")
-        else:
-            told = [s.rationale for s in steps]
-        name = self.strategy["name"]
-        text = TEMPLATES[name].lead.join(t for t in told if t)
-        return target_lead(name, self.settings, self.form) + text if text else None
+        told = self.strategy.told(self.steps[: step.index], self.trajectory.answer)
+        text = self.strategy.words.lead.join(t for t in told if t)
+        return self.strategy.lead() + text if text else None
 
     def gathered(self, step: Step) -> tuple[Passage, ...]:
         """The passages that a step sees; where a separate reader answers, all shown until then."""
-        if not self.separate:
-            return self._shown(step)
-        steps = self.trajectory.steps[: step.index]
+        steps = self.steps[: step.index] if self.strategy.reads_apart else (step,)
         return tuple(self.passages[i] for i in dict.fromkeys(i for s in steps for i in s.context))
+
+    def forced(self, step: Step) -> bool:
+        """Whether a step's answer was asked for by force."""
+        return step.cue == self.strategy.final_cue
 
     def repeats(self, step: Step) -> bool:
         """Whether a reasoning step asks or tells again what an earlier one did (its next query)."""
-        if step.role != "reason" or step.cue in FORCED_CUES:
+        if step.role != "reason" or self.forced(step):
             return False
-        before = [s for s in self.trajectory.steps[: step.index - 1] if s.role == "reason"]
-        own = self._asks(step)
+        asks = self.strategy.asks
+        before = [s for s in self.steps[: step.index - 1] if s.role == "reason"]
+        own = asks(step.rationale)
         searched = {normalise_space(s.query) for s in (*before, step) if s.query}
-        if own and (own in searched or own in {self._asks(s) for s in before}):
+        if own and (own in searched or own in {asks(s.rationale) for s in before}):
             return True
-        after = self.trajectory.steps[step.index :]
+        after = self.steps[step.index :]
         stopped = self.trajectory.stop_reason is StopReason.REPEATED_QUERY
-        return stopped and all(s.role == "read" or s.cue in FORCED_CUES for s in after)
-
-    def _asks(self, step: Step) -> str:
-        if self.strategy["name"] == "self_ask":
-            return normalise_space(parse_piece(step.rationale).follow_up or "")
-        return normalise_space(step.rationale)
-
-    @property
-    def _reader(self) -> str:
-        """The template of the separate reader (IRCoT's final one, or Self-Ask's answerer)."""
-        return "reader_cot" if self.strategy.get("reader") == "cot" else "reader_direct"
-
-    def _read_text(self, step: Step) -> str:
-        text = step.raw.strip()
-        if self._reader == "reader_cot":
-            return text
-        return read_answer(text, "direct", StopReason.ANSWERED).answer
-
-    def _build(self, turns: Sequence[Turn], cue: str) -> Prompt:
-        question, name = self.trajectory.question, self.strategy["name"]
-        return build_prompt(name, question, turns, self.settings, self.form, cue)
-
-    def _shown(self, step: Step) -> tuple[Passage, ...]:
-        return tuple(self.passages[i] for i in step.context)
-
-    def _turns(self, step: Step) -> list[Turn]:
-        """The turns up to a step. In `append_only`, each has the passages not shown before it."""
-        *earlier, _ = steps = self.trajectory.steps[: step.index]
-        if self.settings.layout == "passages_first":
-            return [*(Turn((), s.rationale) for s in earlier), Turn(self._shown(step))]
-        turns: list[Turn] = []
-        seen: set[str] = set()
-        for each in steps:
-            new = tuple(p for p in self._shown(each) if p.id not in seen)
-            seen.update(p.id for p in new)
-            turns.append(Turn(new, "" if each is step else each.rationale))
-        return turns
-
-
-def separate_answerer(strategy: Mapping[str, Any]) -> bool:
-    """Whether the run is Self-Ask whose follow-ups a separate reader answers."""
-    return bool(strategy["name"] == "self_ask" and strategy.get("reader", "none") != "none")
+        return stopped and all(s.role == "read" or self.forced(s) for s in after)

@@ -1,4 +1,4 @@
-"""Strategies of a single step: retrieve once and reason (`one_shot`), or no retrieval at all."""
+"""What strategies of a single step share: reason and answer in one generation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pydantic import Field
 
 from steper.records import StopReason
 from steper.strategy.actions import Actions
-from steper.strategy.ircot import ANSWER_CUE, forced_answer
-from steper.strategy.loop import Prompted, StepSettings
+from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending, Trace
-from steper.text import stated_answer
 
 
 class SingleSettings(StepSettings):
@@ -20,14 +19,13 @@ class SingleSettings(StepSettings):
     )
 
 
-class _Single(Prompted[SingleSettings]):
+class SingleStep(Strategy[SingleSettings]):
     """Reason and answer in one generation."""
 
     settings_type = SingleSettings
-    searches: bool
 
     def run(self, trace: Trace) -> Actions:
-        """The loop; see `steper.strategy.actions.Strategy`."""
+        """The loop; see `steper.strategy.base.Strategy`."""
         loop = self.loop(trace)
         query = trace.question if self.searches else None
         completion = yield from loop.step(query, ("\n\n",))
@@ -39,19 +37,5 @@ class _Single(Prompted[SingleSettings]):
             return Ending(answer, StopReason.ANSWERED)
         reason = StopReason.NO_MARKER if text else StopReason.EMPTY_GENERATION
         if text and self.settings.force_answer:
-            return (yield from forced_answer(loop, ANSWER_CUE, reason))
+            return (yield from loop.forced_answer(self.final_cue, reason))
         return Ending("", reason)
-
-
-class OneShot(_Single):
-    """Retrieve once with the question, then reason and answer."""
-
-    name = "one_shot"
-    searches = True
-
-
-class ClosedBook(_Single):
-    """Reason and answer from what the model knows."""
-
-    name = "closed_book"
-    searches = False

@@ -48,6 +48,10 @@ class Trace:
     steps: list[Step] = field(default_factory=list)
     passages: dict[str, Passage] = field(default_factory=dict)
 
+    def recorded(self) -> frozenset[str] | None:
+        """The passages that the next step's prompt shows where a record says so: see `replay`."""
+        return None
+
     def add(
         self,
         completion: Completion | None,

@@ -273,6 +273,7 @@ class Job:
             "recipe": manifest["recipe"],
             "target": made["target"],
             "weights": self.resolved["weights"],
+            **made.get("inference", {}),
             "examples": manifest["settings_hash"],
         }
         write_json(self.folder.path / STEPER, about)

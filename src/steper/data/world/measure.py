@@ -7,12 +7,11 @@ stemming over title and text, K passages a query, first come first kept, at most
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from steper.data.world.generate import World
 from steper.data.world.world_questions import WorldQuestion
-from steper.text import without_wh_words
 
 K1 = 1.2
 B = 0.75
@@ -56,10 +55,14 @@ class Recall:
 
 
 def gold_retrieval(
-    index: WorldIndex, question: WorldQuestion, k: int = 4, cap: int = 15
+    index: WorldIndex,
+    question: WorldQuestion,
+    query: Callable[[str], str],
+    k: int = 4,
+    cap: int = 15,
 ) -> list[list[str]]:
     """Titles that each step of the gold IRCoT loop adds (step 1: by the question)."""
-    queries = [question.question, *(without_wh_words(hop.rationale) for hop in question.hops)]
+    queries = [question.question, *(query(hop.rationale) for hop in question.hops)]
     steps: list[list[str]] = []
     kept: list[str] = []
     for titles in index.search(queries, k):
@@ -79,8 +82,10 @@ def is_followable(question: WorldQuestion, steps: list[list[str]]) -> bool:
     return True
 
 
-def measure_recall(world: World, part: str = "test", k: int = 4, cap: int = 15) -> list[Recall]:
-    """Recall by number of hops on the questions of `part`.
+def measure_recall(
+    world: World, query: Callable[[str], str], part: str = "test", k: int = 4, cap: int = 15
+) -> list[Recall]:
+    """Recall by number of hops on the questions of `part`; `query` makes one of a rationale.
 
     `question_alone`: the first K passages; `question_alone_all_passages`: as many passages from
     the question alone as the loop may hold (`cap`); `with_gold_rationales`: after the last step;
@@ -90,7 +95,7 @@ def measure_recall(world: World, part: str = "test", k: int = 4, cap: int = 15) 
     groups: dict[int, list[tuple[bool, bool, bool, bool]]] = {}
     for question in world.questions[part]:
         gold = set(question.gold_titles)
-        steps = gold_retrieval(index, question, k, cap)
+        steps = gold_retrieval(index, question, query, k, cap)
         wide = index.search([question.question], cap)[0]
         loop = {title for step in steps for title in step}
         groups.setdefault(len(question.hops), []).append(

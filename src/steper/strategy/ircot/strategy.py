@@ -7,27 +7,23 @@ follow the authors' code (StonyBrookNLP/ircot); each is a setting.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from steper.prompt.segments import Form
+from steper.gold.plan import Plan
+from steper.lm.base import Request
 from steper.records import StopReason
-from steper.strategy.actions import Action, Actions
-from steper.strategy.loop import Loop, Prompted, StepSettings
+from steper.strategy.actions import Actions
+from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.ircot.gold import next_sentence
+from steper.strategy.ircot.queries import is_reasoning, without_wh_words
+from steper.strategy.ircot.words import WORDS
+from steper.strategy.loop import Loop
+from steper.strategy.readers import READERS
+from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
-from steper.text import (
-    ANSWER_PATTERN,
-    is_reasoning,
-    normalise_space,
-    sentences,
-    stated_answer,
-    strip_full_stop,
-    without_wh_words,
-)
-
-ANSWER_CUE = "So the answer is:"
+from steper.text import normalise_space, sentences
 
 
 class IRCoTSettings(StepSettings):
@@ -72,23 +68,39 @@ class IRCoTSettings(StepSettings):
         return value
 
 
-class IRCoT(Prompted[IRCoTSettings]):
+class IRCoT(Strategy[IRCoTSettings]):
     """One sentence of reasoning a step, each one the query of the next search."""
 
     name = "ircot"
     settings_type = IRCoTSettings
+    words = WORDS
 
     def run(self, trace: Trace) -> Actions:
-        """The loop; see `steper.strategy.actions.Strategy`."""
+        """The loop; see `steper.strategy.base.Strategy`."""
         loop = self.loop(trace)
         ending = yield from self._reason(loop)
         if ending.reason is StopReason.CONTEXT_BUDGET:
             return ending
         if self.settings.reader != "none":
-            return (yield from final_reader(loop, self.settings.reader, ending))
+            return (yield from self._read(loop, ending))
         if self.settings.force_answer and self._may_force(ending.reason):
-            return (yield from forced_answer(loop, ANSWER_CUE, ending.reason))
+            return (yield from loop.forced_answer(self.final_cue, ending.reason))
         return ending
+
+    def gold_text(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+        """A sentence a hop; see `gold`."""
+        if request.role == "read":
+            return super().gold_text(plan, request, look_ahead)
+        return next_sentence(plan, request, look_ahead, self.final_cue)
+
+    def _read(self, loop: Loop, ending: Ending) -> Actions:
+        """A separate reader over all passages answers (IRCoT §4; its authors' QA step)."""
+        reader = READERS[self.settings.reader]
+        completion = yield from loop.read(loop.trace.question, reader)
+        if completion is None:
+            return Ending("", StopReason.CONTEXT_BUDGET)
+        step = loop.keep(completion, completion.text)
+        return reader.answer(step.rationale, ending.reason)
 
     def _may_force(self, reason: StopReason) -> bool:
         if reason is StopReason.REPEATED_QUERY:
@@ -98,9 +110,11 @@ class IRCoT(Prompted[IRCoTSettings]):
     def _reason(self, loop: Loop) -> Actions:
         query: str | None = loop.trace.question
         asked: set[str] = set()
+        # One sentence is kept; a model that continues text would go on to the next question.
+        stop = ("\n",) if self.form == "plain" else ("\n\n",)
         for _ in range(self.settings.max_steps):
             asked.add(normalise_space(query or ""))
-            completion = yield from loop.step(query, one_line(self.form))
+            completion = yield from loop.step(query, stop)
             if completion is None:
                 return Ending("", StopReason.CONTEXT_BUDGET)
             sentence = self._kept(completion.text)
@@ -152,39 +166,3 @@ def kept_sentence(text: str, answer_pattern: str) -> str:
         if kept.endswith(".") or stated_answer(kept, answer_pattern) is None:
             break
     return kept
-
-
-def one_line(form: Form) -> tuple[str, ...]:
-    """Stop strings of a generation of which one sentence is kept."""
-    return ("\n",) if form == "plain" else ("\n\n",)
-
-
-def forced_answer(loop: Loop, cue: str, reason: StopReason) -> Actions:
-    """Ask once more, without a search, with `cue` as the beginning of the text."""
-    completion = yield from loop.step(None, ("\n",), cue)
-    if completion is None:
-        return Ending("", StopReason.CONTEXT_BUDGET)
-    step = loop.keep(completion, completion.text, cue)
-    answer = stated_answer(step.rationale) or ""
-    forced = reason is StopReason.STEP_CAP and answer
-    return Ending(answer, StopReason.FORCED if forced else reason)
-
-
-def final_reader(loop: Loop, reader: str, ending: Ending) -> Generator[Action, object, Ending]:
-    """A separate reader over all passages answers the question (IRCoT §4; its authors' QA step)."""
-    stop = ("\n",) if reader == "direct" else ("\n\n",)
-    completion = yield from loop.read(loop.trace.question, f"reader_{reader}", stop)
-    if completion is None:
-        return Ending("", StopReason.CONTEXT_BUDGET)
-    step = loop.keep(completion, completion.text)
-    return read_answer(step.rationale, reader, ending.reason)
-
-
-def read_answer(text: str, reader: str, reason: StopReason) -> Ending:
-    """The answer in a reader's text: what it states, or for a direct reader its first line."""
-    answer = stated_answer(text)
-    if answer is None and reader == "direct" and text:
-        answer = strip_full_stop(text.splitlines()[0])
-    if answer:
-        return Ending(answer, reason)
-    return Ending("", StopReason.NO_MARKER if text else StopReason.EMPTY_GENERATION)

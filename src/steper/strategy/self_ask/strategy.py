@@ -10,38 +10,27 @@ Two ways to answer a follow-up:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
-from steper.errors import SettingsError
+from steper.errors import QuestionDropped, SettingsError
+from steper.gold.plan import NO_ANNOTATION, Plan
+from steper.lm.base import Request
 from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import StopReason
 from steper.strategy.actions import Action, Actions
+from steper.strategy.base import StepSettings, Strategy
 from steper.strategy.context import Budget
-from steper.strategy.ircot import forced_answer, read_answer
-from steper.strategy.loop import Loop, Prompted, StepSettings, with_cue
+from steper.strategy.loop import Loop, with_cue
+from steper.strategy.readers import READERS
+from steper.strategy.self_ask.gold import next_piece
+from steper.strategy.self_ask.pieces import FINAL_CUE, INTERMEDIATE_CUE, Piece, parse_piece
+from steper.strategy.self_ask.words import WORDS
 from steper.strategy.trace import Ending, Trace
-from steper.text import normalise_space, strip_full_stop
-
-FINAL_CUE = "So the final answer is:"
-INTERMEDIATE_CUE = "Intermediate answer:"
-
-_MARKERS = re.compile(
-    r"(?P<follow_up>follow[- ]?up(?: question)?\s*:)"
-    r"|(?P<intermediate>intermediate answer\s*:)"
-    r"|(?P<final>(?:so,?\s+)?the final answer is\s*:?)",
-    re.IGNORECASE,
-)
-
-_NEXT_ON_THE_LINE = re.compile(
-    r"(intermediate answer\s*:.*?)\s+(?=follow[- ]?up\s*:|so the final answer is\s*:)",
-    re.IGNORECASE,
-)
+from steper.text import normalise_space
 
 
 class SelfAskSettings(StepSettings):
@@ -64,52 +53,13 @@ class SelfAskSettings(StepSettings):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What a generation says, by its markers; their case varies between models."""
-
-    intermediate: str | None = None
-    follow_up: str | None = None
-    final: str | None = None
-
-    def text(self) -> str:
-        """The piece as later prompts and training see it, with the original's markers."""
-        lines = []
-        if self.intermediate is not None:
-            lines.append(f"{INTERMEDIATE_CUE} {self.intermediate}")
-        if self.final is not None:
-            lines.append(f"{FINAL_CUE} {self.final}")
-        elif self.follow_up is not None:
-            lines.append(f"Follow up: {self.follow_up}")
-        return "\n".join(lines)
-
-
-def parse_piece(text: str) -> Piece:
-    """The first intermediate answer, and the first follow-up or final answer, of a generation.
-
-    A marker's value is all that follows it on its line, colons included; but what comes next may
-    stand on the intermediate answer's line. Markdown's `**` is taken off.
-    """
-    found: dict[str, str] = {}
-    for line in _NEXT_ON_THE_LINE.sub(r"\1\n", text.replace("**", "")).splitlines():
-        marker = _MARKERS.search(line)
-        if marker is None or marker.lastgroup is None:
-            continue
-        value = line[marker.end() :].strip()
-        name = marker.lastgroup
-        if name in found or (name == "intermediate" and found):
-            break
-        found[name] = strip_full_stop(value) if name == "final" else value
-        if name != "intermediate":
-            break
-    return Piece(found.get("intermediate"), found.get("follow_up"), found.get("final"))
-
-
-class SelfAsk(Prompted[SelfAskSettings]):
+class SelfAsk(Strategy[SelfAskSettings]):
     """One follow-up question a step, each one the query of the next search."""
 
     name = "self_ask"
     settings_type = SelfAskSettings
+    words = WORDS
+    final_cue = FINAL_CUE
 
     def __init__(
         self,
@@ -120,25 +70,39 @@ class SelfAsk(Prompted[SelfAskSettings]):
     ) -> None:
         """Raises SettingsError where the settings contradict those of the prompt."""
         super().__init__(settings, prompt, form, budget)
-        apart = self.settings.reader != "none"
-        if apart and self.prompt.layout == "append_only":
+        if self.reads_apart and self.prompt.layout == "append_only":
             raise SettingsError(
                 f"reader={self.settings.reader} answers outside the prompt, so it needs "
                 "layout=passages_first"
             )
-        if self.settings.show_passages and not apart:
+        if self.settings.show_passages and not self.reads_apart:
             raise SettingsError(
                 "show_passages is for a separate reader (reader=direct or cot); "
                 "without one passages are always shown"
             )
 
     def run(self, trace: Trace) -> Actions:
-        """The loop; see `steper.strategy.actions.Strategy`."""
+        """The loop; see `steper.strategy.base.Strategy`."""
         loop = self.loop(trace)
         ending = yield from self._reason(loop)
         if self.settings.force_answer and self._may_force(ending.reason):
-            return (yield from forced_answer(loop, FINAL_CUE, ending.reason))
+            return (yield from loop.forced_answer(self.final_cue, ending.reason))
         return ending
+
+    @property
+    def reads_apart(self) -> bool:
+        """Whether a separate reader answers the follow-ups."""
+        return self.settings.reader != "none"
+
+    def asks(self, rationale: str) -> str:
+        """The follow-up question; "" without one."""
+        return normalise_space(parse_piece(rationale).follow_up or "")
+
+    def gold_text(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+        """A follow-up a hop; see `gold`."""
+        if not plan.sub_questions:
+            raise QuestionDropped(NO_ANNOTATION, "no sub-questions")
+        return next_piece(plan, request, self.final_cue)
 
     def _may_force(self, reason: StopReason) -> bool:
         if reason is StopReason.REPEATED_QUERY:
@@ -146,7 +110,7 @@ class SelfAsk(Prompted[SelfAskSettings]):
         return reason in (StopReason.STEP_CAP, StopReason.NO_MARKER)
 
     def _reason(self, loop: Loop) -> Actions:
-        inline = self.settings.reader == "none"
+        inline = not self.reads_apart
         follow_up: str | None = None
         asked: set[str] = set()
         if self.settings.first_search:
@@ -179,10 +143,12 @@ class SelfAsk(Prompted[SelfAskSettings]):
         self, loop: Loop, query: str | None, answered: bool
     ) -> Generator[Action, object, Piece | Ending]:
         """One reasoning step: its piece, or how the loop ends on it."""
-        inline = self.settings.reader == "none"
+        inline = not self.reads_apart
         # A model that continues text needs the marker: the stop string would end it at once.
         cue = INTERMEDIATE_CUE if inline and answered and self.form == "plain" else ""
-        completion = yield from loop.step(query, stop_strings(self.form), cue)
+        # The next intermediate answer is another step's; plain text also ends at a blank line.
+        stop = ("\nIntermediate answer:", *(("\n\n",) if self.form == "plain" else ()))
+        completion = yield from loop.step(query, stop, cue)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
         text = with_cue(cue, completion.text)
@@ -195,18 +161,10 @@ class SelfAsk(Prompted[SelfAskSettings]):
 
     def _read(self, loop: Loop, follow_up: str) -> Generator[Action, object, Ending | None]:
         """The separate reader's answer to a follow-up, as the next piece of reasoning."""
-        reader = self.settings.reader
-        stop = ("\n",) if reader == "direct" else ("\n\n",)
-        completion = yield from loop.read(
-            follow_up, f"reader_{reader}", stop, follow_up, self.settings.show_passages
-        )
+        reader = READERS[self.settings.reader]
+        completion = yield from loop.read(follow_up, reader, follow_up, self.settings.show_passages)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
-        found = read_answer(completion.text.strip(), reader, StopReason.ANSWERED)
+        found = reader.answer(completion.text.strip(), StopReason.ANSWERED)
         loop.keep(completion, f"{INTERMEDIATE_CUE} {found.answer}")
         return None if found.answer else Ending("", found.reason)
-
-
-def stop_strings(form: Form) -> tuple[str, ...]:
-    """Stop at the next intermediate answer; a model that continues text also at a blank line."""
-    return ("\nIntermediate answer:", "\n\n") if form == "plain" else ("\nIntermediate answer:",)

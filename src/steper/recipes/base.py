@@ -1,0 +1,131 @@
+"""What a recipe is: from a trajectory to training examples, and how its students are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal
+
+from steper.errors import SettingsError
+from steper.prompt.segments import Form, Prompt, Segment
+from steper.records import Question, Step, StepKind
+from steper.retrieve.base import Found, Retriever
+from steper.strategy.base import Strategy
+from steper.strategy.replay import Replay
+
+Target = Literal["current", "cumulative"]
+"""`current`: r_s, with R<s in the prompt. `cumulative`: R≤s, without R<s in the prompt (StepER's
+equations as they are written)."""
+
+Weights = Literal["learned", "uniform"]
+"""How the three losses are weighed: by learned σ (StepER's reasoning difficulty), or alike."""
+
+Judge = Callable[[str], str]
+"""A language model that answers one prompt: `judge("Does the passage …?") -> "yes"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An example in the making: a prompt and the segments that follow it.
+
+    `target` is None where the step cannot be written, else made by `learn`; each segment counts to
+    the loss of its step kind with its weight, and one of weight 0 is shown and not learnt.
+    `supervises` are the indices of the steps whose text is in the target: where a filter objects to
+    one of them, the example goes. `name` tells several examples of one step apart.
+    """
+
+    step: Step
+    prompt: Prompt
+    target: tuple[Segment, ...] | None
+    supervises: tuple[int, ...]
+    name: str = ""
+
+
+def learn(text: str, kind: StepKind, weight: float = 1.0) -> Segment:
+    """A piece of a target; `weight` multiplies the loss of each of its tokens (0: shown only)."""
+    return Segment("assistant", text, kind, weight)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a recipe may use beside the replayed trajectory.
+
+    `question` has the gold annotation where it is known; `student` is the strategy as the student
+    will be asked; `rng` is seeded by the examples' seed and the trajectory alone, so examples do
+    not depend on their order; `retriever` and `judge` are there where the user named them.
+    """
+
+    target: Target
+    question: Question
+    student: Strategy[Any]
+    rng: Random
+    retriever: Retriever | None = None
+    judge: Judge | None = None
+
+    def search(self, query: str, k: int) -> list[Found]:
+        """The best `k` passages; SettingsError where no corpus was named."""
+        if self.retriever is None:
+            raise SettingsError("this recipe searches, so it needs a corpus: --corpus")
+        return self.retriever.search([query], k)[0]
+
+    def ask_judge(self, prompt: str) -> str:
+        """What the judge answers; SettingsError where none was named."""
+        if self.judge is None:
+            raise SettingsError("this recipe asks a judge, so it needs a model for it: --judge")
+        return self.judge(prompt)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How a recipe's students are asked; what is left out is as the teacher was.
+
+    `strategy` is a name as in `steper.doors`; `settings` and `prompt` go over the settings of the
+    strategy and of prompts, below what the user sets. `reranker` is the `package.module:Name` of a
+    `steper.retrieve.rerank.Reranker`, which orders `candidates` passages.
+    """
+
+    strategy: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prompt: Mapping[str, Any] = field(default_factory=dict)
+    form: Form | None = None
+    reranker: str | None = None
+    candidates: int = 20
+
+
+Make = Callable[[Replay, Context], Iterator[Draft]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe: the examples of one trajectory, the weights that training defaults to, inference.
+
+    `searches` and `judges` say that it needs a retriever, or a judge, in its context. `check`
+    refuses, with a SettingsError, what the recipe cannot make: it is given the target and the
+    strategy as the student will be asked.
+    """
+
+    name: str
+    make: Make
+    weights: Weights
+    about: str
+    inference: Inference = Inference()
+    searches: bool = False
+    judges: bool = False
+    check: Callable[[Target, Strategy[Any]], None] | None = None
+
+
+def current_draft(replay: Replay, step: Step) -> Draft:
+    """(q, P≤s, R<s) → r_s: what a student is asked for at inference."""
+    return _draft(step, replay.prompt(step), replay.written(step), (step.index,))
+
+
+def cumulative_draft(replay: Replay, step: Step) -> Draft:
+    """(q, P≤s) → R≤s."""
+    prompt = replay.prompt_without_reasoning(replay.gathered(step))
+    return _draft(step, prompt, replay.written_up_to(step), range(1, step.index + 1))
+
+
+def _draft(step: Step, prompt: Prompt, text: str | None, supervises: Sequence[int]) -> Draft:
+    target = None if text is None else (learn(text, step.kind),)
+    return Draft(step, prompt, target, tuple(supervises))

@@ -1,0 +1,72 @@
+"""A retriever whose passages are put in another order: candidates first, then the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from steper.doors import load_object, origin
+from steper.errors import SettingsError
+from steper.retrieve.base import Found, Retriever
+
+
+class Reranker(Protocol):
+    """Orders passages for a query."""
+
+    def rerank(self, query: str, found: Sequence[Found]) -> list[Found]:
+        """The same passages, best first, with scores of its own."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides the order (JSON values)."""
+        ...
+
+
+class Reranked:
+    """A `Retriever`: `candidates` passages of another one, the best `k` by a reranker."""
+
+    def __init__(self, retriever: Retriever, reranker: Reranker, candidates: int) -> None:
+        self.retriever, self.reranker, self.candidates = retriever, reranker, candidates
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Found]]:
+        """For each query at most `k` passages, best first."""
+        every = self.retriever.search(queries, max(k, self.candidates))
+        rerank = self.reranker.rerank
+        return [rerank(query, found)[:k] for query, found in zip(queries, every, strict=True)]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Those of both, and how many candidates there are."""
+        own = {**self.reranker.fingerprint(), **origin(self.reranker)}
+        return {
+            "kind": "reranked",
+            "candidates": self.candidates,
+            "reranker": own,
+            "of": self.retriever.fingerprint(),
+        }
+
+    def close(self) -> None:
+        """Close the retriever."""
+        self.retriever.close()
+
+
+def reranked(
+    retriever: Retriever | None,
+    spec: str,
+    candidates: int,
+    *,
+    allow_code: bool = False,
+    place: str = "",
+) -> Retriever | None:
+    """`retriever` with the reranker that `package.module:Name`, a class or function, makes.
+
+    Raises SettingsError, naming `place`, where loading code is not allowed.
+    """
+    if retriever is None or not spec:
+        return retriever
+    if not allow_code and not spec.startswith("steper."):
+        raise SettingsError(
+            f"{place} names the reranker {spec!r}, which is code outside this package; "
+            "if you trust it, add --allow-code (allow_code=True)"
+        )
+    made: Reranker = load_object("reranker", spec)()
+    return Reranked(retriever, made, candidates)

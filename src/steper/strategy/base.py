@@ -1,0 +1,134 @@
+"""A strategy: how a multi-step retrieval-augmented LM goes about a question.
+
+All that is particular to one stands in its folder: its generator, its words, its cues, what it asks
+for, how gold facts are worded for it. Renderer, replay, gold teacher and command line ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from pydantic import Field
+
+from steper.doors import origin
+from steper.gold.plan import Plan, all_shown, closing
+from steper.lm.base import Request
+from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
+from steper.prompt.segments import Form, Prompt
+from steper.prompt.words import Words
+from steper.records import Step
+from steper.strategy.actions import Actions
+from steper.strategy.context import Budget, ContextSettings
+from steper.strategy.loop import Loop
+from steper.strategy.stated_answer import stated_answer
+from steper.strategy.trace import Trace
+from steper.text import normalise_space, strip_full_stop
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from typing_extensions import Self
+
+
+class StepSettings(ContextSettings):
+    """Settings of every strategy that generates."""
+
+    max_tokens: int = Field(128, ge=1, description="tokens of one generation at most")
+
+
+S = TypeVar("S", bound=StepSettings)
+
+
+class Strategy(Generic[S]):
+    """A way to answer a question in steps: a pure generator of actions, and all its words.
+
+    `run` does no I/O, holds no model and knows no batching. It is sent the result of each action
+    that it yields, writes its steps into the trace and returns how it ended. A class of one's own
+    sets `name`, `settings_type` and `words` (or inherits them) and has a `run`.
+
+    `final_cue` begins an answer that is asked for by force; `searches` says whether it retrieves.
+    """
+
+    name: ClassVar[str]
+    settings_type: type[S]
+    words: ClassVar[Words]
+    final_cue: ClassVar[str] = "So the answer is:"
+    searches: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        settings: S | None = None,
+        prompt: PromptSettings | None = None,
+        form: Form = "plain",
+        budget: Budget | None = None,
+    ) -> None:
+        self.settings: S = settings or self.settings_type()
+        self.prompt = prompt or PromptSettings()
+        self.form: Form = form
+        self.budget = budget or Budget()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All settings that decide what is asked (JSON values); of a plug-in its code, too."""
+        return {"name": self.name, **self.settings.model_dump(mode="json"), **origin(type(self))}
+
+    def run(self, trace: Trace) -> Actions:
+        """Answer `trace.question`."""
+        raise NotImplementedError
+
+    def loop(self, trace: Trace) -> Loop:
+        """A fresh loop over the question of `trace`."""
+        room = self.settings.max_tokens
+        return Loop(trace, self.render, self.settings, self.prompt, self.form, self.budget, room)
+
+    def asked_as(self, form: Form, budget: Budget | None = None) -> Self:
+        """This strategy for a model of that form; `budget` where it has no limit of its own."""
+        fitted = copy(self)
+        fitted.form = form
+        if budget is not None and self.budget.tokens is None:
+            fitted.budget = budget
+        return fitted
+
+    def render(
+        self, question: str, turns: Sequence[Turn], cue: str = "", words: Words | None = None
+    ) -> Prompt:
+        """The prompt of a step in this strategy's words, or in those of a reader."""
+        return build_prompt(words or self.words, question, turns, self.prompt, self.form, cue)
+
+    def lead(self, cue: str = "", words: Words | None = None) -> str:
+        """What stands between a prompt's end and the text that is written."""
+        return target_lead(words or self.words, self.prompt, self.form, cue)
+
+    @property
+    def reads_apart(self) -> bool:
+        """Whether a separate reader answers in the middle of the reasoning (Press et al.'s way)."""
+        return False
+
+    def asks(self, rationale: str) -> str:
+        """What a rationale asks for, or tells: two that are alike repeat each other."""
+        return normalise_space(rationale)
+
+    def told(self, steps: Sequence[Step], answer: str) -> list[str]:
+        """What these steps tell, in order; what a last reader answered is stated."""
+        if steps and steps[-1].role == "read" and not self.reads_apart:
+            told = [s.rationale for s in steps[:-1] if stated_answer(s.rationale) is None]
+            return [*told, f"{self.final_cue} {strip_full_stop(answer)}."]
+        return [step.rationale for step in steps]
+
+    def word_gold(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+        """What a perfect reader writes at a request: the bare answer where that is forced."""
+        if request.cue == self.final_cue:
+            all_shown(plan, plan.untold(request.rationales), request.passages)
+            return plan.answer
+        return self.gold_text(plan, request, look_ahead)
+
+    def gold_text(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+        """What a perfect reader writes at this step; raises QuestionDropped (see `gold`).
+
+        Here the whole chain at once; all its passages must be shown, if the strategy searches.
+        """
+        if self.searches and request.role == "reason":
+            all_shown(plan, range(len(plan.hops)), request.passages)
+        answer = closing(self.final_cue, plan.answer)
+        return answer if request.role == "read" else " ".join((*plan.in_order(), answer))

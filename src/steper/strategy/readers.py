@@ -1,0 +1,63 @@
+"""Separate readers: a prompt of their own that answers a question from passages.
+
+IRCoT's authors ask one over all passages in the end; Press et al.'s Self-Ask has one answer each
+follow-up question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from steper.prompt.words import Demo, DemoTurns, Words, read_text
+from steper.records import StopReason
+from steper.strategy.stated_answer import stated_answer
+from steper.strategy.trace import Ending
+from steper.text import strip_full_stop
+
+ReaderName = Literal["direct", "cot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A reader: its words, where its text stops, and how its answer is read.
+
+    A `direct` one writes the answer alone, one that reasons (`cot`) states it in the end.
+    """
+
+    name: ReaderName
+    words: Words
+    stop: tuple[str, ...]
+
+    def answer(self, text: str, reason: StopReason) -> Ending:
+        """The answer in the reader's text: what it states, or for `direct` its first line."""
+        answer = stated_answer(text)
+        if answer is None and self.name == "direct" and text:
+            answer = strip_full_stop(text.splitlines()[0])
+        if answer:
+            return Ending(answer, reason)
+        return Ending("", StopReason.NO_MARKER if text else StopReason.EMPTY_GENERATION)
+
+    def taught(self, text: str) -> str:
+        """What a student of this reader learns of its text: all of it, or the answer alone."""
+        text = text.strip()
+        return text if self.name == "cot" else self.answer(text, StopReason.ANSWERED).answer
+
+
+def _direct(demo: Demo) -> DemoTurns:
+    return [(demo.passages(), demo.answer)]
+
+
+def _cot(demo: Demo) -> DemoTurns:
+    return [(demo.passages(), demo.chain("So the answer is:"))]
+
+
+def _words(name: ReaderName, demonstrate: Callable[[Demo], DemoTurns]) -> Words:
+    return Words(f"reader_{name}", read_text(__package__, f"reader_{name}.txt"), demonstrate)
+
+
+READERS = {
+    "direct": Reader("direct", _words("direct", _direct), ("\n",)),
+    "cot": Reader("cot", _words("cot", _cot), ("\n\n",)),
+}
