@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 .PHONY: quickstart test test-all lint clean
 
 quickstart: $(VENV)/.run
-	$(BIN)/steper run recipes/small-world.yaml
+	$(BIN)/steper run small-world
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not slow" -n 2

@@ -1,4 +1,4 @@
-"""`steper run`: the whole pipeline of a configuration file, stage by stage."""
+"""`steper run`: the whole pipeline of a recipe or a file of one's own, stage by stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARKS = {"to do": "·", "resume": "→", "again": "↻", "done": "✓", "differs
 
 
 def run(
-    config: Path,
+    config: str,
     /,
     *,
     out: Path | None = None,
@@ -40,14 +40,17 @@ def run(
     """Run a whole pipeline: world, index, teach, build, train, eval, compare, report.
 
     What is done is skipped, what was interrupted goes on: the same command again is always safe.
-    Relative paths in the file are relative to its folder.
+    Relative paths in a file are relative to its folder, those in a shipped recipe to the working
+    folder.
 
     Parameters
     ----------
     config
-        YAML file of the pipeline, such as recipes/small-world.yaml.
+        A YAML file, or the name of a recipe that comes with the package: small-world,
+        small-world-study, llama-3.1-8b. A file of that name goes first.
     out
-        Folder for everything. Default: runs/NAME, by the file's name; with --smoke runs/NAME-smoke.
+        Folder for everything. Default: runs/NAME, by the recipe's or file's name; with --smoke
+        runs/NAME-smoke.
     set_
         KEY.KEY=VALUE over the file's value, such as data.2wiki.questions=train.json or
         train.epochs=1; relative paths are relative to the working folder. May be given several
@@ -73,13 +76,15 @@ def run(
     from steper.dryrun.smoke import smoke_pipeline
     from steper.pipeline.load import load_settings
     from steper.pipeline.pipeline import Pipeline
+    from steper.pipeline.shipped_recipes import find_configuration
 
     console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
-    settings = load_settings(config, set_ or ())
+    path, name, base = find_configuration(config)
+    settings = load_settings(path, set_ or (), base)
     if show_settings:
         print_settings(settings, console)
         return
-    folder = out or Path("runs") / (f"{config.stem}-smoke" if smoke else config.stem)
+    folder = out or Path("runs") / (f"{name}-smoke" if smoke else name)
     if smoke:
         pipeline, notes = smoke_pipeline(settings, folder)
         for note in notes:

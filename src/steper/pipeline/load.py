@@ -1,6 +1,7 @@
 """A pipeline's configuration file → settings: YAML, overrides, paths, and errors with their place.
 
-Relative paths in the file are relative to its folder, those in overrides to the working folder.
+Relative paths in the file are relative to its folder (those of a shipped recipe to the working
+folder), those in overrides to the working folder.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ Place = tuple[str | int, ...]
 DATA_PATHS = ("questions", "test", "aliases", "corpus")
 
 
-def load_settings(path: Path, overrides: Sequence[str] = ()) -> PipelineSettings:
+def load_settings(
+    path: Path, overrides: Sequence[str] = (), base: Path | None = None
+) -> PipelineSettings:
     """The settings of a YAML file with `KEY.KEY=VALUE` overrides over them.
 
+    The file's relative paths start from `base`; None: from its folder.
     Raises InputError or SettingsError, one line with file, line and place, for whatever is wrong.
     """
     value, lines = _read_yaml(path)
-    resolve_paths(value, path.absolute().parent)
+    resolve_paths(value, base or path.absolute().parent)
     given: dict[Place, str] = {}
     for override in overrides:
         place = _apply(value, override)

@@ -34,7 +34,7 @@ class EncodeError(SteperError):
 
 
 class Example(Protocol):
-    """What is encoded: prompt segments, then the target (see `recipes.base.StepExample`)."""
+    """What is encoded: prompt segments, then the target (see `examples.records.StepExample`)."""
 
     @property
     def id(self) -> str: ...

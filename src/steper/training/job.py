@@ -1,7 +1,7 @@
 """Train a student on a folder of step examples: the whole of `steper train` as a function.
 
 In: a folder that `steper build` wrote, and a transformers causal LM. Out: a folder with the trained
-student, see `folder`.
+student, see `train_folder`.
 """
 
 from __future__ import annotations
