@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
 from steper.lm.base import LanguageModel
+from steper.lm.open import as_model, open_model
 from steper.prompt.render import PromptSettings
 from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
+from steper.retrieve.opening import as_retriever, open_retriever
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
@@ -101,8 +103,8 @@ def questions_hash(questions: Sequence[Question]) -> str:
 def teach(
     questions: Sequence[Question],
     strategy: Strategy[Any] | type[Strategy[Any]] | str,
-    lm: LanguageModel,
-    retriever: Retriever | None,
+    lm: LanguageModel | Callable[..., Any] | str,
+    retriever: Retriever | Callable[..., Any] | str | Path | None,
     out: Path | str,
     *,
     in_flight: int = 64,
@@ -113,15 +115,53 @@ def teach(
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
-    `strategy` is a name, a class, or an object, which is put in the model's form. `inputs` (files,
-    their hashes, what was left out of them) goes into the manifest as it is. A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
+    `strategy` is a name, a class, or an object, which is put in the model's form; `lm` and
+    `retriever` are objects, functions, or specs (`open_model`, `open_retriever`). `inputs` (files,
+    their hashes, what was left out of them) goes into the manifest as it is.
+    A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings, InputError on bad questions.
     """
-    if isinstance(strategy, Strategy):
-        strategy = fit_to_model(strategy, lm)
-    else:
-        strategy = make_strategy(strategy, lm)
     questions = [q.model_copy(update={"context": ()}) for q in questions]
+    with ExitStack() as opened:
+        if isinstance(lm, str):
+            lm = open_model(lm, questions=questions)
+            opened.callback(lm.close)
+        if isinstance(retriever, str | Path):
+            retriever = open_retriever(retriever)
+            opened.callback(retriever.close)
+        lm = as_model(lm)
+        retriever = as_retriever(retriever) if retriever is not None else None
+        if isinstance(strategy, Strategy):
+            strategy = fit_to_model(strategy, lm)
+        else:
+            strategy = make_strategy(strategy, lm)
+        return _teach(
+            questions,
+            strategy,
+            lm,
+            retriever,
+            Path(out),
+            in_flight=in_flight,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+            inputs=inputs,
+            progress=progress,
+        )
+
+
+def _teach(
+    questions: Sequence[Question],
+    strategy: Strategy[Any],
+    lm: LanguageModel,
+    retriever: Retriever | None,
+    out: Path,
+    *,
+    in_flight: int,
+    overwrite: bool,
+    retry_failed: bool,
+    inputs: dict[str, Any] | None,
+    progress: Callable[[Stats], None] | None,
+) -> Run:
     check_questions(questions, strategy.prompt)
     settings = {
         "questions": {"count": len(questions), "hash": questions_hash(questions)},
@@ -131,7 +171,7 @@ def teach(
         "retriever": {**retriever.fingerprint(), **origin(retriever)} if retriever else None,
     }
     folder = RunFolder(
-        Path(out),
+        out,
         questions,
         settings,
         inputs=inputs,
@@ -143,7 +183,7 @@ def teach(
             _drive(folder, strategy, lm, retriever, in_flight, progress)
     finally:
         folder.close()
-    return Run(Path(out))
+    return Run(out)
 
 
 def _drive(

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
+from steper.data.formats import QuestionFormat
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
@@ -63,3 +64,12 @@ def _hops(facts: list[tuple[Passage, str | None]], *, complete: bool) -> tuple[H
         Hop(answer="", subject=passage.title, fact=sentence, passage_id=passage.id)
         for passage, sentence in facts
     )
+
+
+HOTPOTQA = QuestionFormat(
+    "hotpotqa",
+    "_id, question, context",
+    read_hotpotqa,
+    lambda fields: {"_id", "context"} <= set(fields),
+    order=3,
+)

@@ -25,6 +25,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints
 
 from steper.data.contexts import distinct
+from steper.data.formats import QuestionFormat
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
@@ -129,3 +130,21 @@ def _pick(item: Item, field: str, index: int, context: list[Passage]) -> Passage
         has = f"{len(context)} passages (0–{len(context) - 1})" if context else "no passages"
         raise item.error(f"{field} is {index}, but context has {has}")
     return context[index]
+
+
+FLASHRAG = QuestionFormat(
+    "flashrag",
+    "id, question, golden_answers",
+    read_flashrag,
+    lambda fields: "golden_answers" in fields,
+    order=4,
+    open=True,
+)
+GENERIC = QuestionFormat(
+    "generic",
+    "id, question",
+    read_generic,
+    lambda fields: {"id", "question"} <= set(fields),
+    order=5,
+    open=True,
+)

@@ -14,6 +14,7 @@ from collections import Counter
 from pydantic import Field, NonNegativeInt
 
 from steper.data.contexts import distinct
+from steper.data.formats import QuestionFormat
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
@@ -100,3 +101,12 @@ def _support(
 def _hops_of_id(own: str) -> int | None:
     """The hop count in an id such as `3hop1__404363_705261_126049`; all that test files have."""
     return int(own[0]) if own[:1].isdigit() and own[1:4] == "hop" else None
+
+
+MUSIQUE = QuestionFormat(
+    "musique",
+    "id, question, paragraphs",
+    read_musique,
+    lambda fields: "paragraphs" in fields or "question_decomposition" in fields,
+    order=1,
+)

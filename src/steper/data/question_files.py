@@ -9,33 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
-from steper.data.hotpotqa import read_hotpotqa
+from steper.data.formats import BENCHMARKS, QuestionFormat, Read, as_format
 from steper.data.items import Item, read_items
-from steper.data.jsonl import read_flashrag, read_generic
-from steper.data.musique import read_musique
-from steper.data.wiki2 import load_aliases, read_wiki2
-from steper.errors import InputError, unknown_name
+from steper.errors import InputError, SettingsError
 from steper.records import Benchmark, Question
 
 log = logging.getLogger(__name__)
 
-Format = Literal["hotpotqa", "2wikimultihopqa", "musique", "flashrag", "generic"]
-
-Reader = Callable[[Item, Counter[str]], Question | None]
-
-FIELDS = {
-    "hotpotqa": "_id, question, context",
-    "2wikimultihopqa": "_id, question, context, evidences",
-    "musique": "id, question, paragraphs",
-    "flashrag": "id, question, golden_answers",
-    "generic": "id, question",
-}
+AUTO = "auto"
 
 COUNTED = {
     "gold_passage_not_in_context": "gold passages are not among the contexts (fullwiki setting)",
@@ -44,7 +31,12 @@ COUNTED = {
     "answer_without_aliases": "answers may have aliases, which 2Wiki's own script accepts: give "
     "its id_aliases file (--aliases)",
     "unanswerable": "unanswerable questions were left out",
+    "left_out_by_reader": "rows were left out by the reader",
 }
+
+
+Named = str | QuestionFormat | Callable[[dict[str, object]], "Question | None"]
+"""How a benchmark is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,93 +44,88 @@ class QuestionFile:
     """What a question file held. `counts` has what was skipped or missing, by reason (COUNTED)."""
 
     questions: list[Question]
-    format: Format
+    format: str
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def detect_format(fields: Collection[str]) -> Format | None:
-    """The format of an item with these fields, or None."""
-    if "paragraphs" in fields or "question_decomposition" in fields:
-        return "musique"
-    if "evidences" in fields or ("_id" in fields and "answer_id" in fields):
-        return "2wikimultihopqa"
-    if "_id" in fields and "context" in fields:
-        return "hotpotqa"
-    if "golden_answers" in fields:
-        return "flashrag"
-    return "generic" if {"id", "question"} <= set(fields) else None
-
-
 def load_questions(
-    path: str | Path, benchmark: str = "auto", aliases: str | Path | None = None
+    path: str | Path, benchmark: Named = AUTO, aliases: str | Path | None = None
 ) -> list[Question]:
     """All questions of a file, in its order; `read_question_file` says what was left out.
 
-    `benchmark` is "auto", a benchmark or a format; `aliases` is 2Wiki's `id_aliases` file. Raises
+    `benchmark` is "auto", a benchmark or format by name or `package.module:Name`, or the object: a
+    QuestionFormat, or a function that makes a Question of a row (a dict). `aliases` is 2Wiki's
+    `id_aliases` file. Raises
     InputError, one line, for whatever does not fit.
     """
     return read_question_file(path, benchmark, aliases).questions
 
 
 def read_question_file(
-    path: str | Path, benchmark: str = "auto", aliases: str | Path | None = None
+    path: str | Path, benchmark: Named = AUTO, aliases: str | Path | None = None
 ) -> QuestionFile:
     """`load_questions` with the format found and the counts of what was skipped or missing."""
     path = Path(path)
-    if benchmark != "auto" and benchmark not in get_args(Format):
-        raise InputError(unknown_name("benchmark", benchmark, ("auto", *get_args(Format))))
+    named = _named(benchmark)
     items = iter(read_items(path))
     first = next(items, None)
     if first is None:
         raise InputError(f"{path} holds no questions")
-    found = _checked_format(first, benchmark)
-    if aliases is not None and found != "2wikimultihopqa":
-        raise InputError(f"{path} is a {found} file: an aliases file belongs to 2wikimultihopqa")
-    named = cast(Benchmark, benchmark) if benchmark in get_args(Benchmark) else None
+    found = _checked_format(first, named)
+    read: Read = found.read
+    if aliases is not None:
+        if found.with_aliases is None:
+            needs = ", ".join(f.name for f in BENCHMARKS.ours().values() if f.with_aliases)
+            raise InputError(f"{path} is a {found.name} file: an aliases file belongs to {needs}")
+        read = found.with_aliases(Path(aliases))
     counts: Counter[str] = Counter()
-    questions = _read_all(chain([first], items), _reader(found, aliases), counts)
-    if found in ("flashrag", "generic") and named:
-        questions = [q.model_copy(update={"benchmark": named}) for q in questions]
+    questions = _read_all(chain([first], items), read, counts)
+    if found.open and named and named.name in get_args(Benchmark):
+        rules = cast(Benchmark, named.name)
+        questions = [q.model_copy(update={"benchmark": rules}) for q in questions]
     if not questions:
         reasons = "; ".join(f"{count} {COUNTED[reason]}" for reason, count in (+counts).items())
         raise InputError(f"{path} holds no questions that can be used: {reasons}")
     counts = +counts
     for reason, count in counts.items():
         log.warning("%s: %d %s", path, count, COUNTED[reason])
-    return QuestionFile(questions, found, dict(counts))
+    return QuestionFile(questions, found.name, dict(counts))
 
 
-def _checked_format(first: Item, benchmark: str) -> Format:
+def _named(benchmark: Named) -> QuestionFormat | None:
+    """The format that was named, None for auto; InputError for an unknown one."""
+    if benchmark == AUTO:
+        return None
+    if not isinstance(benchmark, str):
+        found = as_format(benchmark)
+        if found is None:
+            raise InputError(f"{benchmark!r} is no benchmark: expected {BENCHMARKS.expected}")
+        return found
+    try:
+        return BENCHMARKS.find(benchmark)
+    except SettingsError as error:
+        raise InputError(str(error)) from None
+
+
+def _checked_format(first: Item, named: QuestionFormat | None) -> QuestionFormat:
     """The format of the file; an InputError if none fits or it is not the one that was named."""
-    found = detect_format(first.value)
+    ours = BENCHMARKS.ours()
+    if named is not None and named.name not in ours:
+        return named  # a reader of the user's own says itself what it cannot read
+    found = next((f for f in ours.values() if f.matches(first.value)), None)
     has = ", ".join(list(first.value)[:8]) or "no fields"
     if found is None:
-        known = "; ".join(f"{name} ({fields})" for name, fields in FIELDS.items())
+        known = "; ".join(f"{each.name} ({each.fields})" for each in ours.values())
         raise first.error(f"not a known question format: it has {has}; expected one of {known}")
-    if benchmark not in ("auto", found) and not (
-        found in ("flashrag", "generic") and benchmark in get_args(Benchmark)
-    ):
+    if named not in (None, found) and not (found.open and named.name in get_args(Benchmark)):
         raise first.error(
-            f"this is not a {benchmark} file ({FIELDS[benchmark]}): it has {has} and looks like "
-            f"{found}; name {found}, or auto"
+            f"this is not a {named.name} file ({named.fields}): it has {has} and looks like "
+            f"{found.name}; name {found.name}, or auto"
         )
     return found
 
 
-def _reader(found: Format, aliases: str | Path | None) -> Reader:
-    if found == "2wikimultihopqa":
-        table = load_aliases(Path(aliases)) if aliases is not None else None
-        return lambda item, counts: read_wiki2(item, counts, table)
-    readers: dict[Format, Reader] = {
-        "hotpotqa": read_hotpotqa,
-        "musique": read_musique,
-        "flashrag": read_flashrag,
-        "generic": read_generic,
-    }
-    return readers[found]
-
-
-def _read_all(items: Iterable[Item], reader: Reader, counts: Counter[str]) -> list[Question]:
+def _read_all(items: Iterable[Item], reader: Read, counts: Counter[str]) -> list[Question]:
     """Questions of all items; two of one id are refused."""
     questions: list[Question] = []
     places: dict[str, str] = {}

@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
+from steper.data.formats import QuestionFormat, Read
 from steper.data.items import BenchmarkRow, Item, read_items
 from steper.errors import InputError
 from steper.gold.alignment import align_triples
@@ -97,3 +98,18 @@ def _answers(row: Wiki2Row, aliases: Aliases) -> tuple[str, ...]:
         return ()
     others = aliases.get(row.answer_id, ()) if row.answer_id else ()
     return tuple(dict.fromkeys((row.answer, *others)))
+
+
+def _with_aliases(path: Path) -> Read:
+    table = load_aliases(path)
+    return lambda item, counts: read_wiki2(item, counts, table)
+
+
+WIKI2 = QuestionFormat(
+    "2wikimultihopqa",
+    "_id, question, context, evidences",
+    read_wiki2,
+    lambda fields: "evidences" in fields or {"_id", "answer_id"} <= set(fields),
+    order=2,
+    with_aliases=_with_aliases,
+)

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from steper.errors import ModelError, QuestionDropped
+from steper.errors import ModelError, QuestionDropped, SettingsError
 from steper.gold.plan import NO_ANNOTATION, NOT_RETRIEVED, NOT_SHOWN, Plan, make_plan
 from steper.lm.base import Completion, Request
+from steper.lm.open import How
 from steper.prompt.segments import Form
 from steper.records import Question
 
@@ -89,3 +90,12 @@ class GoldTeacher:
         if request.gold is None:
             raise ModelError(f"strategy {request.strategy} does not say how gold facts are worded")
         return request.gold(plan, request, self._look_ahead)
+
+
+def open_gold(rest: str, how: How) -> GoldTeacher:
+    """`gold` looks ahead, `gold:plain` does not; SettingsError without questions."""
+    if rest not in ("", "plain"):
+        raise ModelError(f"unknown model 'gold:{rest}'; known: gold, gold:plain")
+    if how.questions is None:
+        raise SettingsError("the model gold needs the questions with their annotations")
+    return GoldTeacher(how.questions, look_ahead=not rest)

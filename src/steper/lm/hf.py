@@ -17,6 +17,7 @@ from steper.lm.futures import CompletionFuture, cancel_all, settle
 from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch
 from steper.lm.hf_load import load
 from steper.lm.model_settings import GenerationSettings, HFSettings
+from steper.lm.open import How
 from steper.prompt.encode import EncodeError, encode_prompt
 from steper.prompt.segments import Form
 
@@ -266,3 +267,8 @@ class HFModel:
             logits_processor=sampler,
             stopping_criteria=[ends],
         )
+
+
+def open_hf(rest: str, how: How) -> HFModel:
+    """The transformers model of that folder or hub name."""
+    return HFModel(rest, generation=how.generation, settings=how.hf)

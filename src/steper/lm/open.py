@@ -1,13 +1,20 @@
-"""From a model's spec on the command line to the model."""
+"""From a model's spec on the command line, or an object, to the model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from steper.doors import is_path_to_code, load_object, plugins
 from steper.errors import ModelError, SettingsError
 from steper.lm.base import LanguageModel
+from steper.lm.function import FunctionModel
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.lm.shipped import SHIPPED, locate_model
 from steper.records import Question
 
 SPECS = {
@@ -15,7 +22,30 @@ SPECS = {
     "scripted:FILE": "texts from a JSON-lines file",
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
+    "shipped:NAME": "one of the small models that come with the package",
+    "package.module:NAME": "a language model of your own, or a function that answers a request",
 }
+
+GROUP = "steper.models"
+
+OPENERS = {
+    "gold": "steper.gold.teacher:open_gold",
+    "scripted": "steper.lm.scripted:open_scripted",
+    "hf": "steper.lm.hf:open_hf",
+    "openai": "steper.lm.openai_server:open_openai",
+}
+"""Scheme → function `(rest of the spec, how) -> LanguageModel`, imported when it is first needed. A
+plug-in's entry point in `steper.models` is such a function, and its name is a scheme."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What an opener is given beside the spec; `questions` are needed for `gold` alone."""
+
+    generation: GenerationSettings | None = None
+    hf: HFSettings | None = None
+    openai: OpenAISettings | None = None
+    questions: Sequence[Question] | None = None
 
 
 def open_model(
@@ -28,36 +58,42 @@ def open_model(
 ) -> LanguageModel:
     """The model that `spec` names: see `SPECS`; a bare hub name (`owner/model`) is `hf:` too.
 
-    `questions` are needed for `gold` alone. Raises ModelError for an unknown spec or a model that
+    A scheme wins over a module of that name. Raises ModelError for an unknown spec or a model that
     cannot be opened, SettingsError where something it needs is not given.
     """
+    how = How(generation, hf, openai, questions)
     kind, colon, rest = spec.partition(":")
-    if spec in ("gold", "gold:plain"):
-        if questions is None:
-            raise SettingsError("the model gold needs the questions with their annotations")
-        from steper.gold.teacher import GoldTeacher
-
-        return GoldTeacher(questions, look_ahead=spec == "gold")
-    if kind == "scripted" and rest:
-        from steper.lm.scripted import ScriptedModel
-
-        return ScriptedModel.from_file(Path(rest))
-    if kind == "openai" and rest:
-        from steper.lm.openai_server import OpenAIModel
-
-        return OpenAIModel(rest, generation=generation, settings=openai)
-    if kind == "hf" and rest:
-        return _hf(rest, generation, hf)
+    if spec.startswith(SHIPPED):
+        return _open("hf", locate_model(spec), how)
+    if kind in OPENERS and (rest or spec == "gold"):
+        return _open(kind, rest, how)
+    if kind in plugins(GROUP):
+        return _open(kind, rest, how)
+    if is_path_to_code(spec) and kind not in OPENERS and not Path(spec).exists():
+        return as_model(load_object("model", spec))
     looks_like_one = "/" in spec or spec.startswith((".", "~")) or Path(spec).is_dir()
-    if spec and looks_like_one and not (colon and kind in ("scripted", "openai", "hf", "gold")):
-        return _hf(spec, generation, hf)
+    if spec and looks_like_one and not (colon and kind in OPENERS):
+        return _open("hf", spec, how)
     forms = "; ".join(f"{form} ({what})" for form, what in SPECS.items())
     raise ModelError(f"unknown model {spec!r}; known forms: {forms}")
 
 
-def _hf(
-    name: str, generation: GenerationSettings | None, settings: HFSettings | None
-) -> LanguageModel:
-    from steper.lm.hf import HFModel
+def as_model(part: Any) -> LanguageModel:
+    """A language model as it is; a class of one opened; a function as a FunctionModel."""
+    if inspect.isclass(part):
+        part = part()
+    if hasattr(part, "submit") and hasattr(part, "fingerprint"):
+        model: LanguageModel = part
+        return model
+    if callable(part):
+        return FunctionModel(part)
+    raise SettingsError(
+        f"{part!r} is no language model: expected one (steper.lm.LanguageModel), a class that "
+        "makes one, or a function that answers a request"
+    )
 
-    return HFModel(name, generation=generation, settings=settings)
+
+def _open(scheme: str, rest: str, how: How) -> LanguageModel:
+    place, _, name = (OPENERS.get(scheme) or plugins(GROUP)[scheme]).partition(":")
+    opener: Callable[[str, How], LanguageModel] = getattr(import_module(place), name)
+    return opener(rest, how)

@@ -18,6 +18,7 @@ from steper.errors import ModelError, missing_extra
 from steper.lm.base import Completion, FatalModelError, Request, truncate_at_stop
 from steper.lm.futures import CompletionFuture, cancel_all, settle
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
+from steper.lm.open import How
 from steper.lm.openai_errors import explain, unreachable, wait_before_retry
 from steper.prompt.segments import Form
 from steper.records import Usage
@@ -295,3 +296,8 @@ def _check_reachable(name: str, url: str) -> None:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise unreachable(name, _address(url), str(error)) from None
+
+
+def open_openai(rest: str, how: How) -> OpenAIModel:
+    """The model of that name on an OpenAI-compatible server."""
+    return OpenAIModel(rest, generation=how.generation, settings=how.openai)

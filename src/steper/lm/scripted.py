@@ -23,6 +23,7 @@ from pydantic import ValidationError, model_validator
 from steper.errors import InputError, ModelError
 from steper.lm.base import Completion, Request, truncate_at_stop
 from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.open import How
 from steper.prompt.segments import Form
 from steper.records import Record, StepRole, Usage
 from steper.store import field_error, read_json_lines, sha256_file
@@ -270,3 +271,8 @@ def _open_log(path: Path | None) -> int | None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+
+def open_scripted(rest: str, how: How) -> ScriptedModel:
+    """The model of a script file."""
+    return ScriptedModel.from_file(Path(rest))

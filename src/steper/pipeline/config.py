@@ -16,7 +16,6 @@ from steper.examples.build import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
 from steper.prompt.render import PromptSettings
-from steper.records import Benchmark
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
 from steper.strategy import DEFAULT, STRATEGIES, StepSettings, Strategy
@@ -48,7 +47,7 @@ class DataSettings(Settings):
     world: WorldSettings | None = Field(None, description="generate the data")
     questions: Path | None = Field(None, description="file of training questions")
     test: Path | None = Field(None, description="file of test questions")
-    benchmark: Literal[Benchmark, "auto"] = Field("auto", description="the questions' benchmark")
+    benchmark: str = Field("auto", description="the questions' benchmark")
     aliases: Path | None = Field(None, description="2Wiki's id_aliases file")
     corpus: str = Field(
         AUTO,

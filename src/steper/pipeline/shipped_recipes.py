@@ -25,7 +25,7 @@ class Configuration(NamedTuple):
     """What its run is called: a shipped recipe's name, or the file's without its suffix."""
     base: Path
     """Where its relative paths start: a file's own folder; for a shipped recipe, which may lie in
-    site-packages, the working folder."""
+    site-packages, the working folder, by whichever way it was named."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -49,6 +49,9 @@ def find_configuration(given: str) -> Configuration:
             raise InputError(unknown_name("recipe or file", given, known))
         hint = f"; the shipped recipe is called {path.stem}" if path.stem in known else ""
         raise InputError(f"{path}: no such file{hint}")
+    shipped = known.get(path.stem)
+    if shipped is not None and path.exists() and path.samefile(shipped):
+        return Configuration(path, path.stem, Path.cwd())
     return Configuration(path, path.stem, path.absolute().parent)
 
 

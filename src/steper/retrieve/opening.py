@@ -1,20 +1,28 @@
-"""From what a user writes on the command line to a retriever."""
+"""From what a user writes on the command line, or an object, to a retriever."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
-from steper.errors import InputError
+from steper.doors import is_path_to_code, load_object, plugins
+from steper.errors import InputError, SettingsError
 from steper.retrieve.base import Retriever
 from steper.retrieve.bm25 import BM25Index
+from steper.retrieve.function import FunctionRetriever
 from steper.retrieve.http import HttpRetriever
+
+GROUP = "steper.retrievers"
 
 
 def open_retriever(spec: str | Path, *, n_threads: int | None = None) -> Retriever:
-    """The retriever that `spec` names: an index's folder, or a server's http(s) address.
+    """The retriever that `spec` names.
 
-    Raises InputError when it is neither, RetrievalError when the index can't be used. A server is
-    not asked anything yet.
+    An index's folder; a server's http(s) address; `package.module:Name` of a retriever, a class of
+    one, or a function `(query, k) -> passages`; or a plug-in's `NAME` or `NAME:REST`, whose entry
+    point is called with REST. Raises InputError when it is none of these, RetrievalError when the
+    index can't be used. A server is not asked anything yet.
     """
     scheme, separator, _ = str(spec).partition("://")
     if separator:
@@ -25,4 +33,32 @@ def open_retriever(spec: str | Path, *, n_threads: int | None = None) -> Retriev
         )
     if not str(spec).strip():
         raise InputError("no index is named; name an index folder or an http(s):// address")
+    if names_code(spec):
+        name, _, rest = str(spec).partition(":")
+        plugin = plugins(GROUP).get(name)
+        if plugin is not None:
+            return as_retriever(load_object("retriever", plugin)(rest))
+        return as_retriever(load_object("retriever", str(spec)))
     return BM25Index.load(Path(spec), n_threads=n_threads)
+
+
+def names_code(spec: str | Path) -> bool:
+    """Whether a spec is a plug-in's or `package.module:Name`; a file or folder of it goes first."""
+    if isinstance(spec, Path) or Path(spec).exists():
+        return False
+    return is_path_to_code(spec) or spec.partition(":")[0] in plugins(GROUP)
+
+
+def as_retriever(part: Any) -> Retriever:
+    """A retriever as it is; a class of one opened; a function as a FunctionRetriever."""
+    if inspect.isclass(part):
+        part = part()
+    if hasattr(part, "search") and hasattr(part, "fingerprint"):
+        found: Retriever = part
+        return found
+    if callable(part):
+        return FunctionRetriever(part)
+    raise SettingsError(
+        f"{part!r} is no retriever: expected one (steper.retrieve.base.Retriever), a class that "
+        "makes one, or a function: (query, k) -> passages"
+    )

@@ -1,0 +1,79 @@
+"""What a question format is: how a file of it is recognised, and how one of its rows is read.
+
+Each format of ours stands in its module beside this file, and is found by looking there.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from steper.data.items import Item
+from steper.doors import Door
+from steper.records import Question
+
+Read = Callable[[Item, "Counter[str]"], "Question | None"]
+"""The question of an item; None, and a reason counted, for one that is left out."""
+
+
+@dataclass(frozen=True)
+class QuestionFormat:
+    """A format of question files.
+
+    `fields` says in words what its rows have; `matches` recognises it by a row's fields, formats of
+    a lower `order` first. `open` formats carry no benchmark of their own: naming one says by which
+    rules answers are scored. `with_aliases` reads with 2Wiki's `id_aliases` file.
+    """
+
+    name: str
+    fields: str
+    read: Read
+    matches: Callable[[Collection[str]], bool] = lambda fields: False
+    order: int = 100
+    open: bool = False
+    with_aliases: Callable[[Path], Read] | None = None
+
+
+@cache
+def _ours() -> Mapping[str, QuestionFormat]:
+    found: list[QuestionFormat] = []
+    folder = str(Path(__file__).parent)
+    for module in pkgutil.iter_modules([folder]):
+        if not module.ispkg:
+            parts = vars(import_module(f"{__package__}.{module.name}")).values()
+            found += [part for part in parts if isinstance(part, QuestionFormat)]
+    return {each.name: each for each in sorted(found, key=lambda each: each.order)}
+
+
+def as_format(part: Any) -> QuestionFormat | None:
+    """A QuestionFormat as it is; a function `row -> Question | None` as a format of that name."""
+    if isinstance(part, QuestionFormat):
+        return part
+    if not callable(part):
+        return None
+    name = f"{part.__module__}:{getattr(part, '__qualname__', type(part).__name__)}"
+
+    def read(item: Item, counts: Counter[str]) -> Question | None:
+        try:
+            question: Question | None = part(item.value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise item.error(f"{name} cannot read it ({type(error).__name__}: {error})") from error
+        counts["left_out_by_reader"] += question is None
+        return question
+
+    return QuestionFormat(name, "as that function wants them", read)
+
+
+BENCHMARKS: Door[QuestionFormat] = Door(
+    "benchmark",
+    "steper.benchmarks",
+    _ours,
+    as_format,
+    "a QuestionFormat, or a function: row -> Question or None",
+)
