@@ -66,7 +66,7 @@ def ask(
         A corpus.jsonl, a folder made by `steper index`, or the http(s) address of a /retrieve
         server. Not needed for closed_book.
     strategy
-        ircot, self_ask, one_shot or closed_book. Default: ircot, or the student's own.
+        A strategy's name, or package.module:NAME. Default: ircot, or the student's own.
     config
         YAML file with settings in the sections strategy, prompt, generation, hf and openai.
     full

@@ -9,6 +9,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 COMMANDS = {
     "index": ("steper.cli.index:index", "Index a corpus for BM25 search."),
@@ -61,11 +64,13 @@ def run(arguments: Sequence[str]) -> int:
         version_flags=["--version"],
         suppress_keyboard_interrupt=False,
     )
-    for name, (place, summary) in COMMANDS.items():
-        # The command that is run speaks for itself, with its whole docstring.
-        own = {} if [name] == list(arguments[:1]) else {"help": summary}
-        app.command(place, name=name, **own)
     try:
+        for name, (place, summary) in COMMANDS.items():
+            # The command that is run speaks for itself, with its whole docstring.
+            if [name] == list(arguments[:1]):
+                app.command(_loaded(place, arguments), name=name)
+            else:
+                app.command(place, name=name, help=summary)
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (SteperError, cyclopts.CycloptsError) as error:
         _complain(_message(error), arguments)
@@ -79,10 +84,28 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _loaded(place: str, arguments: Sequence[str]) -> Any:
+    """The function of a command, with the options of the strategy that its arguments name."""
+    module, _, name = place.partition(":")
+    function = getattr(import_module(module), name)
+    if "strategy_options" not in function.__annotations__:
+        return function
+    from steper.cli.strategy_options import with_strategy_options
+
+    return with_strategy_options(function, arguments)
+
+
 def _message(error: Exception) -> str:
     """An error's text; what pydantic finds wrong with an option's value is put in one line."""
+    from cyclopts import UnknownOptionError
     from pydantic import ValidationError
 
+    if isinstance(error, UnknownOptionError):
+        from steper.cli.strategy_options import whose_option
+
+        flag = error.token.keyword or error.token.value
+        whose = whose_option(flag)
+        return f"{error} {flag} is a setting of strategy {whose}" if whose else str(error)
     if not isinstance(error.__cause__, ValidationError):
         return str(error)
     first = error.__cause__.errors()[0]
@@ -98,5 +121,7 @@ def _complain(message: str, arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Entry point of the `steper` command."""
+    # Parts of one's own, `my_module:Name`, are looked for in the working folder, too.
+    sys.path.append(str(Path.cwd()))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(run(sys.argv[1:]))

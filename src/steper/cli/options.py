@@ -31,10 +31,17 @@ def options(name: str, classes: Iterable[type[BaseModel]], skip: Iterable[str] =
             if field in skip or field in fields or get_origin(info.annotation) is dict:
                 continue
             default = info.get_default(call_default_factory=True)
-            shown = "none" if default is None else str(default).lower()
+            shown = _shown(default)
             text = f"{(info.description or field).rstrip('.')}. [default: {shown}]"
             fields[field] = (Optional[info.annotation], Field(None, description=text))  # noqa: UP045
     return create_model(name, __config__=ConfigDict(frozen=True), **fields)
+
+
+def _shown(default: Any) -> str:
+    """A default as one types it."""
+    if default is None or isinstance(default, bool):
+        return str(default).lower()
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def given(values: BaseModel | None) -> dict[str, Any]:

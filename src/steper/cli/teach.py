@@ -13,7 +13,7 @@ from steper.cli.options import given, merge, options, read_config
 from steper.errors import InputError, SettingsError
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.prompt.render import PromptSettings
-from steper.strategy import STRATEGIES
+from steper.strategy import DEFAULT, STRATEGIES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel as GenerationOptions
@@ -28,15 +28,14 @@ if TYPE_CHECKING:
     from steper.retrieve.base import Retriever
     from steper.strategy import Strategy
 else:
-    StrategyOptions = options(
-        "StrategyOptions", [cls.settings_type for cls in STRATEGIES.ours().values()]
-    )
+    StrategyOptions = options("StrategyOptions", [STRATEGIES.find(DEFAULT).settings_type])
     PromptOptions = options("PromptOptions", [PromptSettings])
     GenerationOptions = options("GenerationOptions", [GenerationSettings])
     HFOptions = options("HFOptions", [HFSettings], skip=["form", "context_window"])
     OpenAIOptions = options("OpenAIOptions", [OpenAISettings])
 
 __all__ = [
+    "MODEL_SECTIONS",
     "SECTIONS",
     "GenerationOptions",
     "HFOptions",
@@ -56,7 +55,8 @@ log = logging.getLogger(__name__)
 
 LARGE_CORPUS = 100_000
 
-SECTIONS = ("strategy", "prompt", "generation", "hf", "openai")
+MODEL_SECTIONS = ("generation", "hf", "openai")
+SECTIONS = ("strategy", "prompt", *MODEL_SECTIONS)
 
 
 def flat(title: str) -> Parameter:
@@ -99,17 +99,20 @@ def teach(
         Questions in the format of HotpotQA, 2WikiMultiHopQA, MuSiQue, FlashRAG or JSON lines.
     corpus
         auto (the union of the questions' own contexts), a corpus.jsonl, a folder made by
-        `steper index`, or the http(s) address of a /retrieve server.
+        `steper index`, the http(s) address of a /retrieve server, or package.module:NAME.
     model
-        gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL, or
-        scripted:FILE. A folder that `steper train` wrote is asked as it was trained: its strategy
-        and prompt settings are the defaults.
+        gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL,
+        shipped:NAME, scripted:FILE, or package.module:NAME of a function of your own. A folder
+        that `steper train` wrote is asked as it was trained: its strategy and prompt settings are
+        the defaults.
     out
         The run's folder.
     strategy
-        ircot, self_ask, one_shot or closed_book. Default: ircot, or a trained student's own.
+        ircot, self_ask, one_shot, closed_book, a plug-in's name, or package.module:NAME of your
+        own. Default: ircot, or a trained student's own.
     benchmark
-        The questions' benchmark where the file does not tell it.
+        The questions' benchmark where the file does not tell it, or package.module:NAME of a
+        function that makes a Question of a row.
     aliases
         2Wiki's id_aliases file.
     limit
@@ -267,8 +270,9 @@ def open_corpus(spec: str, questions: list[Question]) -> Retriever:
     """The retriever that `--corpus` names; passages are indexed in memory."""
     from steper.data import build_corpus, load_corpus
     from steper.retrieve import BM25Index, open_retriever
+    from steper.retrieve.opening import names_code
 
-    if "://" in spec or (spec != "auto" and Path(spec).is_dir()):
+    if "://" in spec or (spec != "auto" and (names_code(spec) or Path(spec).is_dir())):
         return open_retriever(spec)
     if spec == "auto":
         passages = build_corpus(questions)

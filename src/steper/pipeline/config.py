@@ -91,7 +91,15 @@ class StudentSettings(Settings):
 class MethodSettings(Settings):
     """One way to distil: a recipe, and what differs from the common sections for it."""
 
-    recipe: str | None = Field(None, description="the recipe's name (none: the method's own)")
+    recipe: str | None = Field(
+        None, description="the recipe's name, or package.module:NAME (none: the method's own name)"
+    )
+    more_filters: tuple[str, ...] = Field(
+        (), description="further filters by name or package.module:NAME"
+    )
+    judge: str | None = Field(
+        None, description="model that a recipe asks for judgements, as in section teacher"
+    )
     examples: dict[str, Any] = Field(default_factory=dict, description="over section examples")
     filters: dict[str, Any] = Field(default_factory=dict, description="over section filters")
     train: dict[str, Any] = Field(default_factory=dict, description="over section train")

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from steper.errors import InputError, SettingsError, unknown_name
 from steper.pipeline.config import AUTO, PipelineSettings, SectionError, known_fields
 from steper.recipes import RECIPES
+from steper.retrieve.opening import names_code
 from steper.store import field_error, open_input
 
 Place = tuple[str | int, ...]
@@ -105,7 +106,9 @@ def _sections(value: Any) -> list[dict[str, Any]]:
 
 def _resolved(name: str, value: Any, base: Path) -> Any:
     """A path from `base`; what is no path (auto, an address, a hub name) stays."""
-    if not isinstance(value, str) or (name == "corpus" and (value == AUTO or "://" in value)):
+    if not isinstance(value, str) or (
+        name == "corpus" and (value == AUTO or "://" in value or names_code(value))
+    ):
         return value
     if name == "model":
         folder = base / Path(value.removeprefix("hf:")).expanduser()

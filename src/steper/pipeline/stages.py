@@ -6,7 +6,7 @@ returns one line that says what came out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,17 @@ from steper.pipeline.data_sets import DataSet
 from steper.pipeline.plan import Advance
 from steper.pipeline.workspace import Workspace
 from steper.prompt.render import PromptSettings
+from steper.recipes import RECIPES
 from steper.records import Question
 from steper.reporting import write_report
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run, make_strategy, teach
 from steper.store import read_json, write_json, write_jsonl
 from steper.strategy import Strategy
-from steper.student import StudentOptions, open_student, score_and_write
+from steper.student import StudentOptions, open_student, score_and_write, student_retriever
+
+ALLOWED = StudentOptions(allow_code=True)
+"""The code that a pipeline's students name is what its own configuration names."""
 
 TEST_QUESTIONS = "test-questions.jsonl"
 """In a data set's build folder: the test questions, which no example may be made of."""
@@ -130,13 +134,22 @@ def make_examples(
     ws: Workspace, overwrite: bool, advance: Advance, *, data: str, student: str, method: str
 ) -> str:
     """Make a recipe's examples of the teacher's trajectories, test questions kept out."""
-    settings = ws.settings.example_settings(method)
-    if "form" not in settings.model_fields_set:
+    settings, own = ws.settings.example_settings(method), ws.settings.recipes[method]
+    recipe = RECIPES.find(settings.recipe)
+    if "form" not in settings.model_fields_set and recipe.inference.form is None:
         form = student_form(locate_model(ws.settings.students[student].model))
         settings = settings.model_copy(update={"form": form})
     excluded = write_test_questions(ws, ws.data[data])
     build = build_examples(
-        ws.out / "teach" / data, settings, ws.settings.filter_settings(method), exclude=[excluded]
+        ws.out / "teach" / data,
+        settings,
+        ws.settings.filter_settings(method),
+        recipe=recipe,
+        strategy=ws.settings.strategy_kind,
+        more_filters=own.more_filters,
+        exclude=[excluded],
+        retriever=ws.retriever(data) if recipe.searches else None,
+        judge=open_teacher(ws, [], f"judge {method}", own.judge) if own.judge else None,
     )
     out = ws.out / "build" / data / student / method
     total = build.run.manifest["counts"]["questions"]
@@ -230,11 +243,14 @@ def evaluate(ws: Workspace, overwrite: bool, advance: Advance, *, data: str, ask
     """Ask somebody a data set's test questions and score the answers."""
     own = ws.data[data]
     lm, strategy = _open(ws, own, asked)
+    retriever = ws.retriever(data)
+    if asked.folder is not None:
+        retriever = student_retriever(asked.folder, retriever, ALLOWED)
     run = teach(
         own.test,
         strategy,
         lm,
-        ws.retriever(data),
+        retriever,
         asked.path,
         in_flight=ws.settings.evaluate.in_flight,
         overwrite=overwrite,
@@ -259,7 +275,7 @@ def _open(ws: Workspace, data: DataSet, asked: Asked) -> tuple[LanguageModel, St
     if asked.folder is not None:
         ws.close_model()
         lm, strategy = open_student(
-            asked.folder, StudentOptions(generation=own.generation, hf=own.hf)
+            asked.folder, replace(ALLOWED, generation=own.generation, hf=own.hf)
         )
         ws.model(f"student {asked.folder}", lambda: lm)
         return lm, strategy

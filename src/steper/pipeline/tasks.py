@@ -7,13 +7,18 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from steper.doors import origin
+from steper.examples.filters import FILTERS
 from steper.lm.shipped import locate_model
 from steper.pipeline import stages as do_stage
 from steper.pipeline.config import StudentSettings, TeacherSettings
 from steper.pipeline.plan import Task, chained, folder_digest
 from steper.pipeline.stages import Asked
 from steper.pipeline.workspace import Workspace
+from steper.recipes import RECIPES
+from steper.retrieve import open_retriever
 from steper.retrieve.index_folder import MANIFEST_FILE
+from steper.retrieve.opening import names_code
 from steper.store import sha256_file
 from steper.training.train_settings import TrainSettings
 
@@ -95,6 +100,8 @@ class TaskList:
             return {path.name: self._hash(path) for path in data.files}
         if "://" in corpus:
             return corpus
+        if names_code(corpus):
+            return open_retriever(corpus).fingerprint()
         path = Path(corpus)
         return self._hash(path / MANIFEST_FILE if path.is_dir() else path)
 
@@ -114,6 +121,7 @@ class TaskList:
             "strategy": {
                 "name": settings.strategy_name,
                 **settings.strategy_settings.model_dump(mode="json"),
+                **origin(settings.strategy_kind),
             },
         }
         if self.ws.index(name) is None:
@@ -161,6 +169,7 @@ class TaskList:
                         ),
                         "filters": settings.filter_settings(method).model_dump(mode="json"),
                         "form of": learner.model,
+                        **self._parts_key(method),
                     }
                     name = f"{data}/{student}/{method}"
                     output = self.ws.out / "build" / name / "manifest.json"
@@ -169,6 +178,17 @@ class TaskList:
                         "build", name, output, own, do, self._taught[data]
                     )
         return built
+
+    def _parts_key(self, method: str) -> dict[str, Any]:
+        """Code and models of a method's own; {} where it has none."""
+        own = self.ws.settings.recipes[method]
+        recipe = RECIPES.find(own.recipe or method)
+        found = {
+            "recipe_from": origin(recipe.make),
+            "more_filters": [{name: origin(FILTERS.find(name))} for name in own.more_filters],
+            "judge": own.judge,
+        }
+        return {name: value for name, value in found.items() if value}
 
     @cached_property
     def _trained(self) -> dict[tuple[str, str, str, int], Task]:

@@ -13,6 +13,7 @@ from steper.pipeline.data_sets import DataSet
 from steper.records import Passage
 from steper.retrieve import open_retriever
 from steper.retrieve.base import Retriever
+from steper.retrieve.opening import names_code
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Workspace:
     def index(self, data: str) -> Path | None:
         """Where a data set's index is made; None where it names an index or a server itself."""
         corpus = self.settings.data[data].corpus
-        if "://" in corpus or Path(corpus).is_dir():
+        if "://" in corpus or names_code(corpus) or Path(corpus).is_dir():
             return None
         return self.out / "index" / data
 

@@ -28,6 +28,15 @@ from steper.strategy.loop import with_cue
 from steper.strategy.trace import Trace
 from steper.text import normalise_space
 
+DIVERGED = {
+    "other_query": "the student's strategy searches for something else than was recorded",
+    "other_passages": "its prompts show other passages",
+    "other_text": "it keeps another part of what was written",
+    "goes_on": "it would go on where the record ends",
+    "ends_early": "it ends before the record does",
+}
+"""How a student can differ from the record that it learns from, in words."""
+
 
 @dataclass
 class _Recorded(Trace):
