@@ -1,8 +1,10 @@
 import pytest
 
 from steper.text import (
+    brief,
     is_reasoning,
     sentences,
+    snippet,
     stated_answer,
     strip_full_stop,
     without_wh_words,
@@ -86,3 +88,14 @@ def test_wh_words_are_taken_out():
 def test_full_stop_of_an_abbreviation_stays():
     assert strip_full_stop("Acme Inc.") == "Acme Inc."
     assert strip_full_stop("a spirit.") == "a spirit"
+
+
+def test_a_snippet_ends_at_a_word():
+    assert snippet("a  b\nc", 300) == "a b c"
+    assert snippet("one two three", 9) == "one two…"
+    assert len(snippet("word " * 100, 300)) <= 300
+
+
+def test_a_brief_is_one_line():
+    assert brief("Run", "'runs/m1'", "2\nquestions") == "Run('runs/m1', 2 questions)"
+    assert brief("Run", "x" * 200) == "Run(" + "x" * 94 + "…)"

@@ -14,6 +14,7 @@ from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
 from steper.lm.base import LanguageModel
+from steper.notebook import run_html
 from steper.prompt.render import PromptSettings
 from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
@@ -22,7 +23,7 @@ from steper.store import dump_line, read_json, read_records
 from steper.strategy import strategy_type
 from steper.strategy.context import Budget
 from steper.strategy.loop import Prompted, StepSettings
-from steper.text import normalise_space
+from steper.text import brief, normalise_space
 
 CHAT_TEMPLATE_TOKENS = 64
 
@@ -45,6 +46,22 @@ class Run:
     """A run folder to read from."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return brief("Run", repr(str(self.path)))
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks: counts, and scores if there are any; None while there is no run."""
+        if not (self.path / "manifest.json").exists():
+            return None
+        scores = self.path / "metrics.json"
+        return run_html(self.path, self.manifest, read_json(scores) if scores.exists() else None)
 
     @property
     def manifest(self) -> dict[str, Any]:
