@@ -18,7 +18,6 @@ from steper.cli.teach import (
     PromptOptions,
     StrategyOptions,
     flat,
-    open_corpus,
     open_lm,
     open_strategy,
 )
@@ -73,6 +72,7 @@ def ask(
     """
     from rich.console import Console
 
+    from steper.data.retrievers import open_corpus
     from steper.student import adopt_student
 
     model = _spec(student, model)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from steper.data.hotpotqa import read_hotpotqa
 from steper.data.items import Item, read_items
@@ -22,6 +22,7 @@ from steper.data.musique import read_musique
 from steper.data.wiki2 import load_aliases, read_wiki2
 from steper.errors import InputError, unknown_name
 from steper.records import Benchmark, Question
+from steper.store import sha256_file
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ class QuestionFile:
     questions: list[Question]
     format: Format
     counts: dict[str, int] = field(default_factory=dict)
+
+    def describe(self, path: Path | str) -> dict[str, Any]:
+        """What a run's manifest says of the file `path`, which this was read from."""
+        about = {"file": str(path), "sha256": sha256_file(path)}
+        return {**about, "format": self.format, "counts": self.counts}
 
 
 def detect_format(fields: Collection[str]) -> Format | None:

@@ -8,18 +8,20 @@ from pathlib import Path
 from steper.errors import ModelError, SettingsError
 from steper.lm.base import LanguageModel
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.lm.shipped import locate_model
 from steper.records import Question
 
 SPECS = {
     "gold": "the questions' own annotations, no LM; gold:plain never names the next sub-question",
     "scripted:FILE": "texts from a JSON-lines file",
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
+    "shipped:NAME": "a small model that comes with the package: teacher, student-base",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
 }
 
 
 def open_model(
-    spec: str,
+    spec: str | Path,
     *,
     generation: GenerationSettings | None = None,
     hf: HFSettings | None = None,
@@ -31,6 +33,7 @@ def open_model(
     `questions` are needed for `gold` alone. Raises ModelError for an unknown spec or a model that
     cannot be opened, SettingsError where something it needs is not given.
     """
+    spec = locate_model(spec)
     kind, colon, rest = spec.partition(":")
     if spec in ("gold", "gold:plain"):
         if questions is None:

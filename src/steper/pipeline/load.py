@@ -22,11 +22,12 @@ Place = tuple[str | int, ...]
 DATA_PATHS = ("questions", "test", "aliases", "corpus")
 
 
-def load_settings(path: Path, overrides: Sequence[str] = ()) -> PipelineSettings:
+def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> PipelineSettings:
     """The settings of a YAML file with `KEY.KEY=VALUE` overrides over them.
 
     Raises InputError or SettingsError, one line with file, line and place, for whatever is wrong.
     """
+    path = Path(path)
     value, lines = _read_yaml(path)
     resolve_paths(value, path.absolute().parent)
     given: dict[Place, str] = {}

@@ -30,7 +30,7 @@ from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run, make_strategy, teach
 from steper.store import read_json, write_json, write_jsonl
 from steper.strategy.loop import Prompted
-from steper.student import StudentOptions, open_student, score_and_write
+from steper.student import StudentOptions, open_asked, score_and_write
 
 TEST_QUESTIONS = "test-questions.jsonl"
 """In a data set's build folder: the test questions, which no example may be made of."""
@@ -258,7 +258,7 @@ def _open(ws: Workspace, data: DataSet, asked: Asked) -> tuple[LanguageModel, Pr
     own = settings.students[asked.student]
     if asked.folder is not None:
         ws.close_model()
-        lm, strategy = open_student(
+        lm, strategy = open_asked(
             asked.folder, StudentOptions(generation=own.generation, hf=own.hf)
         )
         ws.model(f"student {asked.folder}", lambda: lm)
