@@ -58,21 +58,16 @@ def compare(
     """
     from rich.console import Console
 
-    from steper.evaluation.compare import (
-        DEFAULT_METRICS,
-        check_metrics,
-        check_several,
-        load_methods,
-        parse_methods,
-    )
-    from steper.evaluation.compare import compare as compare_methods
+    from steper.api import compare as compare_runs
+    from steper.evaluation.compare import DEFAULT_METRICS, parse_methods
 
-    settings = bootstrap_settings(resamples, seed)
-    metrics = check_metrics(metric or DEFAULT_METRICS)
-    folders = parse_methods(runs or (), group or ())
-    check_several(folders)
-    methods = load_methods(folders, partial, settings)
-    comparison = compare_methods(methods, baseline, metrics, settings)
+    comparison = compare_runs(
+        parse_methods(runs or (), group or ()),
+        baseline,
+        metric or DEFAULT_METRICS,
+        bootstrap=bootstrap_settings(resamples, seed),
+        partial=partial,
+    )
     for warning in comparison.warnings:
         Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
     if json:
