@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "steper"
 
 # What stands lower may import what stands higher, never the other way round.
 LAYERS = [
-    {"errors", "records", "store", "text", "doors"},
+    {"errors", "notebook", "records", "store", "text", "doors"},
     {"prompt"},
     {"retrieve", "lm"},
     {"gold"},
@@ -26,6 +26,7 @@ LAYERS = [
     {"reporting"},
     {"pipeline"},
     {"dryrun"},
+    {"api"},
     {"cli"},
 ]
 
@@ -101,6 +102,17 @@ def test_every_public_name_is_there():
         assert getattr(steper, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'tech'"):
         _ = steper.tech
+
+
+def test_dir_lists_the_public_names_and_nothing_else():
+    code = (
+        "import steper\n"
+        "steper.Run, steper.load_questions\n"
+        "assert [n for n in dir(steper) if not n.startswith('__')] == sorted(steper.__all__)\n"
+        "assert '__version__' in dir(steper)\n"
+        "print(steper.__version__)"
+    )
+    assert run_python(code).strip()[0].isdigit()
 
 
 def test_ten_lines_of_python_inside_a_running_event_loop(tmp_path):

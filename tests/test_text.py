@@ -2,7 +2,7 @@ import pytest
 
 from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.stated_answer import stated_answer
-from steper.text import sentences, strip_full_stop
+from steper.text import brief, sentences, snippet, strip_full_stop
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,14 @@ def test_wh_words_are_taken_out():
 def test_full_stop_of_an_abbreviation_stays():
     assert strip_full_stop("Acme Inc.") == "Acme Inc."
     assert strip_full_stop("a spirit.") == "a spirit"
+
+
+def test_a_snippet_ends_at_a_word():
+    assert snippet("a  b\nc", 300) == "a b c"
+    assert snippet("one two three", 9) == "one two…"
+    assert len(snippet("word " * 100, 300)) <= 300
+
+
+def test_a_brief_is_one_line():
+    assert brief("Run", "'runs/m1'", "2\nquestions") == "Run('runs/m1', 2 questions)"
+    assert brief("Run", "x" * 200) == "Run(" + "x" * 94 + "…)"

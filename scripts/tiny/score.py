@@ -12,7 +12,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from steper.data.world.generate import World
 from steper.data.world.world_questions import WorldQuestion
 from steper.prompt.render import PromptSettings, Turn, build_prompt
-from steper.text import stated_answer, without_wh_words
+from steper.strategy import STRATEGIES
+from steper.strategy.ircot import IRCoT
+from steper.strategy.ircot.queries import without_wh_words
+from steper.strategy.stated_answer import stated_answer
 from tiny.retrieval import TitleIndex, world_passages
 from tiny.text import CAP, PASSAGES_FIRST, K, Reader
 
@@ -123,7 +126,9 @@ def run_loop(
             new = [t for t in found if t not in seen][: CAP - len(seen)]
             run.turns.append(Turn(tuple(passages[t] for t in new)))
         prompts = [
-            build_prompt(name, r.question.question, r.turns, settings, "chat").messages()
+            build_prompt(
+                STRATEGIES.find(name).words, r.question.question, r.turns, settings, "chat"
+            ).messages()
             for r in active
         ]
         for run, reply in zip(active, complete(model, tokenizer, prompts), strict=True):

@@ -16,7 +16,8 @@ from steper.data.world.names import PARTS
 from steper.data.world.world_questions import Hop, QuestionMaker, WorldQuestion
 from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.records import Passage
-from steper.text import without_wh_words
+from steper.strategy import STRATEGIES
+from steper.strategy.ircot.queries import without_wh_words
 from tiny.retrieval import TitleIndex, world_passages
 
 Conversation = list[dict[str, str]]
@@ -28,9 +29,10 @@ YEAR_QUESTIONS = 0.08
 
 
 def _messages(
-    template: str, question: str, turns: Sequence[Turn], settings: PromptSettings
+    strategy: str, question: str, turns: Sequence[Turn], settings: PromptSettings
 ) -> Conversation:
-    return build_prompt(template, question, turns, settings, "chat").messages()
+    words = STRATEGIES.find(strategy).words
+    return build_prompt(words, question, turns, settings, "chat").messages()
 
 
 class Reader:

@@ -4,69 +4,75 @@ Names are loaded when they are first used: importing the package reads no file a
 framework.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
+    from steper.api import ask, build, compare, evaluate, report, teach, train
     from steper.data import build_corpus, load_corpus, load_questions, sample_questions
     from steper.engine import Engine
     from steper.errors import SteperError
     from steper.evaluation.scoring import evaluate_run
     from steper.lm.open import open_model
+    from steper.pipeline.pipeline import Pipeline
     from steper.records import Passage, Question, Step, Trajectory
     from steper.retrieve import BM25Index, open_retriever
-    from steper.runs import Run, make_strategy, teach
+    from steper.runs import Run, make_strategy
 
-_WHERE = {
-    "BM25Index": "steper.retrieve",
-    "Engine": "steper.engine",
-    "Passage": "steper.records",
-    "Question": "steper.records",
-    "Run": "steper.runs",
-    "Step": "steper.records",
-    "SteperError": "steper.errors",
-    "Trajectory": "steper.records",
-    "build_corpus": "steper.data",
-    "evaluate_run": "steper.evaluation.scoring",
-    "load_corpus": "steper.data",
-    "load_questions": "steper.data",
-    "make_strategy": "steper.runs",
-    "open_model": "steper.lm.open",
-    "open_retriever": "steper.retrieve",
-    "sample_questions": "steper.data",
-    "teach": "steper.runs",
+_NAMES = {
+    "steper.api": ("ask", "build", "compare", "evaluate", "report", "teach", "train"),
+    "steper.data": ("build_corpus", "load_corpus", "load_questions", "sample_questions"),
+    "steper.engine": ("Engine",),
+    "steper.errors": ("SteperError",),
+    "steper.evaluation.scoring": ("evaluate_run",),
+    "steper.lm.open": ("open_model",),
+    "steper.pipeline.pipeline": ("Pipeline",),
+    "steper.records": ("Passage", "Question", "Step", "Trajectory"),
+    "steper.retrieve": ("BM25Index", "open_retriever"),
+    "steper.runs": ("Run", "make_strategy"),
 }
 
 __all__ = [
     "BM25Index",
     "Engine",
     "Passage",
+    "Pipeline",
     "Question",
     "Run",
     "Step",
     "SteperError",
     "Trajectory",
+    "ask",
+    "build",
     "build_corpus",
+    "compare",
+    "evaluate",
     "evaluate_run",
     "load_corpus",
     "load_questions",
     "make_strategy",
     "open_model",
     "open_retriever",
+    "report",
     "sample_questions",
     "teach",
+    "train",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+def __getattr__(name: str) -> object:
+    from importlib import import_module, metadata
+
+    if name == "__version__":
+        value: object = metadata.version("steper")
+    elif name in __all__:
+        module = next(module for module, names in _NAMES.items() if name in names)
+        value = getattr(import_module(module), name)
+    else:
         raise AttributeError(f"module 'steper' has no attribute {name!r}")
-    value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    own = (name for name in globals() if name.startswith("__"))
+    return sorted({*__all__, "__version__", *own})

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import Enum
+from reprlib import repr as short
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from steper.text import brief, snippet
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -25,9 +29,23 @@ StepRole = Literal["reason", "read"]
 
 
 class Record(BaseModel):
-    """Base of all records: frozen, unknown fields refused."""
+    """Base of all records: frozen, unknown fields refused.
+
+    `repr` and `str` are one short line; `model_dump()` and rich's `print` show everything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __repr__(self) -> str:
+        return brief(type(self).__name__, *self._brief())
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _brief(self) -> Iterable[str]:
+        """What stands between the brackets of `repr`: the fields that are not their default."""
+        fields = type(self).model_fields
+        return (f"{key}={short(value)}" for key, value in self if value != fields[key].default)
 
 
 def passage_id(title: str, text: str) -> str:
@@ -46,6 +64,9 @@ class Passage(Record):
     def make(cls, title: str, text: str) -> Passage:
         """A passage with its content id."""
         return cls(id=passage_id(title, text), title=title, text=text)
+
+    def _brief(self) -> Iterable[str]:
+        return repr(snippet(self.title, 30)), repr(snippet(self.text, 50))
 
 
 class Hop(Record):
@@ -81,6 +102,10 @@ class Question(Record):
     gold: tuple[Passage, ...] = ()
     decomposition: tuple[Hop, ...] = ()
     context: tuple[Passage, ...] = ()
+
+    def _brief(self) -> Iterable[str]:
+        hops = [f"{self.hops} hops"] if self.hops is not None else []
+        return repr(snippet(self.id, 12)), repr(snippet(self.text, 40)), *hops, self.benchmark
 
 
 class Hit(Record):
@@ -137,6 +162,11 @@ class Step(Record):
         """Hits that no prompt showed: repeats, overlong ones, and those beyond the cap."""
         shown = {*self.context, *self.dropped}
         return sum(hit.passage_id not in shown for hit in self.hits)
+
+    def _brief(self) -> Iterable[str]:
+        query = "no search" if self.query is None else repr(snippet(self.query, 25))
+        hits, kept = f"{len(self.hits)} hits", repr(snippet(self.rationale, 35))
+        return str(self.index), self.kind, query, hits, kept
 
 
 class StopReason(str, Enum):
@@ -195,6 +225,17 @@ class Trajectory(Record):
         if self.status == "dropped":
             return self.error.split(": ", 1)[0]
         return re.sub(r"'[^']*'", "'…'", self.error)[:120]
+
+    def _brief(self) -> Iterable[str]:
+        end = repr(snippet(self.answer, 20)) if self.answer else self.status
+        question = repr(snippet(self.question, 35))
+        return repr(snippet(self.question_id, 12)), question, f"{len(self.steps)} steps", end
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from steper.notebook import trajectory_html
+
+        return trajectory_html(self)
 
     @model_validator(mode="after")
     def _passages_known(self) -> Trajectory:

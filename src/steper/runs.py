@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,15 @@ from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
 from steper.lm.base import LanguageModel
-from steper.lm.open import as_model, open_model
+from steper.notebook import run_html
 from steper.prompt.render import PromptSettings
 from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
-from steper.retrieve.opening import as_retriever, open_retriever
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
-from steper.text import normalise_space
+from steper.text import brief, normalise_space
 
 CHAT_TEMPLATE_TOKENS = 64
 
@@ -47,6 +46,22 @@ class Run:
     """A run folder to read from."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return brief("Run", repr(str(self.path)))
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks: counts, and scores if there are any; None while there is no run."""
+        if not (self.path / "manifest.json").exists():
+            return None
+        scores = self.path / "metrics.json"
+        return run_html(self.path, self.manifest, read_json(scores) if scores.exists() else None)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -103,8 +118,8 @@ def questions_hash(questions: Sequence[Question]) -> str:
 def teach(
     questions: Sequence[Question],
     strategy: Strategy[Any] | type[Strategy[Any]] | str,
-    lm: LanguageModel | Callable[..., Any] | str,
-    retriever: Retriever | Callable[..., Any] | str | Path | None,
+    lm: LanguageModel,
+    retriever: Retriever | None,
     out: Path | str,
     *,
     in_flight: int = 64,
@@ -115,53 +130,16 @@ def teach(
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
-    `strategy` is a name, a class, or an object, which is put in the model's form; `lm` and
-    `retriever` are objects, functions, or specs (`open_model`, `open_retriever`). `inputs` (files,
+    `strategy` is a name, a class, or an object, which is put in the model's form. `inputs` (files,
     their hashes, what was left out of them) goes into the manifest as it is.
     A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings, InputError on bad questions.
     """
+    if isinstance(strategy, Strategy):
+        strategy = fit_to_model(strategy, lm)
+    else:
+        strategy = make_strategy(strategy, lm)
     questions = [q.model_copy(update={"context": ()}) for q in questions]
-    with ExitStack() as opened:
-        if isinstance(lm, str):
-            lm = open_model(lm, questions=questions)
-            opened.callback(lm.close)
-        if isinstance(retriever, str | Path):
-            retriever = open_retriever(retriever)
-            opened.callback(retriever.close)
-        lm = as_model(lm)
-        retriever = as_retriever(retriever) if retriever is not None else None
-        if isinstance(strategy, Strategy):
-            strategy = fit_to_model(strategy, lm)
-        else:
-            strategy = make_strategy(strategy, lm)
-        return _teach(
-            questions,
-            strategy,
-            lm,
-            retriever,
-            Path(out),
-            in_flight=in_flight,
-            overwrite=overwrite,
-            retry_failed=retry_failed,
-            inputs=inputs,
-            progress=progress,
-        )
-
-
-def _teach(
-    questions: Sequence[Question],
-    strategy: Strategy[Any],
-    lm: LanguageModel,
-    retriever: Retriever | None,
-    out: Path,
-    *,
-    in_flight: int,
-    overwrite: bool,
-    retry_failed: bool,
-    inputs: dict[str, Any] | None,
-    progress: Callable[[Stats], None] | None,
-) -> Run:
     check_questions(questions, strategy.prompt)
     settings = {
         "questions": {"count": len(questions), "hash": questions_hash(questions)},
@@ -171,7 +149,7 @@ def _teach(
         "retriever": {**retriever.fingerprint(), **origin(retriever)} if retriever else None,
     }
     folder = RunFolder(
-        out,
+        Path(out),
         questions,
         settings,
         inputs=inputs,
@@ -183,7 +161,7 @@ def _teach(
             _drive(folder, strategy, lm, retriever, in_flight, progress)
     finally:
         folder.close()
-    return Run(out)
+    return Run(Path(out))
 
 
 def _drive(

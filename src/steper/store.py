@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from steper.errors import InputError
+from steper.errors import InputError, SettingsError
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -24,8 +24,9 @@ MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+def atomic_writer(path: Path | str) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` whole, on success, or not at all."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
@@ -49,7 +50,7 @@ def dump_line(value: BaseModel | dict[str, Any]) -> bytes:
     return orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def write_jsonl(path: Path, rows: Iterable[BaseModel | dict[str, Any]]) -> int:
+def write_jsonl(path: Path | str, rows: Iterable[BaseModel | dict[str, Any]]) -> int:
     """Write all rows atomically; returns how many there were."""
     count = 0
     with atomic_writer(path) as out:
@@ -59,14 +60,15 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel | dict[str, Any]]) -> int:
     return count
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path | str, value: Any) -> None:
     """Write one indented JSON value atomically."""
     with atomic_writer(path) as out:
         out.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def open_input(path: Path) -> IO[bytes]:
+def open_input(path: Path | str) -> IO[bytes]:
     """Open a file the user named; a missing or unreadable one is an InputError."""
+    path = Path(path)
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; a file was expected")
@@ -77,7 +79,7 @@ def open_input(path: Path) -> IO[bytes]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """The JSON value of a file; broken JSON is named by file, line and column."""
     with open_input(path) as file:
         text = file.read()
@@ -89,7 +91,7 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each non-blank line; a bad line is named."""
     with open_input(path) as file:
         for number, line in enumerate(file, start=1):
@@ -123,7 +125,15 @@ def field_error(error: ValidationError) -> str:
     return f"{field}: {message}, not {shown[:80]}" if field else message
 
 
-def read_records(path: Path, record: type[R]) -> Iterator[R]:
+def validated(cls: type[R], values: dict[str, Any]) -> R:
+    """Settings of a class; SettingsError, one line, for what it does not have or allow."""
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(f"{cls.__name__}: {field_error(error)}") from None
+
+
+def read_records(path: Path | str, record: type[R]) -> Iterator[R]:
     """Validated records of a JSON-lines file; a bad one is named by file, line and field."""
     for number, value in read_json_lines(path):
         try:
@@ -132,7 +142,7 @@ def read_records(path: Path, record: type[R]) -> Iterator[R]:
             raise InputError(f"{path}, line {number}: {field_error(error)}") from None
 
 
-def sha256_file(path: Path) -> str:
+def sha256_file(path: Path | str) -> str:
     """Hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with open_input(path) as file:

@@ -7,28 +7,28 @@ defaults wherever a student is opened; what is set explicitly goes over them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from steper.engine import Stats
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError
 from steper.evaluation.scoring import Evaluation, score_run, write_evaluation
 from steper.evaluation.statistics import Bootstrap
 from steper.lm.base import LanguageModel
 from steper.lm.model_settings import GenerationSettings, HFSettings
-from steper.lm.open import open_model
+from steper.lm.open import as_model, open_model
+from steper.lm.shipped import locate_model
 from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import Question, Record
 from steper.retrieve.base import Retriever
 from steper.retrieve.rerank import reranked
 from steper.runs import Run, make_strategy, teach
-from steper.store import field_error, read_json
-from steper.strategy import DEFAULT, STRATEGIES, StepSettings, Strategy, load_strategy
+from steper.store import field_error, read_json, validated
+from steper.strategy import DEFAULT, STRATEGIES, Strategy, load_strategy
 
 STEPER = "steper.json"
 
@@ -53,14 +53,19 @@ class StudentCard(Record):
         return str(self.strategy.get("name", ""))
 
 
-def student_folder(model: str) -> Path | None:
+def student_folder(model: Path | str) -> Path | None:
     """The folder of a model spec if it is a trained student's; None for any other model."""
-    folder = Path(model.removeprefix("hf:")).expanduser()
+    folder = _folder(model)
     return folder if (folder / STEPER).is_file() else None
 
 
-def read_student_card(folder: Path) -> StudentCard:
-    """How the student in `folder` is to be asked; InputError where this is no student."""
+def _folder(model: Path | str) -> Path:
+    return Path(locate_model(model).removeprefix("hf:")).expanduser()
+
+
+def read_student_card(student: Path | str) -> StudentCard:
+    """How a student is to be asked: a folder, or one that is shipped; InputError for any other."""
+    folder = _folder(student)
     path = folder / STEPER
     if not path.is_file():
         raise InputError(f"{folder} is no student: it has no {STEPER}, which `steper train` writes")
@@ -90,8 +95,8 @@ class StudentOptions:
 
 
 def adopt_student(
-    model: str,
-    strategy: str | None,
+    model: Path | str,
+    strategy: str | type[Strategy[Any]] | None,
     sections: dict[str, dict[str, Any]],
     allow_code: bool = False,
 ) -> tuple[type[Strategy[Any]], dict[str, dict[str, Any]]]:
@@ -103,7 +108,8 @@ def adopt_student(
     """
     folder = student_folder(model)
     if folder is None:
-        return STRATEGIES.find(strategy or DEFAULT), sections
+        named = strategy or DEFAULT
+        return STRATEGIES.find(named) if isinstance(named, str) else named, sections
     card = read_student_card(folder)
     kind, settings = _strategy_of(card, strategy, allow_code, folder)
     own: dict[str, dict[str, Any]] = {
@@ -129,48 +135,38 @@ def _strategy_of(
     return load_strategy(card.strategy, kind, allow_code=allow_code, place=str(folder / STEPER))
 
 
-def student_kind(folder: Path, options: StudentOptions) -> type[Strategy[Any]]:
+def student_kind(student: Path | str, options: StudentOptions) -> type[Strategy[Any]]:
     """The strategy that a student is asked with."""
-    card = read_student_card(folder)
-    return _strategy_of(card, options.strategy, options.allow_code, folder)[0]
+    card = read_student_card(student)
+    return _strategy_of(card, options.strategy, options.allow_code, _folder(student))[0]
 
 
-def student_strategy(
-    card: StudentCard,
-    lm: LanguageModel,
+def open_asked(
+    model: Any,
     options: StudentOptions | None = None,
-    folder: Path = Path(),
-) -> Strategy[Any]:
-    """The strategy that a student was trained for, with its prompts; `options` go over them.
+    questions: Sequence[Question] | None = None,
+) -> tuple[LanguageModel, Strategy[Any]]:
+    """A model, opened where `model` is its spec, and the strategy to ask it with.
 
-    Raises SettingsError for settings that the strategy does not have.
+    A trained student's own settings stand below the `options`; `questions` are for `gold`. The
+    caller closes the model. Raises SettingsError for settings that the strategy does not have.
     """
     options = options or StudentOptions()
-    kind, own = _strategy_of(card, options.strategy, options.allow_code, folder)
+    given = {"strategy": options.strategy_settings, "prompt": options.prompt}
+    given["hf"] = options.hf.model_dump(exclude_none=True) if options.hf else {}
+    lm = None if isinstance(model, (Path, str)) else as_model(model)
+    spec = model if lm is None else lm.name
+    kind, sections = adopt_student(spec, options.strategy, given, options.allow_code)
+    settings = validated(kind.settings_type, sections["strategy"])
+    prompt = validated(PromptSettings, sections["prompt"])
+    if lm is None:
+        hf = validated(HFSettings, sections["hf"])
+        lm = open_model(spec, generation=options.generation, hf=hf, questions=questions)
     try:
-        settings: StepSettings = kind.settings_type.model_validate(
-            {**own, **options.strategy_settings}
-        )
-        prompt = PromptSettings.model_validate({**card.prompt.model_dump(), **options.prompt})
-    except ValidationError as error:
-        raise SettingsError(f"strategy {kind.name} of the student: {field_error(error)}") from None
-    return make_strategy(kind, lm, settings, prompt)
-
-
-def open_student(
-    folder: Path, options: StudentOptions | None = None
-) -> tuple[LanguageModel, Strategy[Any]]:
-    """A trained student and its strategy; the caller closes the model."""
-    options = options or StudentOptions()
-    card = read_student_card(folder)
-    hf = options.hf or HFSettings()
-    if hf.form is None:
-        hf = hf.model_copy(update={"form": card.form})
-    lm = open_model(f"hf:{folder}", generation=options.generation, hf=hf)
-    try:
-        return lm, student_strategy(card, lm, options, folder)
+        return lm, make_strategy(kind, lm, settings, prompt)
     except BaseException:
-        lm.close()
+        if lm is not model:
+            lm.close()
         raise
 
 
@@ -180,7 +176,7 @@ def student_retriever(
     """`retriever` as a student searches with it: through its reranker, where it has one."""
     card = read_student_card(folder)
     allow = options is not None and options.allow_code
-    place = str(folder / STEPER)
+    place = str(_folder(folder) / STEPER)
     return reranked(retriever, card.reranker, card.candidates, allow_code=allow, place=place)
 
 
@@ -191,39 +187,31 @@ def evaluate_student(
     out: Path | str,
     options: StudentOptions | None = None,
     *,
-    in_flight: int = 64,
-    overwrite: bool = False,
-    inputs: dict[str, Any] | None = None,
-    progress: Callable[[Stats], None] | None = None,
     bootstrap: Bootstrap | None = None,
+    **how: Any,
 ) -> tuple[Run, Evaluation]:
     """Ask a trained student all questions, as it was trained to be asked, and score its answers.
 
-    Strategy, renderer and engine are those of the teacher. Writes a run folder with its scores to
-    `out`; an interrupted run goes on where it stopped. Raises what `teach` raises, and InputError
-    where `student` is no trained student.
+    Strategy, renderer and engine are those of the teacher, `how` is as in `teach`. Writes a run
+    folder with its scores to `out`; an interrupted run goes on where it stopped. Raises what
+    `teach` raises, and InputError where `student` is none or no question has an answer.
     """
-    lm, strategy = open_student(Path(student), options)
+    if not any(question.answers for question in questions):
+        raise InputError("no question has an answer to score against")
+    read_student_card(student)
+    lm, strategy = open_asked(student, options)
     retriever = student_retriever(Path(student), retriever, options)
     try:
-        run = teach(
-            questions,
-            strategy,
-            lm,
-            retriever,
-            out,
-            in_flight=in_flight,
-            overwrite=overwrite,
-            inputs=inputs,
-            progress=progress,
-        )
+        run = teach(questions, strategy, lm, retriever, out, **how)
     finally:
         lm.close()
     return run, score_and_write(run.path, bootstrap)
 
 
-def score_and_write(run: Path, bootstrap: Bootstrap | None = None) -> Evaluation:
+def score_and_write(
+    run: Path | str, bootstrap: Bootstrap | None = None, partial: bool = False
+) -> Evaluation:
     """Score a run folder and write its metrics, scores and predictions into it."""
-    evaluation = score_run(run, bootstrap=bootstrap)
+    evaluation = score_run(run, partial, bootstrap)
     write_evaluation(evaluation, run)
     return evaluation

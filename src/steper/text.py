@@ -34,3 +34,28 @@ def limit_words(text: str, limit: int) -> tuple[str, bool]:
     """At most the first `limit` words of a text, and whether any were cut."""
     words = text.split(" ")
     return (text, False) if len(words) <= limit else (" ".join(words[:limit]), True)
+
+
+def snippet(text: str, length: int) -> str:
+    """The start of a text on one line, cut at a word and marked with … where it goes on."""
+    line = " ".join(text.split())
+    if len(line) <= length:
+        return line
+    return line[: length - 1].rsplit(" ", 1)[0] + "…"
+
+
+def brief(name: str, *parts: object) -> str:
+    """`Name(part, part)`, what a `repr` is: one line, of which the first 100 characters stay."""
+    line = " ".join(f"{name}({', '.join(map(str, parts))})".split())
+    return line if len(line) <= 100 else f"{line[:98]}…)"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with one decimal: 0.61 -> 61.0, 1.0 -> 100."""
+    text = f"{100 * fraction:.1f}"
+    return "100" if text == "100.0" else text
+
+
+def percent_within(value: float, low: float, high: float) -> str:
+    """A fraction with its interval as percentages: `61.0 [56.8, 65.2]`."""
+    return f"{percent(value)} [{percent(low)}, {percent(high)}]"

@@ -7,18 +7,16 @@ import pytest
 from made import ADA, NOISE, make_question, make_trajectory
 
 from steper.cli.compare import compare as compare_command
-from steper.cli.compare import p_value, signed
 from steper.errors import InputError, SettingsError
 from steper.evaluation.compare import (
     Comparison,
     compare,
-    holm,
     load_methods,
     parse_methods,
-    relative_difference,
 )
 from steper.evaluation.scoring import score_run
-from steper.evaluation.statistics import Bootstrap, Estimate
+from steper.evaluation.statistics import Bootstrap, Estimate, holm, relative_difference
+from steper.evaluation.tables import p_value, signed
 from steper.store import write_jsonl
 
 QUICK = Bootstrap(resamples=200)

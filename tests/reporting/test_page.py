@@ -12,7 +12,7 @@ from steper.cli.report import report
 from steper.errors import InputError, SettingsError
 from steper.evaluation.compare import compare, load_methods
 from steper.evaluation.scoring import score_run
-from steper.evaluation.tables import percent
+from steper.text import percent
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"'&{{ 7*7 }}<!--"
 

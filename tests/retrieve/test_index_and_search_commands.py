@@ -3,7 +3,7 @@ import json
 import pytest
 
 from steper.cli.index import index
-from steper.cli.search import search, snippet
+from steper.cli.search import search
 from steper.errors import InputError
 from steper.retrieve import BM25Settings
 
@@ -64,9 +64,3 @@ def test_wrong_inputs_leave_nothing(tmp_path, corpus):
     with pytest.raises(InputError, match=r"corpus.jsonl, line 7"):
         index(corpus=str(corpus), out=out)
     assert [file.name for file in tmp_path.iterdir()] == ["corpus.jsonl"]
-
-
-def test_a_snippet_ends_at_a_word():
-    assert snippet("a  b\nc") == "a b c"
-    assert snippet("one two three", 9) == "one two…"
-    assert len(snippet("word " * 100)) <= 300

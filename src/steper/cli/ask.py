@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,6 @@ from steper.cli.teach import (
     PromptOptions,
     StrategyOptions,
     flat,
-    open_corpus,
     open_lm,
     open_strategy,
 )
@@ -28,8 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from steper.records import Trajectory
-    from steper.strategy import Strategy
-    from steper.strategy.actions import Action, Actions
+    from steper.strategy.actions import Action
     from steper.strategy.trace import Trace
 
 
@@ -76,10 +73,12 @@ def ask(
     """
     from rich.console import Console
 
+    from steper.api import ask as ask_model
+    from steper.data.retrievers import open_corpus
     from steper.student import adopt_student
 
     model = _spec(student, model)
-    if not question.strip():
+    if not question.strip():  # before anything is opened
         raise InputError("the question is empty")
     kind, sections = adopt_student(model, strategy, read_config(config, SECTIONS), allow_code)
     flags = {
@@ -90,32 +89,31 @@ def ask(
     with ExitStack() as stack:
         retriever = None
         if kind.searches:
-            retriever = open_corpus(_named(corpus), [])
+            retriever = open_corpus(_named(corpus))
             stack.callback(retriever.close)
         lm = open_lm(model, sections, flags, [], config)
         stack.callback(lm.close)
         options = given(strategy_options), given(prompt_options)
         how = open_strategy(kind, lm, sections, *options, config)
         console = Console(highlight=False)
-        trajectory = _answer(question, how, lm, retriever, Teller(console, full))
+        teller = Teller(console, full)
+        trajectory = ask_model(question, lm, retriever, strategy=how, watch=teller.tell)
         show_answer(trajectory, console)
 
 
 def _spec(student: Path | None, model: str | None) -> str:
     """The model to ask; SettingsError unless exactly one is named that can answer."""
-    from steper.lm.shipped import locate_model
     from steper.student import read_student_card
 
     if (student is None) == (model is None):
         raise SettingsError("name whom to ask: --student FOLDER or --model MODEL")
     if student is not None:
-        folder = locate_model(str(student))
-        read_student_card(Path(folder))
-        return folder
+        read_student_card(student)
+        return str(student)
     assert model is not None
     if model.partition(":")[0] == "gold":
         raise SettingsError("gold knows the questions of a file alone; name a model or a student")
-    return locate_model(model)
+    return model
 
 
 def _named(corpus: str | None) -> str:
@@ -126,43 +124,6 @@ def _named(corpus: str | None) -> str:
     return corpus
 
 
-def _answer(
-    question: str, strategy: Strategy[Any], lm: Any, retriever: Any, teller: Teller
-) -> Trajectory:
-    """Run one question through the engine, telling each action's result as it comes."""
-    from steper.engine import Engine
-    from steper.records import Question
-
-    engine = Engine(told(strategy, teller), lm, retriever, in_flight=1)
-    (trajectory,) = engine.run([Question(id="question", text=question)])
-    return trajectory
-
-
-def told(strategy: Strategy[Any], teller: Teller) -> Strategy[Any]:
-    """A strategy that asks the same, with every action and result told on the way."""
-    from copy import copy
-
-    class Told(type(strategy)):  # type: ignore[misc]
-        def run(self, trace: Trace) -> Actions:
-            actions = super().run(trace)
-            send: Callable[[Any], Any] = actions.send
-            result: Any = None
-            while True:
-                try:
-                    action = send(result)
-                except StopIteration as stop:
-                    teller.tell_steps(trace)
-                    return stop.value  # type: ignore[no-any-return]
-                teller.tell_steps(trace)
-                teller.tell_action(action, len(trace.steps) + 1)
-                result = yield action
-                teller.tell_result(result)
-
-    telling: Strategy[Any] = copy(strategy)
-    telling.__class__ = Told
-    return telling
-
-
 class Teller:
     """Prints what a strategy asks and gets, as it happens."""
 
@@ -171,6 +132,17 @@ class Teller:
         self._full = full
         self._begun = 0
         self._steps = 0
+
+    def tell(self, trace: Trace, event: Any) -> None:
+        """What is asked for, or what came of it; see `steper.api.Watch`."""
+        from steper.strategy.actions import Generate, Search
+
+        if event is None or isinstance(event, (Search, Generate)):
+            self.tell_steps(trace)
+        if isinstance(event, (Search, Generate)):
+            self.tell_action(event, len(trace.steps) + 1)
+        elif event is not None:
+            self.tell_result(event)
 
     def tell_action(self, action: Action, step: int) -> None:
         """The head of a new step, and the query of a search."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from steper.cli.options import given, merge, options, read_config
-from steper.cli.teach import MODEL_SECTIONS, open_corpus, open_lm
+from steper.cli.teach import MODEL_SECTIONS, open_lm
 from steper.errors import SettingsError
 from steper.examples.build import ExampleSettings
 from steper.examples.filters import FilterSettings
@@ -87,6 +87,7 @@ def build(
     overwrite
         Replace other examples in the folder.
     """
+    from steper.data.retrievers import open_corpus
     from steper.examples.build import build_examples
     from steper.examples.example_folder import write_examples
     from steper.examples.student_form import student_form
@@ -106,7 +107,7 @@ def build(
             filters,
             more_filters=filter_ or (),
             exclude=exclude or (),
-            retriever=_opened(stack, open_corpus(corpus, []) if corpus else None),
+            retriever=_opened(stack, open_corpus(corpus) if corpus else None),
             judge=_opened(stack, _judge(judge, config) if judge else None),
             partial=partial,
             allow_code=allow_code,

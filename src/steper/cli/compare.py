@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table
 
     from steper.evaluation.compare import Comparison, MetricComparison
-    from steper.evaluation.statistics import Bootstrap, Estimate
+    from steper.evaluation.statistics import Bootstrap
 
 
 def compare(
@@ -57,20 +58,16 @@ def compare(
     """
     from rich.console import Console
 
-    from steper.evaluation.compare import (
-        DEFAULT_METRICS,
-        check_metrics,
-        load_methods,
-        parse_methods,
-    )
-    from steper.evaluation.compare import compare as compare_methods
+    from steper.api import compare as compare_runs
+    from steper.evaluation.compare import DEFAULT_METRICS, parse_methods
 
-    settings = bootstrap_settings(resamples, seed)
-    metrics = check_metrics(metric or DEFAULT_METRICS)
-    folders = parse_methods(runs or (), group or ())
-    check_several(folders)
-    methods = load_methods(folders, partial, settings)
-    comparison = compare_methods(methods, baseline, metrics, settings)
+    comparison = compare_runs(
+        parse_methods(runs or (), group or ()),
+        baseline,
+        metric or DEFAULT_METRICS,
+        bootstrap=bootstrap_settings(resamples, seed),
+        partial=partial,
+    )
     for warning in comparison.warnings:
         Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
     if json:
@@ -90,31 +87,24 @@ def bootstrap_settings(resamples: int, seed: int) -> Bootstrap:
     return Bootstrap(resamples=resamples, seed=seed)
 
 
-def check_several(folders: dict[str, tuple[Path, ...]]) -> None:
-    """Refuse to compare fewer than two methods before anything is read."""
-    from steper.errors import InputError
-
-    if len(folders) < 2:
-        named = ", ".join(folders) or "none"
-        raise InputError(f"at least two runs or groups were expected, not {len(folders)} ({named})")
-
-
 def show_comparison(comparison: Comparison, out: Console) -> None:
     """Print what was paired, each method's scores, and the differences from the baseline."""
+    from steper.evaluation.tables import difference_rows, score_rows
+
     for line in _counts(comparison):
         out.print(line, markup=False)
     out.print()
     level = f"{100 * comparison.bootstrap.confidence:g}"
     out.print(f"Scores, %, with {level} % intervals", style="bold")
-    out.print(_scores(comparison))
+    out.print(_table(score_rows(comparison)))
     if any(mean.spread is not None for mean in comparison.metrics[0].means):
         out.print()
         out.print("Seeds, %: each run's own mean, and their standard deviation", style="bold")
-        out.print(_seeds(comparison))
+        out.print(_table(_seed_rows(comparison)))
     for one in comparison.metrics:
         out.print()
         out.print(_title(one, comparison), style="bold", markup=False)
-        out.print(_differences(one))
+        out.print(_table(difference_rows(one)))
 
 
 def _counts(comparison: Comparison) -> list[str]:
@@ -129,47 +119,34 @@ def _counts(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _table(*columns: str) -> Table:
+def _table(rows: Sequence[Sequence[str]]) -> Table:
+    """A table of rows, of which the first are the headings."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(columns):
+    for i, name in enumerate(rows[0]):
         if i:
             table.add_column(name, justify="right", header_style="dim", no_wrap=True)
         else:
             table.add_column(name, header_style="dim", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     return table
 
 
-def _scores(comparison: Comparison) -> Table:
-    from rich.text import Text
-
+def _seed_rows(comparison: Comparison) -> list[list[str]]:
     from steper.evaluation.compare import METRIC_NAMES
-    from steper.evaluation.tables import with_interval
+    from steper.text import percent
 
-    table = _table("", *(METRIC_NAMES[one.metric] for one in comparison.metrics))
-    for i, name in enumerate(comparison.methods):
-        cells = (with_interval(one.means[i].mean) for one in comparison.metrics)
-        table.add_row(Text(name), *cells)
-    return table
-
-
-def _seeds(comparison: Comparison) -> Table:
-    from rich.text import Text
-
-    from steper.evaluation.compare import METRIC_NAMES
-    from steper.evaluation.tables import percent
-
-    table = _table("", "", "runs", "sd")
+    rows = [["", "", "runs", "sd"]]
     for i, name in enumerate(comparison.methods):
         for one in comparison.metrics:
             mean = one.means[i]
             if mean.spread is not None:
                 each = "  ".join(percent(seed) for seed in mean.seeds)
-                table.add_row(
-                    Text(name), METRIC_NAMES[one.metric], each, f"{100 * mean.spread:.1f}"
-                )
-    return table
+                rows.append([name, METRIC_NAMES[one.metric], each, f"{100 * mean.spread:.1f}"])
+    return rows
 
 
 def _title(one: MetricComparison, comparison: Comparison) -> str:
@@ -177,32 +154,3 @@ def _title(one: MetricComparison, comparison: Comparison) -> str:
 
     fewer = "" if one.n == comparison.shared else f" ({one.n} questions have the gold for it)"
     return f"{METRIC_NAMES[one.metric]}: difference from {comparison.baseline}, points{fewer}"
-
-
-def _differences(one: MetricComparison) -> Table:
-    from rich.text import Text
-
-    corrected = any(d.p_holm is not None for d in one.differences)
-    table = _table("", "difference", "relative, %", "p", *(["p (Holm)"] if corrected else []))
-    for found in one.differences:
-        cells = [signed(found.difference), signed(found.relative), p_value(found.p_value)]
-        if found.p_holm is not None:
-            cells.append(p_value(found.p_holm))
-        table.add_row(Text(found.method), *cells)
-    return table
-
-
-def signed(estimate: Estimate | None) -> str:
-    """Percentages with their sign: `+6.2 [+3.1, +9.3]`; `-` for none."""
-    if estimate is None:
-        return "-"
-    value, low, high = (
-        f"{100 * x:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-        for x in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def p_value(p: float) -> str:
-    """A p-value with four decimals, and never a bare 0."""
-    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"

@@ -17,9 +17,8 @@ from steper.cli.teach import (
     choose_questions,
     describe_inputs,
     flat,
-    open_corpus,
 )
-from steper.errors import InputError, SettingsError
+from steper.errors import SettingsError
 from steper.lm.model_settings import GenerationSettings, HFSettings
 
 if TYPE_CHECKING:
@@ -116,9 +115,6 @@ def eval_(
         raise SettingsError(
             "--student goes with --questions FILE and --out RUN, not with a RUN or --partial"
         )
-    from steper.lm.shipped import locate_model
-
-    student = Path(locate_model(str(student)))
     options = _student_options(
         config,
         strategy,
@@ -171,6 +167,7 @@ def _ask(
     """Ask a student all questions and write the run."""
     from steper.cli.progress import TeachProgress
     from steper.data import read_question_file
+    from steper.data.retrievers import open_corpus
     from steper.student import evaluate_student, read_student_card, student_kind
 
     if asked["in_flight"] < 1:
@@ -180,8 +177,6 @@ def _ask(
     every = choose_questions(
         file.questions, chosen["limit"], chosen["sample"], None, chosen["seed"]
     )
-    if not any(q.answers for q in every):
-        raise InputError(f"{questions}: no question has an answer to score against")
     inputs = describe_inputs(
         questions,
         file,

@@ -51,10 +51,10 @@ def report(
     partial
         Take an unfinished run with the trajectories that it has.
     """
+    from steper.api import report as report_runs
     from steper.cli.compare import bootstrap_settings
     from steper.errors import InputError, SettingsError
-    from steper.evaluation.compare import load_methods, parse_methods
-    from steper.reporting import ReportSettings, write_report
+    from steper.evaluation.compare import parse_methods
 
     if examples < 0:
         raise SettingsError(f"--examples is {examples}; 0 or more was expected")
@@ -62,8 +62,13 @@ def report(
     folders = parse_methods(runs or (), group or ())
     if not folders:
         raise InputError("at least one run or group was expected")
-    logs = parse_methods(training or ())
-    methods = load_methods(folders, partial, bootstrap)
-    facts = {"baseline": baseline, "examples": examples, "seed": seed}
-    settings = ReportSettings(**facts, **({"title": title} if title else {}))
-    print(f"Wrote {write_report(methods, out, settings, bootstrap, logs)}")
+    page = report_runs(
+        folders,
+        out,
+        baseline=baseline,
+        training=parse_methods(training or ()),
+        bootstrap=bootstrap,
+        partial=partial,
+        **{"examples": examples, "seed": seed, **({"title": title} if title else {})},
+    )
+    print(f"Wrote {page}")

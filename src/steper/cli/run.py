@@ -281,8 +281,8 @@ def closing_table(comparison: Comparison) -> Table:
 
 def differences(comparison: Comparison) -> list[str]:
     """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003 (Holm)`, by the first metric."""
-    from steper.cli.compare import p_value, signed
     from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.tables import p_value, signed
 
     first = comparison.metrics[0]
     return [

@@ -31,6 +31,7 @@ def search(
     from rich.text import Text
 
     from steper.retrieve.opening import open_retriever
+    from steper.text import snippet
 
     console = Console()
     retriever = open_retriever(index)
@@ -46,12 +47,6 @@ def search(
             (f"{rank:>2}", "bold"), (f"{hit.score:10.3f}  ", "cyan"), (hit.passage.title, "bold")
         )
         console.print(head)
-        console.print(Padding(Text(snippet(hit.passage.text)), (0, 0, 0, 14), expand=False))
-
-
-def snippet(text: str, length: int = SNIPPET) -> str:
-    """The start of a text on one line, cut at a word and marked with … where it goes on."""
-    line = " ".join(text.split())
-    if len(line) <= length:
-        return line
-    return line[: length - 1].rsplit(" ", 1)[0] + "…"
+        console.print(
+            Padding(Text(snippet(hit.passage.text, SNIPPET)), (0, 0, 0, 14), expand=False)
+        )

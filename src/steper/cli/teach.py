@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from steper.cli.options import given, merge, options, read_config
-from steper.errors import InputError, SettingsError
+from steper.errors import SettingsError
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.prompt.render import PromptSettings
 from steper.strategy import DEFAULT, STRATEGIES
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from steper.data import QuestionFile
     from steper.lm.base import LanguageModel
     from steper.records import Question
-    from steper.retrieve.base import Retriever
     from steper.strategy import Strategy
 else:
     StrategyOptions = options("StrategyOptions", [STRATEGIES.find(DEFAULT).settings_type])
@@ -45,15 +43,10 @@ __all__ = [
     "choose_questions",
     "describe_inputs",
     "flat",
-    "open_corpus",
     "open_lm",
     "open_strategy",
     "teach",
 ]
-
-log = logging.getLogger(__name__)
-
-LARGE_CORPUS = 100_000
 
 MODEL_SECTIONS = ("generation", "hf", "openai")
 SECTIONS = ("strategy", "prompt", *MODEL_SECTIONS)
@@ -137,13 +130,12 @@ def teach(
     """
     from steper.cli.progress import TeachProgress, print_summary
     from steper.data import read_question_file
-    from steper.lm.shipped import locate_model
+    from steper.data.retrievers import open_corpus
     from steper.runs import teach as run_teacher
     from steper.student import adopt_student
 
     if in_flight < 1:
         raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
-    model = locate_model(model)
     kind, sections = adopt_student(model, strategy, read_config(config, SECTIONS), allow_code)
     file = read_question_file(questions, benchmark, aliases)
     chosen = [
@@ -196,9 +188,8 @@ def describe_inputs(
     """What a run's manifest says of its inputs: files with their hashes, what was left out."""
     from steper.store import sha256_file
 
-    source = {"file": str(questions), "sha256": sha256_file(questions), "format": file.format}
     return {
-        "questions": {**source, "counts": file.counts},
+        "questions": file.describe(questions),
         "aliases": sha256_file(aliases) if aliases else None,
         **more,
     }
@@ -264,25 +255,3 @@ def open_strategy(
     settings = merge(settings_type, sections["strategy"], flags, f"{config}, section strategy")
     prompt = merge(PromptSettings, sections["prompt"], prompt_flags, f"{config}, section prompt")
     return make_strategy(kind, lm, settings, prompt)
-
-
-def open_corpus(spec: str, questions: list[Question]) -> Retriever:
-    """The retriever that `--corpus` names; passages are indexed in memory."""
-    from steper.data import build_corpus, load_corpus
-    from steper.retrieve import BM25Index, open_retriever
-    from steper.retrieve.opening import names_code
-
-    if "://" in spec or (spec != "auto" and (names_code(spec) or Path(spec).is_dir())):
-        return open_retriever(spec)
-    if spec == "auto":
-        passages = build_corpus(questions)
-        if not passages:
-            raise InputError("--corpus auto: the questions have no contexts; name a corpus instead")
-    else:
-        passages = list(load_corpus(Path(spec)))
-    if len(passages) > LARGE_CORPUS:
-        log.warning(
-            "%d passages are indexed in memory at each start; `steper index` does it once",
-            len(passages),
-        )
-    return BM25Index.build(passages)

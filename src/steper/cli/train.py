@@ -59,10 +59,8 @@ def train(
     sections = read_config(config, ["train"])
     place = f"{config}, section train"
     settings = merge(TrainSettings, sections["train"], given(train_options), place)
-    from steper.lm.shipped import locate_model
     from steper.training.job import train as run_training
 
-    student = locate_model(student)
     with _quiet(), _progress() as show:
         trained = run_training(
             examples,

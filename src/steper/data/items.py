@@ -63,11 +63,12 @@ def _mend(error: ValidationError, row: type[BenchmarkRow], format_name: str) -> 
     return ""
 
 
-def read_items(path: Path) -> Iterator[Item]:
+def read_items(path: Path | str) -> Iterator[Item]:
     """Items of a JSON array (`item N`, from 1) or of JSON lines (`line N`).
 
     Raises InputError for a missing or empty file, broken JSON, or an item that is no object.
     """
+    path = Path(path)
     with open_input(path) as file:
         start = b""
         while not start and (block := file.read(4096)):

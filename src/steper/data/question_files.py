@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from steper.data.formats import BENCHMARKS, QuestionFormat, Read, as_format
 from steper.data.items import Item, read_items
 from steper.errors import InputError, SettingsError
 from steper.records import Benchmark, Question
+from steper.store import sha256_file
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,11 @@ class QuestionFile:
     questions: list[Question]
     format: str
     counts: dict[str, int] = field(default_factory=dict)
+
+    def describe(self, path: Path | str) -> dict[str, Any]:
+        """What a run's manifest says of the file `path`, which this was read from."""
+        about = {"file": str(path), "sha256": sha256_file(path)}
+        return {**about, "format": self.format, "counts": self.counts}
 
 
 def load_questions(

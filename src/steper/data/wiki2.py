@@ -55,7 +55,7 @@ class AliasRow(BenchmarkRow):
     demonyms: list[str] = Field(default=[])
 
 
-def load_aliases(path: Path) -> dict[str, tuple[str, ...]]:
+def load_aliases(path: Path | str) -> dict[str, tuple[str, ...]]:
     """The `id_aliases` file as Wikidata id → aliases and demonyms."""
     found: dict[str, tuple[str, ...]] = {}
     for item in read_items(path):

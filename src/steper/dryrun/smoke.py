@@ -38,9 +38,9 @@ CLUSTER = {"trainer", "processes", "report_to", "dtype"}
 """Training settings that a smoke run sets itself or does without."""
 
 
-def smoke_pipeline(settings: PipelineSettings, out: Path) -> tuple[Pipeline, list[str]]:
+def smoke_pipeline(settings: PipelineSettings, out: Path | str) -> tuple[Pipeline, list[str]]:
     """The small pipeline in the folder `out`, and in words what was replaced."""
-    maker = _Smoke(settings, out.absolute())
+    maker = _Smoke(settings, Path(out).absolute())
     small = maker.settings()
     return Pipeline(small, out, tuple(maker.tasks), maker.digests), maker.notes
 

@@ -10,7 +10,7 @@ kind, for these very runs; what another seed would do is told by the spread of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,14 @@ from steper.evaluation.scoring import Evaluation, score_run
 from steper.evaluation.statistics import (
     Bootstrap,
     Estimate,
-    _resampled_means,
     compare_paired,
     estimate_means,
+    holm,
+    relative_difference,
 )
+from steper.notebook import box, html_table
 from steper.records import Question, Record
-from steper.text import normalise_space
+from steper.text import normalise_space, percent
 
 Metric = Literal["em", "f1", "precision", "recall", "acc", "acc_token", "gold_recall", "all_gold"]
 
@@ -104,6 +106,22 @@ class Comparison(Record):
     metrics: tuple[MetricComparison, ...]
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
+
+    def _brief(self) -> Iterable[str]:
+        first = self.metrics[0]
+        means = (f"{m.method} {percent(m.mean.value)}" for m in first.means)
+        return f"{self.shared} questions", f"{METRIC_NAMES[first.metric]}: {', '.join(means)}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: means with intervals, and differences from the baseline with p-values."""
+        from steper.evaluation.tables import difference_rows, score_rows  # it imports this
+
+        title = f"{self.shared} questions, %, with {100 * self.bootstrap.confidence:g} % intervals"
+        tables = [html_table(title, score_rows(self))]
+        for one in self.metrics:
+            title = f"{METRIC_NAMES[one.metric]}: difference from {self.baseline}, points"
+            tables.append(html_table(title, difference_rows(one)))
+        return box(*tables)
 
 
 @dataclass(frozen=True)
@@ -179,7 +197,7 @@ def _is_folder(spec: str) -> bool:
 
 
 def load_methods(
-    folders: Mapping[str, Sequence[Path]],
+    folders: Mapping[str, Sequence[Path | str]],
     partial: bool = False,
     bootstrap: Bootstrap | None = None,
 ) -> list[Method]:
@@ -189,7 +207,9 @@ def load_methods(
     question or have one of different text, benchmark or gold.
     """
     methods = [
-        Method(name, tuple(paths), tuple(score_run(p, partial, bootstrap) for p in paths))
+        Method(
+            name, tuple(map(Path, paths)), tuple(score_run(p, partial, bootstrap) for p in paths)
+        )
         for name, paths in folders.items()
     ]
     check_same_questions(methods)
@@ -245,38 +265,6 @@ def shared_questions(methods: Sequence[Method]) -> dict[str, Question]:
     return {
         i: q for i, q in first.questions.items() if all(i in other.questions for other in others)
     }
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down correction: adjusted p-values, in the same order.
-
-    The i-th smallest of m is multiplied by m - i + 1, is never below a smaller one's, at most 1.
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    least = 0.0
-    for rank, i in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = least
-    return adjusted
-
-
-def relative_difference(a: Floats, b: Floats, settings: Bootstrap) -> Estimate | None:
-    """(mean a - mean b) / mean b with the paired bootstrap's interval; shapes (n,).
-
-    None where b's mean is 0, or so near it that draws without any success reach the interval.
-    """
-    if not b.mean():
-        return None
-    drawn = _resampled_means(np.stack([a, b], axis=1), settings)
-    if (drawn[:, 1] <= 0).any():
-        return None
-    tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1] - 1, [tail, 1 - tail])
-    value = float(a.mean() / b.mean() - 1)
-    if np.ptp(a - b) == 0 and not (a - b).any():
-        return Estimate(value=0.0, low=0.0, high=0.0)
-    return Estimate(value=value, low=float(low), high=float(high))
 
 
 def compare_metric(
@@ -338,6 +326,13 @@ def check_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     return tuple(found)
 
 
+def check_several(names: Collection[str]) -> None:
+    """Refuse to compare fewer than two methods."""
+    if len(names) < 2:
+        named = ", ".join(names) or "none"
+        raise InputError(f"at least two runs or groups were expected, not {len(names)} ({named})")
+
+
 def choose_baseline(methods: Sequence[Method], baseline: str | None) -> str:
     """The method that `baseline` names, by its name or its one run's path; else the first."""
     if baseline is None:
@@ -360,8 +355,7 @@ def compare(
     comparisons of one metric, not over metrics: these measure the same answers. Raises InputError
     for fewer than two methods, unknown names, and metrics that no shared question has.
     """
-    if len(methods) < 2:
-        raise InputError("one method alone cannot be compared; name at least two runs")
+    check_several([method.name for method in methods])
     settings = bootstrap or Bootstrap()
     base = choose_baseline(methods, baseline)
     ids = list(shared_questions(methods))

@@ -132,13 +132,13 @@ def _read_lines(path: Path, benchmark: Benchmark) -> PredictionFile:
     return PredictionFile(predictions=tuple(predictions), ignored=tuple(ignored))
 
 
-def read_predictions(path: Path, benchmark: str) -> PredictionFile:
+def read_predictions(path: Path | str, benchmark: str) -> PredictionFile:
     """Predictions in the benchmark's submission format.
 
     Raises InputError that names file, line and field, and says what was expected.
     """
     name = check_benchmark(benchmark)
-    return _read_lines(path, name) if name in JSON_LINES else _read_object(path, name)
+    return (_read_lines if name in JSON_LINES else _read_object)(Path(path), name)
 
 
 def _few(noun: str, ids: Sequence[str]) -> str:
@@ -239,7 +239,9 @@ def submission_name(benchmark: Benchmark) -> str:
     return "predictions.jsonl" if benchmark in JSON_LINES else "predictions.json"
 
 
-def write_predictions(path: Path, predictions: Iterable[Prediction], benchmark: Benchmark) -> None:
+def write_predictions(
+    path: Path | str, predictions: Iterable[Prediction], benchmark: Benchmark
+) -> None:
     """Write a submission that the benchmark's own script reads, atomically.
 
     Supporting facts and evidence are empty: their scores in that script's output mean nothing.

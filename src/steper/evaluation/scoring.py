@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from steper.errors import InputError
 from steper.evaluation.metrics import (
     Group,
@@ -30,7 +28,8 @@ from steper.evaluation.predictions import submission_name, write_predictions
 from steper.evaluation.retrieval import coverage
 from steper.evaluation.statistics import Bootstrap
 from steper.journal import read_unfinished
-from steper.records import Prediction, Question, Trajectory
+from steper.notebook import SHOWN_SCORES
+from steper.records import Prediction, Question, Record, Trajectory
 from steper.store import (
     provenance,
     read_json,
@@ -39,20 +38,25 @@ from steper.store import (
     write_json,
     write_jsonl,
 )
+from steper.text import percent
 
 MANIFEST, QUESTIONS, TRAJECTORIES = "manifest.json", "questions.jsonl", "trajectories.jsonl"
 UNFINISHED = "trajectories.part"  # finished trajectories of a run under way, as they finish
 METRICS, SCORES = "metrics.json", "scores.jsonl"
 
 
-class Evaluation(BaseModel):
+class Evaluation(Record):
     """An evaluation with what it was made of; `scores` and `questions` are in the same order."""
-
-    model_config = ConfigDict(frozen=True)
 
     metrics: Metrics
     scores: tuple[QuestionScore, ...]
     questions: tuple[Question, ...]
+
+    def _brief(self) -> Iterable[str]:
+        means = self.metrics.overall.answers
+        told = SHOWN_SCORES.items() if means else ()
+        scores = (f"{name} {percent(getattr(means, key).value)}" for key, name in told)
+        return f"{len(self.questions)} questions", *scores
 
 
 def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:

@@ -133,3 +133,35 @@ def compare_paired(
         difference=estimate_means(differences[:, None], settings)[0],
         p_value=_sign_flip_p(differences, settings),
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down correction: adjusted p-values, in the same order.
+
+    The i-th smallest of m is multiplied by m - i + 1, is never below a smaller one's, at most 1.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    least = 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = least
+    return adjusted
+
+
+def relative_difference(a: Floats, b: Floats, settings: Bootstrap) -> Estimate | None:
+    """(mean a - mean b) / mean b with the paired bootstrap's interval; shapes (n,).
+
+    None where b's mean is 0, or so near it that draws without any success reach the interval.
+    """
+    if not b.mean():
+        return None
+    drawn = _resampled_means(np.stack([a, b], axis=1), settings)
+    if (drawn[:, 1] <= 0).any():
+        return None
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1] - 1, [tail, 1 - tail])
+    value = float(a.mean() / b.mean() - 1)
+    if np.ptp(a - b) == 0 and not (a - b).any():
+        return Estimate(value=0.0, low=0.0, high=0.0)
+    return Estimate(value=value, low=float(low), high=float(high))

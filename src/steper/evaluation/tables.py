@@ -9,9 +9,11 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from steper.evaluation.compare import METRIC_NAMES, Comparison, MetricComparison
 from steper.evaluation.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
 from steper.evaluation.predictions import PredictionMetrics
 from steper.evaluation.statistics import Bootstrap, Estimate
+from steper.text import percent, percent_within
 
 _OUTCOME_ROWS = 12
 
@@ -31,15 +33,9 @@ _RETRIEVAL_ROWS = {
 }
 
 
-def percent(fraction: float) -> str:
-    """A fraction as a percentage with one decimal: 0.61 -> 61.0, 1.0 -> 100."""
-    text = f"{100 * fraction:.1f}"
-    return "100" if text == "100.0" else text
-
-
 def with_interval(estimate: Estimate) -> str:
     """Percentages `61.0 [56.8, 65.2]`."""
-    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
+    return percent_within(estimate.value, estimate.low, estimate.high)
 
 
 def _level(settings: Bootstrap) -> str:
@@ -187,3 +183,39 @@ def prediction_tables(metrics: PredictionMetrics) -> list[Together]:
         _titled(title, overall),
         *(answers_table(name, found) for name, found in parts if found),
     ]
+
+
+def score_rows(comparison: Comparison) -> list[list[str]]:
+    """Each method's means with their intervals; the first row are the headings."""
+    rows = [["", *(METRIC_NAMES[one.metric] for one in comparison.metrics)]]
+    for i, name in enumerate(comparison.methods):
+        rows.append([name, *(with_interval(one.means[i].mean) for one in comparison.metrics)])
+    return rows
+
+
+def difference_rows(one: MetricComparison) -> list[list[str]]:
+    """Each method's difference from the baseline by one metric; the first row are the headings."""
+    corrected = any(d.p_holm is not None for d in one.differences)
+    rows = [["", "difference", "relative, %", "p", *(["p (Holm)"] if corrected else [])]]
+    for found in one.differences:
+        cells = [signed(found.difference), signed(found.relative), p_value(found.p_value)]
+        if found.p_holm is not None:
+            cells.append(p_value(found.p_holm))
+        rows.append([found.method, *cells])
+    return rows
+
+
+def signed(estimate: Estimate | None) -> str:
+    """Percentages with their sign: `+6.2 [+3.1, +9.3]`; `-` for none."""
+    if estimate is None:
+        return "-"
+    value, low, high = (
+        f"{100 * x:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+        for x in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def p_value(p: float) -> str:
+    """A p-value with four decimals, and never a bare 0."""
+    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"

@@ -20,6 +20,7 @@ from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
 from steper.prompt.encode import EncodeError, encode_prompt
 from steper.prompt.segments import Form
+from steper.text import brief
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,9 @@ class HFModel:
         self._worker.start()
         atexit.register(self.close)  # a thread inside torch at interpreter exit aborts the process
         log.info("%s on %s in %s", self.name, self._loaded.device, self._loaded.dtype)
+
+    def __repr__(self) -> str:
+        return brief("HFModel", repr(self.name), self.form, f"on {self._loaded.device}")
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype, form, template and sampling; not device and batching.

@@ -14,15 +14,15 @@ from steper.errors import ModelError, SettingsError
 from steper.lm.base import LanguageModel
 from steper.lm.function import FunctionModel
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
-from steper.lm.shipped import SHIPPED, locate_model
+from steper.lm.shipped import locate_model
 from steper.records import Question
 
 SPECS = {
     "gold": "the questions' own annotations, no LM; gold:plain never names the next sub-question",
     "scripted:FILE": "texts from a JSON-lines file",
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
+    "shipped:NAME": "a small model that comes with the package: teacher, student-base",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
-    "shipped:NAME": "one of the small models that come with the package",
     "package.module:NAME": "a language model of your own, or a function that answers a request",
 }
 
@@ -49,7 +49,7 @@ class How:
 
 
 def open_model(
-    spec: str,
+    spec: str | Path,
     *,
     generation: GenerationSettings | None = None,
     hf: HFSettings | None = None,
@@ -61,10 +61,9 @@ def open_model(
     A scheme wins over a module of that name. Raises ModelError for an unknown spec or a model that
     cannot be opened, SettingsError where something it needs is not given.
     """
+    spec = locate_model(spec)
     how = How(generation, hf, openai, questions)
     kind, colon, rest = spec.partition(":")
-    if spec.startswith(SHIPPED):
-        return _open("hf", locate_model(spec), how)
     if kind in OPENERS and (rest or spec == "gold"):
         return _open(kind, rest, how)
     if kind in plugins(GROUP):

@@ -22,6 +22,7 @@ from steper.lm.open import How
 from steper.lm.openai_errors import explain, unreachable, wait_before_retry
 from steper.prompt.segments import Form
 from steper.records import Usage
+from steper.text import brief
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,9 @@ class OpenAIModel:
         self._slots = asyncio.Semaphore(self._settings.concurrency)
         self._thread = threading.Thread(target=self._run, name="steper-openai", daemon=True)
         self._thread.start()
+
+    def __repr__(self) -> str:
+        return brief("OpenAIModel", repr(self.name), self.form)
 
     def fingerprint(self) -> dict[str, Any]:
         """Model, protocol, sampling and extra fields; not the address: a run may change servers."""

@@ -27,6 +27,7 @@ from steper.lm.open import How
 from steper.prompt.segments import Form
 from steper.records import Record, StepRole, Usage
 from steper.store import field_error, read_json_lines, sha256_file
+from steper.text import brief
 
 Script = Callable[[Request], "str | Completion | Exception"]
 Delay = Callable[[Request], float]
@@ -70,7 +71,7 @@ def seeded_delay(low: float, high: float, seed: int = 0) -> Delay:
     return delay
 
 
-def read_script(path: Path) -> Script:
+def read_script(path: Path | str) -> Script:
     """The script in a JSON-lines file of `ScriptRow`s.
 
     Raises InputError at a bad or repeated row. A request that no row answers is a ModelError.
@@ -124,7 +125,7 @@ class ScriptedModel:
         *,
         delay: Delay | None = None,
         max_concurrency: int | None = None,
-        call_log: Path | None = None,
+        call_log: Path | str | None = None,
         name: str = "scripted",
         form: Form = "plain",
         context_window: int | None = None,
@@ -153,6 +154,9 @@ class ScriptedModel:
         path = Path(path)
         settings.setdefault("name", f"scripted:{path}")
         return cls(read_script(path), identity=sha256_file(path), **settings)
+
+    def __repr__(self) -> str:
+        return brief("ScriptedModel", repr(self.name), self.form)
 
     def fingerprint(self) -> dict[str, Any]:
         """Kind, form and the script's identity (its file's SHA-256); not the delay."""
@@ -266,10 +270,10 @@ class ScriptedModel:
         return Completion(text=text, usage=usage)
 
 
-def _open_log(path: Path | None) -> int | None:
+def _open_log(path: Path | str | None) -> int | None:
     if path is None:
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
 

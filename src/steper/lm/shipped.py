@@ -11,11 +11,12 @@ SHIPPED = "shipped:"
 """What their names begin with."""
 
 
-def locate_model(spec: str) -> str:
+def locate_model(spec: str | Path) -> str:
     """A model's spec with `shipped:NAME` replaced by the folder inside the package.
 
     Raises ModelError for a name that is not shipped.
     """
+    spec = str(spec)
     if not spec.startswith(SHIPPED):
         return spec
     name = spec.removeprefix(SHIPPED)

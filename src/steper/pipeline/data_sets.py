@@ -97,13 +97,7 @@ class DataSet:
         """File, hash, format and counts of a question file, for a run's manifest."""
         first, second = self._files
         file = second if second is not None and path == self.test_file else first
-        path = path or self.train_file
-        return {
-            "file": str(path),
-            "sha256": sha256_file(path),
-            "format": file.format,
-            "counts": file.counts,
-        }
+        return file.describe(path or self.train_file)
 
     def corpus(self) -> list[Passage]:
         """The union of the contexts of all questions of all files."""

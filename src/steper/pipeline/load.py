@@ -25,13 +25,14 @@ DATA_PATHS = ("questions", "test", "aliases", "corpus")
 
 
 def load_settings(
-    path: Path, overrides: Sequence[str] = (), base: Path | None = None
+    path: Path | str, overrides: Sequence[str] = (), base: Path | None = None
 ) -> PipelineSettings:
     """The settings of a YAML file with `KEY.KEY=VALUE` overrides over them.
 
     The file's relative paths start from `base`; None: from its folder.
     Raises InputError or SettingsError, one line with file, line and place, for whatever is wrong.
     """
+    path = Path(path)
     value, lines = _read_yaml(path)
     resolve_paths(value, base or path.absolute().parent)
     given: dict[Place, str] = {}

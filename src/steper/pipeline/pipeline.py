@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from steper.errors import SettingsError, SteperError
 from steper.evaluation.compare import Comparison
 from steper.pipeline.config import PipelineSettings
+from steper.pipeline.load import load_settings
 from steper.pipeline.plan import PlannedTask, Task, check_steps, make_steps, stages_from
 from steper.pipeline.stages import comparison_file
 from steper.pipeline.stamps import Stamps
@@ -20,6 +21,7 @@ from steper.pipeline.tasks import TaskList
 from steper.pipeline.workspace import Workspace
 from steper.store import read_json
 from steper.student import STEPER
+from steper.text import brief
 
 
 class Watcher(Protocol):
@@ -35,22 +37,29 @@ class Watcher(Protocol):
         """A task is over, or was done already (`summary` is empty then)."""
 
 
-@dataclass
 class Pipeline:
-    """A pipeline in the folder `out`: `plan` says what is to be done, `run` does it.
+    """A pipeline in the folder `out`: `plan` says what is to be done, `run` does it."""
 
-    `before` are tasks that all others build on, `digests` what stands for the files they make.
-    """
+    def __init__(
+        self,
+        settings: PipelineSettings | Path | str,
+        out: Path | str,
+        before: tuple[Task, ...] = (),
+        digests: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`settings` may be the YAML file that holds them (see `load_settings` for its errors).
 
-    settings: PipelineSettings
-    out: Path
-    before: tuple[Task, ...] = ()
-    digests: dict[str, Any] = field(default_factory=dict)
+        `before` are tasks that all others build on, `digests` what stands for the files they make.
+        """
+        if not isinstance(settings, PipelineSettings):
+            settings = load_settings(settings)
+        self.settings = settings
+        self.out = Path(out).absolute()
+        self.workspace = Workspace(settings, self.out)
+        self.tasks = TaskList(self.workspace, before, dict(digests or {}))
 
-    def __post_init__(self) -> None:
-        self.out = self.out.absolute()
-        self.workspace = Workspace(self.settings, self.out)
-        self.tasks = TaskList(self.workspace, self.before, self.digests)
+    def __repr__(self) -> str:
+        return brief("Pipeline", repr(str(self.out)), *self.settings.data, *self.settings.recipes)
 
     def plan(
         self, stages: Sequence[str] = (), overwrite_from: str | None = None

@@ -31,7 +31,7 @@ from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run, make_strategy, teach
 from steper.store import read_json, write_json, write_jsonl
 from steper.strategy import Strategy
-from steper.student import StudentOptions, open_student, score_and_write, student_retriever
+from steper.student import StudentOptions, open_asked, score_and_write, student_retriever
 
 ALLOWED = StudentOptions(allow_code=True)
 """The code that a pipeline's students name is what its own configuration names."""
@@ -274,7 +274,7 @@ def _open(ws: Workspace, data: DataSet, asked: Asked) -> tuple[LanguageModel, St
     own = settings.students[asked.student]
     if asked.folder is not None:
         ws.close_model()
-        lm, strategy = open_student(
+        lm, strategy = open_asked(
             asked.folder, replace(ALLOWED, generation=own.generation, hf=own.hf)
         )
         ws.model(f"student {asked.folder}", lambda: lm)

@@ -28,7 +28,7 @@ def write_report(
     out: Path | str,
     settings: ReportSettings | None = None,
     bootstrap: Bootstrap | None = None,
-    training: Mapping[str, Sequence[Path]] | None = None,
+    training: Mapping[str, Sequence[Path | str]] | None = None,
 ) -> Path:
     """Write the report of evaluated methods (see `load_methods`) to the file `out`, atomically.
 
@@ -39,7 +39,8 @@ def write_report(
     out = Path(out)
     if out.is_dir():
         raise InputError(f"{out} is a folder; a file such as {out / 'report.html'} was expected")
-    page = render(methods, settings or ReportSettings(), bootstrap or Bootstrap(), training or {})
+    logs = {name: [Path(folder) for folder in some] for name, some in (training or {}).items()}
+    page = render(methods, settings or ReportSettings(), bootstrap or Bootstrap(), logs)
     try:
         with atomic_writer(out) as file:
             file.write(page.encode())

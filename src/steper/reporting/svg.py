@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from markupsafe import Markup, escape
 
 from steper.evaluation.statistics import Estimate
-from steper.evaluation.tables import percent
+from steper.text import percent
 
 WIDTH = 360
 SHAPES = ("circle", "square", "diamond", "triangle", "ring")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steper.evaluation.statistics import Estimate
-from steper.evaluation.tables import percent
+from steper.text import percent
 
 
 def interval(estimate: Estimate) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from steper.records import Passage
+from steper.text import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,9 @@ class Found:
 
     passage: Passage
     score: float
+
+    def __repr__(self) -> str:
+        return brief("Found", f"{self.score:.2f}", repr(self.passage))
 
 
 class Retriever(Protocol):

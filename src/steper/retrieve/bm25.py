@@ -35,6 +35,7 @@ from steper.retrieve.passages import PassageStore, PassageWriter
 from steper.retrieve.retriever_settings import BM25Settings
 from steper.retrieve.scoring import Array, Field, FieldTerms, TermIds, score_matrix
 from steper.store import provenance
+from steper.text import brief
 
 VOCABULARY_FILE = "vocabulary.json"
 FIELDS = ("title", "text")
@@ -71,7 +72,7 @@ class BM25Index:
         settings: BM25Settings = BM25Settings(),  # noqa: B008 (frozen)
         *,
         n_threads: int | None = None,
-        spool: Path | None = None,
+        spool: Path | str | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> BM25Index:
         """Index a corpus, reading it once.
@@ -104,12 +105,12 @@ class BM25Index:
                 fields[name] = Field.build(score_matrix(*found, shape, settings), settings)
         return cls(settings, store, fields, vocabulary, corpus_sha256, n_threads)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the index's folder, whole or not at all; an index that is there is replaced.
 
         Raises InputError when `path` is a file or a folder of other things.
         """
-        with replacing_folder(path) as folder:
+        with replacing_folder(Path(path)) as folder:
             self._passages.save(folder)
             for name, field in self._fields.items():
                 field.save(folder / name)
@@ -118,7 +119,11 @@ class BM25Index:
 
     @classmethod
     def load(
-        cls, path: Path, settings: BM25Settings | None = None, *, n_threads: int | None = None
+        cls,
+        path: Path | str,
+        settings: BM25Settings | None = None,
+        *,
+        n_threads: int | None = None,
     ) -> BM25Index:
         """Open an index, memory-mapped: passages and scores stay on disk until they are used.
 
@@ -126,6 +131,7 @@ class BM25Index:
         there is no index at `path`, RetrievalError when it is damaged or of another format, or was
         made with other settings or another tokenizer.
         """
+        path = Path(path)
         manifest = read_manifest(path)
         _check_settings(path, manifest, settings)
         names = sorted({Path(name).parent.name for name in manifest.files} - {""})
@@ -166,6 +172,9 @@ class BM25Index:
         """Give back the files; the index can't be used any more."""
         self._fields = {}
         self._passages.close()
+
+    def __repr__(self) -> str:
+        return brief("BM25Index", f"{len(self):,} passages", f"{self.n_terms:,} terms")
 
     def __len__(self) -> int:
         """Number of passages."""

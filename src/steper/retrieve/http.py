@@ -21,6 +21,7 @@ from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
 from steper.retrieve.base import Found
 from steper.retrieve.retriever_settings import HttpSettings
+from steper.text import brief
 
 if TYPE_CHECKING:
     import httpx
@@ -55,6 +56,9 @@ class HttpRetriever:
         self._sleep = sleep
         timeout = httpx.Timeout(settings.timeout_s, connect=settings.connect_timeout_s)
         self._client = httpx.Client(timeout=timeout, follow_redirects=True)
+
+    def __repr__(self) -> str:
+        return brief("HttpRetriever", repr(self.url))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Found]]:
         """For each query at most `k` passages, best first, as the server ranks them.

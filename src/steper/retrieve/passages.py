@@ -70,7 +70,7 @@ class PassageWriter:
     So a corpus of any size is indexed without being held in memory.
     """
 
-    def __init__(self, spool: Path | None = None) -> None:
+    def __init__(self, spool: Path | str | None = None) -> None:
         """`spool`: the folder of the temporary file (the system's where None)."""
         self._file = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115
         self._offsets = array("q", [0])

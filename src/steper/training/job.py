@@ -17,9 +17,11 @@ from typing import Any
 
 from steper.errors import SettingsError, missing_extra
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
+from steper.lm.shipped import locate_model
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
 from steper.store import sha256_file, write_json
+from steper.text import brief
 from steper.training.train_folder import STEPER, TrainFolder
 from steper.training.train_settings import TrainSettings
 
@@ -61,18 +63,26 @@ class Trained:
     manifest: dict[str, Any]
     up_to_date: bool = False
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return brief("Trained", repr(str(self.path)), f"{self.manifest['trained']['steps']} steps")
+
 
 def train(
-    examples: Path,
-    student: str,
-    out: Path,
+    examples: Path | str,
+    student: Path | str,
+    out: Path | str,
     settings: TrainSettings | None = None,
     *,
     overwrite: bool = False,
     resume_from: int | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Train `student` (a folder or hub name) on `examples` and write it to the folder `out`.
+    """Train `student` on the folder `examples` and write it to the folder `out`.
+
+    The student is a model's folder or hub name, or one that is shipped.
 
     A training that is complete is left as it is; one that was interrupted goes on from its last
     checkpoint, or from that of step `resume_from`, and what came after it is trained anew.
@@ -81,8 +91,8 @@ def train(
     where there is no such checkpoint, ModelError where the student cannot be loaded.
     """
     settings = settings or TrainSettings()
-    student = student.removeprefix("hf:")
-    source = ExampleFolder(examples)
+    student = locate_model(student).removeprefix("hf:")
+    source, out = ExampleFolder(Path(examples)), Path(out)
     folder = TrainFolder(out, _fingerprint(source, student, settings))
     main = int(os.environ.get("RANK", "0")) == 0
     if main:  # another process could find the folder half made by this one

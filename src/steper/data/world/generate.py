@@ -140,7 +140,9 @@ def _context(world: World, question: WorldQuestion) -> list[str]:
     return titles
 
 
-def write_world(world: World, out: Path, benchmark: str = "2wikimultihopqa") -> dict[str, Path]:
+def write_world(
+    world: World, out: Path | str, benchmark: str = "2wikimultihopqa"
+) -> dict[str, Path]:
     """Write the world to the folder `out`; returns what was written, by name.
 
     `train.json`, `dev.json`, `test.json` are in the format of `benchmark`, 2WikiMultiHopQA or
@@ -149,6 +151,7 @@ def write_world(world: World, out: Path, benchmark: str = "2wikimultihopqa") -> 
     """
     if benchmark not in ROWS:
         raise InputError(unknown_name("format of a world", benchmark, ROWS))
+    out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name a folder to write the world to")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,325 @@
+"""All of the job as functions: what the commands of these names do, for Python.
+
+A folder is a text, a path, or what another function gave back. A `model` is a spec as on the
+command line (`gold`, `openai:NAME`, `shipped:teacher`, a folder), an open model, or a function that
+answers a request; a trained student is asked as it was trained, but for the settings that are
+given. A `corpus` is `auto` (the union of the questions' own contexts), a corpus.jsonl, an index's
+folder, a server's address, an open retriever, or a function (query, k) -> passages. What a function
+opens itself it closes. Settings are objects or mappings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from functools import partial as bound
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from steper.data import read_question_file
+from steper.data.retrievers import open_corpus
+from steper.engine import Engine
+from steper.errors import (
+    InputError,
+    ModelError,
+    QuestionDropped,
+    RetrievalError,
+    SettingsError,
+)
+from steper.evaluation import compare as comparing
+from steper.evaluation.scoring import Evaluation
+from steper.evaluation.statistics import Bootstrap
+from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.example_folder import ExampleFolder, Written, write_examples
+from steper.examples.export import Export
+from steper.examples.filters import FilterSettings
+from steper.examples.student_form import student_form
+from steper.lm.base import LanguageModel
+from steper.lm.shipped import locate_model
+from steper.records import Question, Trajectory
+from steper.retrieve import Retriever
+from steper.runs import Run, fit_to_model
+from steper.runs import teach as run_teacher
+from steper.store import validated
+from steper.strategy import Strategy
+from steper.strategy.actions import Action, Actions
+from steper.strategy.trace import Trace
+from steper.student import StudentOptions, open_asked, score_and_write, student_folder
+from steper.training.train_settings import TrainSettings
+
+if TYPE_CHECKING:
+    from steper.training.job import Progress, Trained
+
+M = TypeVar("M", bound=BaseModel)
+
+Place = str | PathLike[str]
+Places = Place | Iterable[Place]
+Runs = Mapping[str, Places] | Places
+Model = LanguageModel | Callable[..., Any] | Place
+Corpus = Retriever | Callable[..., Any] | Path | str | None
+Asking = Strategy[Any] | type[Strategy[Any]] | str | None
+Values = BaseModel | Mapping[str, Any] | None
+Watch = Callable[[Trace, Any], None]
+"""Told the steps so far, and an action, then its result, and None at the end."""
+
+
+def teach(
+    questions: Sequence[Question] | Place,
+    strategy: Asking,
+    model: Model,
+    corpus: Corpus,
+    out: Place,
+    *,
+    settings: Values = None,
+    prompt: Values = None,
+    **options: Any,
+) -> Run:
+    """Answer all questions and write their trajectories to the folder `out`.
+
+    `strategy` None is a student's own, else ircot; `settings` are the strategy's. The other
+    `options` (in_flight, overwrite, retry_failed, progress) and the errors are those of
+    `steper.runs.teach`; the same call again goes on where an interrupted one stopped.
+    """
+    if isinstance(questions, (str, PathLike)):
+        file = read_question_file(path := Path(questions))
+        options = {"inputs": {"questions": file.describe(path)}, **options}
+        questions = file.questions
+    with _opened(questions, strategy, model, corpus, settings, prompt) as (how, lm, retriever):
+        return run_teacher(questions, how, lm, retriever, Path(out), **options)
+
+
+def ask(
+    question: Question | str,
+    model: Model,
+    corpus: Corpus = None,
+    *,
+    strategy: Asking = None,
+    settings: Values = None,
+    prompt: Values = None,
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Answer one question, writing nothing; `watch` is told each action and result as it comes.
+
+    Raises InputError for an empty question, SettingsError where the strategy searches and there is
+    no `corpus`, and whatever the model or the retriever raises.
+    """
+    asked = question if isinstance(question, Question) else Question(id="question", text=question)
+    if not asked.text.strip():
+        raise InputError("the question is empty")
+    with _opened([asked], strategy, model, corpus, settings, prompt) as (how, lm, retriever):
+        how = _watched(how, watch) if watch else how
+        (trajectory,) = Engine(how, lm, retriever, in_flight=1).run([asked])
+    return trajectory
+
+
+def evaluate(
+    run_or_model: Model,
+    questions: Sequence[Question] | Place | None = None,
+    corpus: Corpus = "auto",
+    out: Place | None = None,
+    *,
+    strategy: Asking = None,
+    partial: bool = False,
+    bootstrap: Values = None,
+    **options: Any,
+) -> Evaluation:
+    """Score a run and write the scores into it; with `questions`, first ask a model (a student).
+
+    The model's run is written to `out`; `options` are those of `teach`. `partial` scores an
+    unfinished run. Raises SettingsError where only one of `questions` and `out` is given.
+    """
+    if questions is not None and out is not None:
+        run: Place = teach(questions, strategy, run_or_model, corpus, out, **options)
+    elif questions is out is None and isinstance(run_or_model, (str, PathLike)):
+        if student_folder(Path(run_or_model)):
+            raise SettingsError(f"{Path(run_or_model)} is a student: ask it questions, with out=")
+        run = run_or_model
+    else:
+        raise SettingsError("to ask a model, give both questions and out; to score, name a run")
+    return score_and_write(Path(run), _settings(Bootstrap, bootstrap), partial)
+
+
+def build(
+    run: Place,
+    recipe: str = "steper",
+    *,
+    out: Place,
+    student: Place | None = None,
+    filters: Values = None,
+    exclude: Places = (),
+    exports: Sequence[Export] = (),
+    partial: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Written:
+    """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
+
+    `student` is a model whose tokenizer decides the form, `exclude` are files of test questions,
+    `settings` those of ExampleSettings. Errors: see `build_examples` and `write_examples`.
+    """
+    if student is not None:
+        settings = {"form": student_form(locate_model(Path(student))), **settings}
+    made = build_examples(
+        Path(run),
+        _settings(ExampleSettings, settings, recipe=recipe),
+        _settings(FilterSettings, filters),
+        exclude=[Path(file) for file in _listed(exclude)],
+        partial=partial,
+    )
+    return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
+
+
+def train(
+    examples: Place | Written | ExampleFolder,
+    student: Place,
+    out: Place,
+    settings: Values = None,
+    *,
+    overwrite: bool = False,
+    resume_from: int | None = None,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Trained:
+    """Train a student on a folder of examples and write it to the folder `out`.
+
+    `more` are settings that go over `settings`: `train(…, epochs=1)`. See `training.job.train`.
+    """
+    from steper.training.job import train as run_training  # it needs torch
+
+    folder = examples.folder if isinstance(examples, Written) else examples
+    return run_training(
+        folder.path if isinstance(folder, ExampleFolder) else Path(folder),
+        Path(student),
+        Path(out),
+        _settings(TrainSettings, settings, **more),
+        overwrite=overwrite,
+        resume_from=resume_from,
+        progress=progress,
+    )
+
+
+def compare(
+    runs: Runs,
+    baseline: Place | None = None,
+    metrics: Iterable[str] = comparing.DEFAULT_METRICS,
+    *,
+    bootstrap: Values = None,
+    partial: bool = False,
+) -> comparing.Comparison:
+    """Compare runs over the same questions, pair by pair, with the baseline (the first).
+
+    `runs` are {name: run, or the runs of several seeds}, or a list, where a run's name is that of
+    its folder, or NAME=RUN. Raises InputError for fewer than two, and for what does not compare.
+    """
+    folders, metrics = _folders(runs), comparing.check_metrics(metrics)
+    comparing.check_several(folders)
+    intervals = _settings(Bootstrap, bootstrap)
+    methods = comparing.load_methods(folders, partial, intervals)
+    return comparing.compare(methods, _named(baseline), metrics, intervals)
+
+
+def report(
+    runs: Runs,
+    out: Place,
+    *,
+    baseline: Place | None = None,
+    training: Runs = (),
+    bootstrap: Values = None,
+    partial: bool = False,
+    **settings: Any,
+) -> Path:
+    """Write runs over the same questions as one HTML page, the file `out`, and return its path.
+
+    `runs` as in `compare`; `training`, likewise, are folders with training logs; `settings` those
+    of ReportSettings: title, examples, seed.
+    """
+    from steper.reporting import ReportSettings, write_report  # it brings in jinja2
+
+    shown = _settings(ReportSettings, settings, baseline=_named(baseline))
+    intervals = _settings(Bootstrap, bootstrap)
+    methods = comparing.load_methods(_folders(runs), partial, intervals)
+    return write_report(methods, Path(out), shown, intervals, _folders(training))
+
+
+def _named(baseline: Place | None) -> str | None:
+    return None if baseline is None else str(Path(baseline))
+
+
+def _listed(places: Places) -> list[Place]:
+    return [places] if isinstance(places, (str, PathLike)) else list(places)
+
+
+def _folders(runs: Runs) -> dict[str, tuple[Path, ...]]:
+    if isinstance(runs, Mapping):
+        return {name: tuple(map(Path, _listed(some))) for name, some in runs.items()}
+    return comparing.parse_methods(str(Path(run)) for run in _listed(runs))
+
+
+def _settings(cls: type[M], given: Values, **more: Any) -> M:
+    """Settings of a class, `more` over those given."""
+    return validated(cls, {**_values(given), **more})
+
+
+def _values(given: Values) -> dict[str, Any]:
+    return given.model_dump() if isinstance(given, BaseModel) else dict(given or {})
+
+
+@contextmanager
+def _opened(
+    questions: Sequence[Question],
+    strategy: Asking,
+    model: Model,
+    corpus: Corpus,
+    settings: Values,
+    prompt: Values,
+) -> Iterator[tuple[Strategy[Any], LanguageModel, Retriever | None]]:
+    """Strategy, model and retriever; what was not open before is closed."""
+    if isinstance(model, (str, PathLike)):
+        model = Path(model)
+    with ExitStack() as stack:
+        if isinstance(strategy, Strategy):
+            if settings or prompt:
+                raise SettingsError("a made strategy has its settings: give it those")
+            lm, how = open_asked(model, StudentOptions(type(strategy)), questions)
+            how = fit_to_model(strategy, lm)
+        else:
+            options = StudentOptions(strategy, _values(settings), _values(prompt))
+            lm, how = open_asked(model, options, questions)
+        if lm is not model:
+            stack.callback(lm.close)
+        retriever = None
+        if corpus is not None and how.searches:
+            retriever = open_corpus(corpus, questions)
+            if retriever is not corpus:
+                stack.callback(retriever.close)
+        yield how, lm, retriever
+
+
+def _watched(strategy: Strategy[Any], watch: Watch) -> Strategy[Any]:
+    """A strategy that asks the same, with every action and result told on the way."""
+
+    def run(trace: Trace) -> Actions:
+        actions = strategy.run(trace)
+        go_on: Callable[[], Action] = bound(next, actions)
+        while True:
+            try:
+                action = go_on()
+            except StopIteration as stop:
+                watch(trace, None)
+                return stop.value  # type: ignore[no-any-return]
+            watch(trace, action)
+            try:
+                result = yield action
+            except (ModelError, RetrievalError, QuestionDropped) as error:
+                go_on = bound(actions.throw, error)  # it writes down what it had of the step
+            else:
+                watch(trace, result)
+                go_on = bound(actions.send, result)
+
+    telling = copy(strategy)
+    telling.run = run  # type: ignore[method-assign]
+    return telling
