@@ -36,10 +36,12 @@ from steper.evaluation.statistics import Bootstrap
 from steper.examples.build import ExampleSettings, build_examples
 from steper.examples.example_folder import ExampleFolder, Written, write_examples
 from steper.examples.export import Export
-from steper.examples.filters import FilterSettings
+from steper.examples.filters import Filter, FilterSettings
 from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
+from steper.lm.open import as_model
 from steper.lm.shipped import locate_model
+from steper.recipes import Recipe
 from steper.records import Question, Trajectory
 from steper.retrieve import Retriever
 from steper.runs import Run, fit_to_model
@@ -145,30 +147,43 @@ def evaluate(
 
 def build(
     run: Place,
-    recipe: str = "steper",
+    recipe: Recipe | str = "steper",
     *,
     out: Place,
     student: Place | None = None,
     filters: Values = None,
+    more_filters: Sequence[Filter | str] = (),
+    strategy: type[Strategy[Any]] | None = None,
     exclude: Places = (),
+    corpus: Corpus = None,
+    judge: LanguageModel | Callable[..., Any] | None = None,
     exports: Sequence[Export] = (),
     partial: bool = False,
     overwrite: bool = False,
+    allow_code: bool = False,
     **settings: Any,
 ) -> Written:
     """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
 
     `student` is a model whose tokenizer decides the form, `exclude` are files of test questions,
-    `settings` those of ExampleSettings. Errors: see `build_examples` and `write_examples`.
+    `settings` those of ExampleSettings. `corpus` and `judge` are for recipes that want them, the
+    other parts as in `build_examples`. Errors: see `build_examples` and `write_examples`.
     """
     if student is not None:
         settings = {"form": student_form(locate_model(Path(student))), **settings}
+    own = recipe if isinstance(recipe, Recipe) else None
     made = build_examples(
         Path(run),
-        _settings(ExampleSettings, settings, recipe=recipe),
+        _settings(ExampleSettings, settings, recipe=own.name if own else recipe),
         _settings(FilterSettings, filters),
+        recipe=own,
+        strategy=strategy,
+        more_filters=more_filters,
         exclude=[Path(file) for file in _listed(exclude)],
+        retriever=None if corpus is None else open_corpus(corpus),
+        judge=None if judge is None else as_model(judge),
         partial=partial,
+        allow_code=allow_code,
     )
     return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
 

@@ -1,17 +1,25 @@
 """Rebuilt prompts are those of inference; targets go on where those prompts end."""
 
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from runs import CASES, IRCOT, Case, only, question, run_case
 
 from doubles import FILM, DictRetriever, drive
+from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
 from steper.errors import SettingsError
+from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
-from steper.recipes import Replay, cumulative_draft
+from steper.recipes import Replay, cumulative_draft, learn
+from steper.records import StopReason
 from steper.strategy import STRATEGIES, load_strategy
 from steper.strategy.actions import Generate
 from steper.strategy.loop import with_cue
+from steper.strategy.one_shot import OneShot
+from steper.strategy.self_ask import SelfAsk
+from steper.strategy.trace import Ending
 
 BARE = PromptSettings(instruction=False, demos=0)
 
@@ -57,6 +65,34 @@ def test_prompts_equal_where_passages_were_left_out_for_room(layout, form, tmp_p
     assert left_out
 
 
+KINDS = ("byte_level", "unigram", "word_level")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_ids_begin_with_those_of_inference_in_plug_ins_too(kind):
+    """Every strategy, form and layout; the target begins where inference begins to generate."""
+    made = KINDS_OF_TOKENIZERS[kind]
+    encoders = {"chat": Encoder(made()), "plain": Encoder(made(chat=False))}
+    names, checked = set(), 0
+    for seed in range(150):
+        strategy, record, actions = random_trajectory(seed)
+        encoder = encoders[strategy.form]
+        replay = Replay(record, strategy)
+        asked = [encoder.prompt(a.prompt) for a in actions if isinstance(a, Generate)]
+        for step, ids in zip(replay.steps, asked, strict=True):
+            text = replay.written(step)
+            if text:
+                segments = (*replay.prompt(step).segments, learn(text, step.kind))
+                example = SimpleNamespace(id="e", form=strategy.form, segments=segments)
+                encoded = encoder.example(example)
+                assert encoded.ids[: encoded.prompt] == ids, seed
+                names.add((strategy.name, strategy.form, strategy.prompt.layout))
+                checked += 1
+    assert checked > 150
+    assert len({name for name, _, _ in names}) == 6
+    assert len(names) > 20
+
+
 PIECES = [
     "",
     "Gold Rain was directed by Ann Lee.",
@@ -75,10 +111,37 @@ PIECES = [
 ]
 
 
+class Mine(SelfAsk):
+    """A plug-in's: Self-Ask by another name, in words of its own."""
+
+    name = "my_ask"
+    words = replace(SelfAsk.words, head="My question: {question}", instruction="Ask yourself.")
+    final_cue = "So my answer is:"
+
+
+class Anew(OneShot):
+    """A plug-in's with a loop of its own: it forgets what it gathered, and searches again."""
+
+    name = "anew"
+
+    def run(self, trace):
+        loop, query = self.loop(trace), trace.question
+        for _ in range(3):
+            loop.forget()
+            completion = yield from loop.step(query, ("\n\n",))
+            if completion is None:
+                return Ending("", StopReason.CONTEXT_BUDGET)
+            query = loop.keep(completion, completion.text).rationale
+        return Ending("1950", StopReason.ANSWERED)
+
+
+PLUG_INS = (Mine, Anew)
+
+
 def random_strategy(rng):
     """A strategy with random settings, and its form."""
-    kind = rng.choice(sorted(STRATEGIES.ours().values(), key=lambda kind: kind.name))
-    name = kind.name
+    kinds = sorted(STRATEGIES.ours().values(), key=lambda kind: kind.name)
+    kind = rng.choice([*kinds, *PLUG_INS])
     options = {
         "max_steps": [1, 2, 3, 5],
         "repeated_query": ["answer", "stop", "continue"],
@@ -92,7 +155,7 @@ def random_strategy(rng):
     fields = kind.settings_type.model_fields
     chosen = {k: rng.choice(v) for k, v in options.items() if k in fields}
     layout = rng.choice(["passages_first", "append_only"])
-    if name == "self_ask":
+    if issubclass(kind, SelfAsk):
         apart = chosen["reader"] != "none"
         layout = "passages_first" if apart else layout
         chosen["show_passages"] = apart and chosen["show_passages"]
@@ -101,26 +164,30 @@ def random_strategy(rng):
     return kind(kind.settings_type(**chosen), prompt, form)
 
 
-def test_prompts_of_200_random_trajectories_equal_those_of_inference():
+def random_trajectory(seed):
+    """A random strategy driven by random texts: (strategy, record, actions)."""
+    rng = random.Random(seed)
+    strategy = random_strategy(rng)
+    texts = (PIECES[rng.randrange(len(PIECES))] for _ in range(99))
+    finder = DictRetriever(FILM)
+    question = "Who made Gold Rain, and where?"
+    record, actions = drive(strategy, question, texts, lambda query: finder.search([query], 4)[0])
+    return strategy, record, actions
+
+
+def test_prompts_of_300_random_trajectories_equal_those_of_inference():
     checked = 0
-    for seed in range(200):
-        rng = random.Random(seed)
-        strategy = random_strategy(rng)
-        texts = (PIECES[rng.randrange(len(PIECES))] for _ in range(99))
-        finder = DictRetriever(FILM)
-        record, actions = drive(
-            strategy,
-            "Who made Gold Rain, and where?",
-            texts,
-            lambda query, finder=finder: finder.search([query], 4)[0],
-        )
+    for seed in range(300):
+        strategy, record, actions = random_trajectory(seed)
         replay = Replay(record, strategy)
         prompts = [a.prompt for a in actions if isinstance(a, Generate)]
         assert [replay.prompt(step) for step in record.steps] == prompts, seed
         assert [step.cue for step in replay.steps] == [s.cue for s in record.steps]
         assert not replay.diverged, (seed, replay.diverged)
         if record.status == "answered":
-            assert all(replay.written(step) for step in record.steps if step.raw), seed
+            # A reader that named no answer has nothing to teach.
+            told = [step for step in replay.steps if step.raw and step.role == "reason"]
+            assert all(replay.written(step) for step in told), seed
             assert replay.written_up_to(record.steps[-1]), seed
         checked += len(prompts)
     assert checked > 300

@@ -289,13 +289,13 @@ def build_examples(
     kind, own = load_strategy(
         made_with["strategy"], strategy, allow_code=allow_code, place=str(place)
     )
-    teacher = _strategy(kind, own, prompt, form or settings.form, str(place))
+    whose = f"{place}, with the inference of recipe {recipe.name}" if inference.settings else place
+    given = {} if inference.strategy else inference.settings
+    teacher = _strategy(kind, {**own, **given}, prompt, form or settings.form, str(whose))
     student = teacher
-    if inference.strategy or inference.settings:
-        kind = STRATEGIES.find(inference.strategy) if inference.strategy else kind
-        own = {} if inference.strategy else own
-        whose = f"the inference of recipe {recipe.name}"
-        student = _strategy(kind, {**own, **inference.settings}, prompt, teacher.form, whose)
+    if inference.strategy:
+        other = STRATEGIES.find(inference.strategy)
+        student = _strategy(other, dict(inference.settings), prompt, teacher.form, str(whose))
     _check(recipe, settings, student, retriever, judge)
     return Build(
         run=run,

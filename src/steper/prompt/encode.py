@@ -48,15 +48,17 @@ class Example(Protocol):
 class Encoded:
     """One training example as tokens; all lists have length T.
 
-    `kinds` are indices into KINDS, UNSUPERVISED on the prompt and on retrieved text. `weights`
-    multiply the loss of each token (0 where unsupervised). The first `prompt` ids are what
-    inference would give the model. A supervised token is predicted from the tokens before it.
+    `kinds` are indices into KINDS, UNSUPERVISED on the prompt and on text that is shown and not
+    learnt (weight 0). `weights` multiply the loss of each token (0 where unsupervised). The first
+    `prompt` ids are what inference would give the model: all in front of the target. A supervised
+    token is predicted from the tokens before it.
     """
 
     ids: list[int] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     prompt: int = 0
+    _begun: bool = False
 
     @property
     def labels(self) -> list[int]:
@@ -64,10 +66,13 @@ class Encoded:
         return [i if k >= 0 else IGNORED for i, k in zip(self.ids, self.kinds, strict=True)]
 
     def add(self, ids: Sequence[int], kind: StepKind | None = None, weight: float = 0.0) -> None:
-        """Append tokens, supervised as `kind` unless it is None."""
+        """Append tokens; with a kind they are of the target, and learnt where `weight` is not 0."""
+        self._begun = self._begun or kind is not None
+        self.prompt += 0 if self._begun else len(ids)
+        learnt = kind is not None and weight > 0
         self.ids.extend(ids)
-        self.kinds.extend([UNSUPERVISED if kind is None else KINDS.index(kind)] * len(ids))
-        self.weights.extend([0.0 if kind is None else weight] * len(ids))
+        self.kinds.extend([KINDS.index(kind) if kind and learnt else UNSUPERVISED] * len(ids))
+        self.weights.extend([weight if learnt else 0.0] * len(ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,6 @@ class Encoder:
             raise EncodeError(f"example {example.id!r}: {error}") from None
         if not any(weight > 0 for weight in encoded.weights):
             raise EncodeError(f"example {example.id!r}: no token is supervised")
-        encoded.prompt = next(n for n, kind in enumerate(encoded.kinds) if kind >= 0)
         if encoded.prompt == 0:
             raise EncodeError(f"example {example.id!r}: nothing stands in front of its target")
         return encoded

@@ -57,6 +57,10 @@ class Loop:
     def __post_init__(self) -> None:
         self.gathered = Gathered(self.settings)
 
+    def forget(self) -> None:
+        """Let the next step begin anew: no passages gathered, nothing said."""
+        self.gathered, self.rationales = Gathered(self.settings), []
+
     def search(self, query: str | None) -> Generator[Action, object, list[Found]]:
         """Search, where there is a query."""
         if not query:

@@ -60,8 +60,8 @@ class Replay:
 
     trajectory: Trajectory
     strategy: Strategy[Any]
-    steps: tuple[Step, ...] = ()
-    requests: dict[int, Generate] = field(default_factory=dict)
+    steps: tuple[Step, ...] = field(default=(), repr=False)
+    requests: dict[int, Generate] = field(default_factory=dict, repr=False)
     diverged: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:

@@ -61,6 +61,14 @@ class Data:
     eval: list[Item]
     counts: DataCounts
 
+    def learnt_kinds(self) -> list[str]:
+        """The kinds that any token of the training set is learnt as."""
+        here = np.zeros(len(KINDS), bool)
+        for item in self.train:
+            for tree in item:
+                here |= (tree.weights > 0).any(axis=0)
+        return [kind for kind, found in zip(KINDS, here, strict=True) if found]
+
 
 def load_data(
     examples: Iterable[StepExample],

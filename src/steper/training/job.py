@@ -196,8 +196,7 @@ class Job:
         model = load_student(self.student, settings, attention, trees)
         few_threads(model.num_parameters(), args.device.type == "cpu")
         weights = settings.weights or self.manifest["weights"]
-        kinds = [kind for kind, count in data.counts.kinds.items() if count]
-        objective = Objective(weights, settings, kinds, self.resolved["steps"])
+        objective = Objective(weights, settings, data.learnt_kinds(), self.resolved["steps"])
         self.resolved |= {
             "weights": weights,
             "lr": args.learning_rate,

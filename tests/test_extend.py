@@ -1,0 +1,168 @@
+"""docs/extend.md is run as it stands: its files, its commands, its Python."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "extend.md"
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [match.groups() for match in BLOCK.finditer(DOCUMENT.read_text("utf-8"))]
+
+
+def python(folder, *arguments):
+    """Run Python in the folder; modules there are importable."""
+    where = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": where, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with all files of the document, its commands run there in order."""
+    folder = tmp_path_factory.mktemp("extend")
+    for _, name, text in BLOCKS:
+        if name:
+            (folder / name).write_text(text, "utf-8")
+    said = []
+    for kind, _, text in BLOCKS:
+        if kind != "sh":
+            continue
+        for command in text.replace("\\\n", " ").strip().splitlines():
+            done = python(folder, "-m", *shlex.split(command))
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            said.append(done.stdout)
+    return folder, said
+
+
+def settings(folder, run):
+    return json.loads((folder / run / "manifest.json").read_text())["settings"]
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_no_part_takes_more_than_twenty_lines_of_its_own():
+    for kind, name, text in BLOCKS:
+        if kind == "python":
+            own = [line for line in text.splitlines() if line and "import" not in line]
+            assert len(own) <= 20, name
+
+
+def test_the_commands_do_what_they_say(place):
+    folder, said = place
+    made = settings(folder, "runs/mine")
+    assert made["strategy"]["name"] == "iter_retgen"
+    assert made["strategy"]["spec"] == "my_strategy:IterRetGen"
+    assert made["strategy"]["code"]
+    assert made["model"]["function"] == "my_model:answer"
+    assert made["retriever"]["function"] == "my_retriever:find"
+    assert "--iterations" in said[1]
+    rows = lines(folder / "runs/half/examples.jsonl")
+    weights = [[s["weight"] for s in row["segments"] if s["kind"]] for row in rows]
+    assert weights == [[0.5, 1.0]] * 4
+    assert settings(folder, "runs/half")["filters_from"][0]["spec"] == "my_filter:short"
+
+
+def test_the_strategy_searches_again_with_what_it_wrote(place):
+    folder, _ = place
+    rows = lines(folder / "runs/mine/trajectories.jsonl")
+    first, second = rows[0]["steps"]
+    assert first["query"] == rows[0]["question"]
+    assert second["query"].endswith("So the answer is: 1946.")
+    assert rows[0]["answer"] == "1946"
+
+
+def test_training_prompts_are_those_that_the_model_was_asked(place):
+    folder, _ = place
+    code = """
+import json, steper
+from my_model import answer
+from my_retriever import find
+from my_strategy import IterRetGen
+from my_benchmark import read
+asked = []
+def model(request):
+    asked.append(request.prompt.segments)
+    return answer(request)
+questions = steper.load_questions("questions.jsonl", read)
+run = steper.teach(questions, IterRetGen, model, find, "runs/asked")
+steper.build(run, out="runs/asked-examples", strategy=IterRetGen, demos=3, overwrite=True)
+from steper.examples.example_folder import ExampleFolder
+from pathlib import Path
+prompts = [e.segments[:-1] for e in ExampleFolder(Path("runs/asked-examples")).examples()]
+print(len(prompts), sorted(map(repr, prompts)) == sorted(map(repr, asked)))
+"""
+    done = python(folder, "-c", code)
+    assert done.stdout.split() == ["4", "True"], done.stderr
+
+
+def test_it_runs_in_python(place):
+    folder, _ = place
+    done = python(folder, "in_python.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "4"
+
+
+def test_code_that_a_folder_names_is_loaded_only_where_that_is_allowed(place):
+    folder, _ = place
+    command = "steper build runs/mine --form plain --out runs/refused"
+    done = python(folder, "-m", *shlex.split(command))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "names the strategy 'my_strategy:IterRetGen'" in done.stderr
+    assert "--allow-code" in done.stderr
+
+
+def test_changed_code_is_noticed(place):
+    folder, _ = place
+    module = folder / "my_strategy.py"
+    before = module.read_text()
+    module.write_text(before + "\n# changed\n")
+    command = next(text for kind, _, text in BLOCKS if kind == "sh").split("\nsteper")[0]
+    done = python(folder, "-m", *shlex.split(command.replace("\\\n", " ")))
+    module.write_text(before)
+    assert done.returncode == 2
+    assert "strategy.code is" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--strategy my_strateg:IterRetGen", "there is no module 'my_strateg'"),
+        ("--strategy my_strategy:IterRetgen", "did you mean IterRetGen"),
+        ("--strategy my_model:answer", "is no strategy: expected a subclass of"),
+        ("--strategy ircoot", "unknown strategy 'ircoot'; did you mean ircot"),
+        ("--model my_model:SAID", "is no language model: expected"),
+        ("--corpus my_model:SAID", "is no retriever: expected"),
+        ("--benchmark my_retriever:find", "line 1: my_retriever:find cannot read it"),
+    ],
+)
+def test_what_is_not_there_is_one_line(place, option, message):
+    folder, _ = place
+    given = {
+        "--questions": "questions.jsonl",
+        "--benchmark": "my_benchmark:read",
+        "--corpus": "my_retriever:find",
+        "--model": "my_model:answer",
+        "--strategy": "my_strategy:IterRetGen",
+        "--out": "runs/wrong",
+    }
+    name, value = option.split()
+    given[name] = value
+    words = [word for pair in given.items() for word in pair]
+    done = python(folder, "-m", "steper", "teach", *words)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
