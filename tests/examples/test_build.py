@@ -54,10 +54,9 @@ def test_a_recipe_takes_its_steps(recipe, expected, tmp_path):
 
 
 def test_learned_weights_are_steper_s_alone():
-    assert {name for name, r in RECIPES.ours().items() if r.weights == "uniform"} == {
-        "steper_uniform",
-        "vanilla_kd",
-    }
+    weights = {name: recipe.weights for name, recipe in RECIPES.ours().items()}
+    assert weights["steper"] == weights["steper_init_agg"] == "learned"
+    assert weights["steper_uniform"] == weights["vanilla_kd"] == "uniform"
 
 
 def test_current_targets_are_single_rationales_after_the_earlier_ones(tmp_path):

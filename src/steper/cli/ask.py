@@ -63,7 +63,7 @@ def ask(
         A corpus.jsonl, a folder made by `steper index`, or the http(s) address of a /retrieve
         server. Not needed for closed_book.
     strategy
-        A strategy's name, or package.module:NAME. Default: ircot, or the student's own.
+        {strategies}, or package.module:NAME. Default: ircot, or the student's own.
     config
         YAML file with settings in the sections strategy, prompt, generation, hf and openai.
     full

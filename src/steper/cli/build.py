@@ -57,8 +57,7 @@ def build(
     run
         A folder that `steper teach` wrote.
     recipe
-        steper, steper_uniform, steper_init_agg, steper_exp_agg or vanilla_kd; a plug-in's name, or
-        package.module:NAME of a recipe of your own.
+        What a trajectory becomes: {recipes}, or package.module:NAME of a recipe of your own.
     out
         The folder to write to.
     student

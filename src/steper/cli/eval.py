@@ -85,7 +85,7 @@ def eval_(
     out
         The run's folder.
     strategy
-        Another strategy than the student was trained for.
+        Another strategy than the student was trained for: {strategies}, or package.module:NAME.
     benchmark
         The questions' benchmark where the file does not tell it.
     aliases

@@ -85,14 +85,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _loaded(place: str, arguments: Sequence[str]) -> Any:
-    """The function of a command, with the options of the strategy that its arguments name."""
+    """The function of a command; see `parts` for what it says of strategies and recipes."""
     module, _, name = place.partition(":")
     function = getattr(import_module(module), name)
-    if "strategy_options" not in function.__annotations__:
+    if not {"strategy_options", "recipe"} & function.__annotations__.keys():
         return function
-    from steper.cli.strategy_options import with_strategy_options
+    from steper.cli.parts import with_parts
 
-    return with_strategy_options(function, arguments)
+    return with_parts(function, arguments)
 
 
 def _message(error: Exception) -> str:
@@ -101,7 +101,7 @@ def _message(error: Exception) -> str:
     from pydantic import ValidationError
 
     if isinstance(error, UnknownOptionError):
-        from steper.cli.strategy_options import whose_option
+        from steper.cli.parts import whose_option
 
         flag = error.token.keyword or error.token.value
         whose = whose_option(flag)

@@ -101,8 +101,7 @@ def teach(
     out
         The run's folder.
     strategy
-        ircot, self_ask, one_shot, closed_book, a plug-in's name, or package.module:NAME of your
-        own. Default: ircot, or a trained student's own.
+        {strategies}, or package.module:NAME of your own. Default: ircot, or a trained student's.
     benchmark
         The questions' benchmark where the file does not tell it, or package.module:NAME of a
         function that makes a Question of a row.

@@ -1,12 +1,13 @@
-"""The options of one strategy: two strategies may have a setting of one name, each in its own way.
+"""What a command says of strategies and recipes, which are not known before they are looked for.
 
-A command that asks a strategy gets the options of the one that is named on its command line, or of
-the student's own, or of the default one. So `--help` shows what that strategy has.
+Two strategies may have a setting of one name, each in its own way. So a command that asks one gets
+the options of the strategy that is named on its command line, or of the student's own, or of the
+default one; `--help` shows those. `{strategies}` and `{recipes}` in its docstring are all names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Annotated, Any, Optional
@@ -16,23 +17,29 @@ from cyclopts import Group, Parameter
 from steper.cli.options import options
 from steper.errors import SteperError
 from steper.lm.shipped import locate_model
-from steper.strategy import DEFAULT, STRATEGIES, Strategy
+from steper.recipes import RECIPES
+from steper.strategy import DEFAULT, STRATEGIES, Strategy, load_strategy
 
 
-def with_strategy_options(command: Callable[..., Any], arguments: Sequence[str]) -> Any:
-    """The command with the options of the strategy that its arguments name.
+def with_parts(command: FunctionType, arguments: Sequence[str]) -> FunctionType:
+    """The command with the options of the strategy that its arguments name, and with all names.
 
     Raises SettingsError where there is no such strategy.
     """
-    kind = named_strategy(arguments)
-    group = Group(f"Strategy {kind.name} (others: --strategy NAME --help)", sort_key=10)
-    own = options("StrategyOptions", [kind.settings_type])
-    assert isinstance(command, FunctionType)
     copy = FunctionType(command.__code__, command.__globals__, command.__name__)
     copy.__defaults__, copy.__kwdefaults__ = command.__defaults__, command.__kwdefaults__
-    copy.__doc__, copy.__module__ = command.__doc__, command.__module__
-    flat: Any = Annotated[Optional[own], Parameter(name="*", group=group)]  # noqa: UP045
-    copy.__annotations__ = {**command.__annotations__, "strategy_options": flat}
+    copy.__module__, copy.__annotations__ = command.__module__, {**command.__annotations__}
+    known = {"{strategies}": STRATEGIES.names(), "{recipes}": RECIPES.names()}
+    text = command.__doc__ or ""
+    for mark, names in known.items():
+        text = text.replace(mark, ", ".join(names))
+    copy.__doc__ = text
+    if "strategy_options" in copy.__annotations__:
+        kind = named_strategy(arguments)
+        group = Group(f"Strategy {kind.name} (others: --strategy NAME --help)", sort_key=10)
+        own: Any = Optional[options("StrategyOptions", [kind.settings_type])]  # noqa: UP045
+        flat: Any = Annotated[own, Parameter(name="*", group=group)]
+        copy.__annotations__["strategy_options"] = flat
     return copy
 
 
@@ -43,7 +50,6 @@ def named_strategy(arguments: Sequence[str]) -> type[Strategy[Any]]:
         return STRATEGIES.find(spec)
     student = _value(arguments, "--student") or _value(arguments, "--model")
     if student is not None:
-        from steper.strategy import load_strategy
         from steper.student import STEPER, read_student_card, student_folder
 
         allow = "--allow-code" in arguments
