@@ -155,7 +155,8 @@ def test_an_option_of_another_strategy_is_named(capsys):
     wanted = ["--questions", "q", "--model", "gold", "--out", "o", "--first-search"]
     assert run_command(["teach", *wanted]) == 2
     error = capsys.readouterr().err
-    assert "--first-search is a setting of strategy self_ask" in error
+    assert "--first-search is a setting of strategy " in error
+    assert "self_ask" in error
     assert len(error.splitlines()) == 1
 
 

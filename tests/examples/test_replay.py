@@ -74,7 +74,7 @@ def test_training_ids_begin_with_those_of_inference_in_plug_ins_too(kind):
     made = KINDS_OF_TOKENIZERS[kind]
     encoders = {"chat": Encoder(made()), "plain": Encoder(made(chat=False))}
     names, checked = set(), 0
-    for seed in range(150):
+    for seed in range(200):
         strategy, record, actions = random_trajectory(seed)
         encoder = encoders[strategy.form]
         replay = Replay(record, strategy)
@@ -89,7 +89,7 @@ def test_training_ids_begin_with_those_of_inference_in_plug_ins_too(kind):
                 names.add((strategy.name, strategy.form, strategy.prompt.layout))
                 checked += 1
     assert checked > 150
-    assert len({name for name, _, _ in names}) == 6
+    assert {name for name, _, _ in names} >= {*STRATEGIES.ours(), "my_ask", "anew"}
     assert len(names) > 20
 
 
