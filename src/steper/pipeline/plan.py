@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from steper.artifact import as_json, listed, settings_hash
 from steper.errors import SettingsError, unknown_name
-from steper.journal import settings_hash
-from steper.pipeline.stamps import Stamps, as_json
+from steper.pipeline.stamps import Stamps
 
 if TYPE_CHECKING:
     from steper.pipeline.workspace import Workspace
@@ -131,11 +131,9 @@ def check_steps(steps: Sequence[PlannedTask], out: Path) -> None:
 def differs_message(step: PlannedTask, out: Path) -> str:
     """What has changed since a stage was done, and how to go on."""
     own = [reason for reason in step.reasons if not reason.startswith("after.")]
-    shown = "; ".join((own or list(step.reasons))[:3])
-    more = " …" if len(own or step.reasons) > 3 else ""
-    stage = step.task.stage
+    shown, stage = listed(own or step.reasons), step.task.stage
     return (
-        f"stage {stage} ({step.task.name}) was done in {out} with other settings: {shown}{more}. "
+        f"stage {stage} ({step.task.name}) was done in {out} with other settings: {shown}. "
         f"To do it and all that follows anew: --overwrite-from {stage}; to keep both: another --out"
     )
 

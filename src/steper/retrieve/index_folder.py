@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from steper.artifact import replacing_folder
 from steper.errors import InputError, RetrievalError
 from steper.retrieve.retriever_settings import BM25Settings
 from steper.store import field_error
@@ -41,11 +40,8 @@ class IndexManifest(BaseModel):
     files: dict[str, int]
 
 
-def check_target(path: Path) -> Path:
-    """Raise InputError where an index can't be written: a file, or a folder of other things.
-
-    Returns the nearest folder above `path` that exists.
-    """
+def check_target(path: Path) -> None:
+    """Raise InputError where no index can be written: at a file, or a folder of other things."""
     if path.is_dir():
         if any(path.iterdir()) and not (path / MANIFEST_FILE).is_file():
             raise InputError(
@@ -56,49 +52,14 @@ def check_target(path: Path) -> Path:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{path} cannot be written: {above} is not a folder that may be written")
-    return above
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that takes its place on success and is gone otherwise."""
+def replacing_index(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of the index at `path`, which may not be something else."""
     check_target(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    try:
+    with replacing_folder(path) as new:
         yield new
-        umask = os.umask(0)
-        os.umask(umask)
-        new.chmod(0o777 & ~umask)
-        _sync(new)
-        _swap(new, path)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Move `new` to `path`; an index that was there leaves `new` in its stead."""
-    if not path.exists():
-        new.rename(path)
-        return
-    aside = new.with_name(f"{new.name}.old")
-    path.rename(aside)
-    try:
-        new.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_manifest(folder: Path, manifest: IndexManifest) -> None:
