@@ -1,5 +1,6 @@
-"""The keeper of folders: one writer at a time, whole or not at all."""
+"""The keeper of folders: one writer at a time, whole or not at all, known again by contents."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -7,9 +8,11 @@ import sys
 
 import pytest
 
+from doubles import change_in_the_middle
 from steper import artifact
-from steper.artifact import Lock, begun, lock_folder, replacing_folder
+from steper.artifact import Lock, begun, lock_folder, model_digest, replacing_folder
 from steper.errors import InputError
+from steper.store import read_json, write_json
 
 HOLDING = """
 import sys, time
@@ -208,3 +211,110 @@ def test_killed_in_the_middle_of_a_swap_the_old_folder_comes_back(tmp_path):
     with replacing_folder(out):
         assert (out / "file").read_text() == "old"
     assert names(tmp_path) == ["out"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_json(folder / "config.json", {"hidden": 16})
+    (folder / "model.safetensors").write_bytes(b"\0" * 3_000_000)
+    (folder / "merges.txt").write_text("a b")
+    (folder / "log.jsonl").write_text("{}")
+    (folder / "checkpoints.bin").mkdir()
+    return folder
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of the files that are read for a digest."""
+    found, real = [], artifact.feed
+
+    def feed(digest, path):
+        found.append(path.name)
+        real(digest, path)
+
+    monkeypatch.setattr(artifact, "feed", feed)
+    return found
+
+
+@pytest.fixture
+def no_races(monkeypatch, tmp_path):
+    """An empty cache that takes files as young as a test's; its file."""
+    monkeypatch.setattr(artifact, "RACY_NS", -2_000_000_000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "steper" / "digests.json"
+
+
+def test_a_models_digest_is_of_every_byte_of_its_files(model):
+    expected = hashlib.sha256()
+    for name in ("config.json", "merges.txt", "model.safetensors"):
+        content = (model / name).read_bytes()
+        expected.update(f"{name}\0{len(content)}\0".encode() + content)
+    before = model_digest(model)
+    assert before == expected.hexdigest()
+    (model / "log.jsonl").write_text("{}\n{}")
+    assert model_digest(model) == before
+    change_in_the_middle(model / "model.safetensors", 1)
+    assert model_digest(model) != before
+    assert artifact.local_digest(f"hf:{model}") == model_digest(model)
+    assert artifact.local_digest("meta/llama") is None
+
+
+def test_files_that_stay_are_read_once(model, reads, no_races):
+    first = model_digest(model)
+    assert sorted(reads) == ["config.json", "merges.txt", "model.safetensors"]
+    assert model_digest(model) == first
+    assert len(reads) == 3
+    change_in_the_middle(model / "model.safetensors")
+    assert model_digest(model) != first
+    assert len(reads) == 6
+    (model / "model.safetensors").rename(model / "pytorch.bin")
+    model_digest(model)
+    assert len(reads) == 9
+
+
+def test_what_was_changed_just_now_is_not_kept(model, reads, no_races, monkeypatch):
+    monkeypatch.setattr(artifact, "RACY_NS", 2_000_000_000)
+    model_digest(model)
+    model_digest(model)
+    assert len(reads) == 6
+    assert not no_races.exists()
+
+
+def test_what_is_changed_while_it_is_read_is_not_kept(model, no_races, monkeypatch):
+    real = artifact.feed
+
+    def feed(digest, path):
+        real(digest, path)
+        change_in_the_middle(model / "model.safetensors")
+
+    monkeypatch.setattr(artifact, "feed", feed)
+    model_digest(model)
+    assert not no_races.exists()
+
+
+def test_the_cache_is_bounded_and_the_newest_stay(model, no_races, monkeypatch):
+    monkeypatch.setattr(artifact, "KNOWN_FOLDERS", 3)
+    write_json(no_races, {f"/m{n}": {"files": [], "value": "x"} for n in range(5)})
+    model_digest(model)
+    assert list(read_json(no_races)) == ["/m3", "/m4", str(model)]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"FOLDER": 1}', b'{"FOLDER": {"files": 1}}'])
+def test_a_broken_cache_does_no_harm(model, no_races, content):
+    expected = model_digest(model)
+    no_races.write_bytes(content.replace(b"FOLDER", str(model).encode()))
+    assert model_digest(model) == expected
+    assert read_json(no_races)[str(model)]["value"] == expected
+
+
+@pytest.mark.parametrize("home", ["file", "relative"])
+def test_a_cache_that_cannot_be_written_does_no_harm(model, no_races, tmp_path, monkeypatch, home):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file") if home == "file" else "relative")
+    monkeypatch.chdir(tmp_path)
+    before = names(tmp_path)
+    assert model_digest(model) == model_digest(model)
+    assert names(tmp_path) == before

@@ -1,18 +1,20 @@
 """One keeper of folders: who may write one, what it was made with, whether it is whole.
 
 Run folders, examples, trainings, indexes and pipelines are all written through this module: a lock
-for one process at a time, the settings that a folder was made with, and a folder that appears whole
-or not at all.
+for one process at a time, the settings that a folder was made with, a folder that appears whole or
+not at all, and digests by which the contents of a folder are known again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,18 @@ from typing import Any
 import orjson
 
 from steper.errors import InputError, SettingsError, writing_to
+from steper.store import feed, write_json
+
+log = logging.getLogger(__name__)
 
 MANIFEST, LOCK = "manifest.json", ".lock"
 
+MODEL_FILES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt", ".gguf")
+
 LOCK_TRIES = 100
+RACY_NS = 2_000_000_000
+KNOWN_FOLDERS = 256
+SLOW_BYTES = 1 << 30
 
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
 """What `atomic_writer` calls an unfinished file."""
@@ -204,3 +214,76 @@ def _sync(*paths: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over names, sizes and contents of configuration, tokenizer and weight files.
+
+    Every byte counts: a checkpoint of the same training may differ in few. What `steper train`
+    writes beside a student's weights counts, too (`steper.json` decides its prompts; its manifest
+    is not touched again once it is complete), a log and checkpoints do not.
+    """
+    files = sorted(p for p in folder.iterdir() if p.suffix in MODEL_FILES and p.is_file())
+
+    def read() -> str:
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            feed(digest, path)
+        return digest.hexdigest()
+
+    return remembered(folder, files, read)
+
+
+def local_digest(model: str) -> str | None:
+    """The digest of the folder that a model's name says; None for any other model."""
+    folder = Path(model.removeprefix("hf:")).expanduser()
+    return model_digest(folder) if folder.is_dir() else None
+
+
+def remembered(folder: Path, files: Sequence[Path], read: Callable[[], str]) -> str:
+    """What `read` makes of the contents of a folder's files, read once for each state of them.
+
+    A state is each file's name, size and times. Kept in the user's cache folder; nothing is kept
+    of files that changed within two seconds before: another change could leave the same times.
+    """
+    began, state, key = time.time_ns(), _state(folder, files), str(folder.resolve())
+    known = _known().get(key)
+    if isinstance(known, dict) and known.get("files") == state and known.get("value"):
+        return str(known["value"])
+    size = sum(row[1] for row in state)
+    if size > SLOW_BYTES:
+        log.info("%s: reading all of its %.1f GB, once for this state", folder, size / 1e9)
+    value = read()
+    newest = max((at for row in state for at in row[2:]), default=0)
+    if newest < began - RACY_NS and _state(folder, files) == state:
+        _remember(key, {"files": state, "value": value})
+    return value
+
+
+def _state(folder: Path, files: Sequence[Path]) -> list[list[Any]]:
+    """[name, size, mtime, ctime] of each file."""
+    found = ((path.relative_to(folder).as_posix(), path.stat()) for path in files)
+    return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in found]
+
+
+def _cache_file() -> Path:
+    """Raises RuntimeError where there is no home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "steper" / "digests.json"
+
+
+def _known() -> dict[str, Any]:
+    try:
+        value = orjson.loads(_cache_file().read_bytes())
+    except (OSError, RuntimeError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _remember(key: str, entry: dict[str, Any]) -> None:
+    """Keep an entry, the newest last; where that cannot be done the files are read again."""
+    entries = {k: v for k, v in _known().items() if k != key}
+    entries[key] = entry
+    with suppress(OSError, RuntimeError, TypeError):
+        write_json(_cache_file(), dict(list(entries.items())[-KNOWN_FOLDERS:]))

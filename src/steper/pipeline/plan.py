@@ -7,8 +7,7 @@ before anything is run.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -150,21 +149,3 @@ def stages_from(name: str) -> tuple[Stage, ...]:
     """This stage and all that follow."""
     (stage,) = check_stages([name])
     return STAGES[STAGES.index(stage) :]
-
-
-def folder_digest(name: str) -> str | None:
-    """Short hash of the files of a model's folder (first MiB of each); None for other models."""
-    folder = Path(name.removeprefix("hf:"))
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for path in _files(folder):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(1 << 20))
-    return digest.hexdigest()[:16]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    kinds = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
-    return (p for p in sorted(folder.iterdir()) if p.suffix in kinds and p.is_file())
