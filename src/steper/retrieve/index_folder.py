@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steper.artifact import replacing_folder
+from steper.artifact import remembered, replacing_folder
 from steper.errors import InputError, RetrievalError
 from steper.retrieve.retriever_settings import BM25Settings
-from steper.store import field_error
+from steper.store import field_error, sha256_file
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
 MANIFEST_FILE = "index.json"
 KIND = "steper bm25 index"
+SMALL_BYTES = 64 << 20
+"""Indexes up to this size are read through whenever they are opened, larger ones once a state."""
 
 
 class IndexManifest(BaseModel):
     """What `index.json` says of an index.
 
-    `files` are the bytes of each other file of the folder, by its path inside it.
+    `files` are the bytes of each other file of the folder, by its path inside it, `sha256` the
+    checksums of the same files; format 1 has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +42,13 @@ class IndexManifest(BaseModel):
     corpus_sha256: str
     made_by: dict[str, Any]
     files: dict[str, int]
+    sha256: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _all_checksums(self) -> IndexManifest:
+        if self.format > 1 and self.sha256.keys() != self.files.keys():
+            raise ValueError("files and sha256 do not name the same files")
+        return self
 
 
 def check_target(path: Path) -> None:
@@ -63,13 +74,15 @@ def replacing_index(path: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: IndexManifest) -> None:
-    """Write `index.json`, with the size of every other file; the last file of the folder."""
-    sizes = {
-        file.relative_to(folder).as_posix(): file.stat().st_size
+    """Write `index.json`, with size and checksum of every other file; the folder's last file."""
+    found = {
+        file.relative_to(folder).as_posix(): file
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    full = manifest.model_copy(update={"files": sizes})
+    sizes = {name: file.stat().st_size for name, file in found.items()}
+    checksums = {name: sha256_file(file) for name, file in found.items()}
+    full = manifest.model_copy(update={"files": sizes, "sha256": checksums})
     text = orjson.dumps(
         full.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
@@ -97,6 +110,7 @@ def read_manifest(path: Path) -> IndexManifest:
     manifest = _validated(value, path, again)
     for name, size in manifest.files.items():
         _check_file(path / name, size, again)
+    _check_contents(path, manifest, again)
     return manifest
 
 
@@ -104,7 +118,7 @@ def _validated(value: Any, path: Path, again: str) -> IndexManifest:
     if not isinstance(value, dict) or value.get("kind") != KIND:
         raise InputError(f"{path} is not a steper index: its {MANIFEST_FILE} is something else")
     version = value.get("format")
-    if version != FORMAT:
+    if version not in READABLE:
         newer = isinstance(version, int) and version > FORMAT
         mend = "update steper, or " + again if newer else again
         raise RetrievalError(
@@ -126,3 +140,20 @@ def _check_file(file: Path, size: int, again: str) -> None:
         raise RetrievalError(
             f"{file} has {found} bytes where {size} are expected: the index is damaged; {again}"
         )
+
+
+def _check_contents(path: Path, manifest: IndexManifest, again: str) -> None:
+    """Compare checksums: what is damaged without another size is found before it is searched."""
+
+    def check() -> str:
+        for name, checksum in manifest.sha256.items():
+            if sha256_file(path / name) != checksum:
+                raise RetrievalError(
+                    f"{path / name} does not hold what was written: the index is damaged; {again}"
+                )
+        return "whole"
+
+    if sum(manifest.files.values()) <= SMALL_BYTES:
+        check()
+    else:
+        remembered(path, [path / name for name in (MANIFEST_FILE, *manifest.sha256)], check)
