@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from steper.lm.base import Completion, Request
@@ -83,3 +85,12 @@ def drive(
     except StopIteration as stop:
         record = trace.trajectory("q", strategy.name, "passages_first", "hand", "", stop.value)
         return record, asked
+
+
+def change_in_the_middle(path: Path, size: int = 400_000) -> None:
+    """Write other bytes into the middle of a file; its size and time of change stay."""
+    before = path.stat()
+    with path.open("rb+") as file:
+        file.seek(before.st_size // 2 - size // 2)
+        file.write(b"\1" * size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "steper"
 
 # What stands lower may import what stands higher, never the other way round.
 LAYERS = [
-    {"errors", "notebook", "records", "store", "text", "doors"},
+    {"artifact", "doors", "errors", "notebook", "records", "store", "text"},
     {"prompt"},
     {"retrieve", "lm"},
     {"gold"},

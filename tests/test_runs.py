@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from doubles import FILM, DictRetriever, film_questions, film_script
+from steper.artifact import differing
 from steper.errors import InputError, ModelError, SettingsError
-from steper.journal import RunFolder, differing
+from steper.journal import RunFolder
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings

@@ -12,8 +12,6 @@ that had finished; they are forced to the disk about once a second.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +22,15 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from steper.errors import InputError, SettingsError, writing_to
+from steper.artifact import (
+    MANIFEST,
+    as_json,
+    begun,
+    check_settings,
+    lock_folder,
+    settings_hash,
+)
+from steper.errors import InputError, writing_to
 from steper.records import SCHEMA_VERSION, Question, Trajectory
 from steper.store import (
     atomic_writer,
@@ -38,6 +44,9 @@ from steper.store import (
 )
 
 SYNC_SECONDS = 1.0
+
+QUESTIONS, TRAJECTORIES = "questions.jsonl", "trajectories.jsonl"
+ACTIONS, PART = "actions.jsonl", "trajectories.part"
 
 EVALUATION = ("metrics.json", "scores.jsonl", "predictions.json", "predictions.jsonl")
 """What `steper eval` wrote of an earlier state of the run."""
@@ -111,31 +120,12 @@ def _trim(fd: int) -> int:
     return end
 
 
-def settings_hash(settings: dict[str, Any]) -> str:
-    """Short hash of a run's settings."""
-    return hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-
-
-def differing(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """`name is A there, B now` for each setting that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from differing(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    elif old != new:
-        yield f"{name} is {_short(old)} there, {_short(new)} now"
-
-
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings without a local model's path: its digest says what it is."""
     model = settings.get("model")
     if not isinstance(model, dict) or "digest" not in model:
         return settings
     return {**settings, "model": {k: v for k, v in model.items() if k != "model"}}
-
-
-def _short(value: Any) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def read_unfinished(path: Path) -> list[Trajectory]:
@@ -177,72 +167,48 @@ class RunFolder:
     ) -> None:
         self.path = path
         self.questions = questions
-        self.settings = orjson.loads(orjson.dumps(settings))
+        self.settings = as_json(settings)
         self.inputs = inputs or {}
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
         self._check(overwrite)
         with writing_to(path):
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = self._take_lock()
+            files = (MANIFEST, QUESTIONS, TRAJECTORIES)
+            self._lock = lock_folder(path, "another steper process is writing this run", files)
             try:
+                self._check(overwrite)  # again: another process may have ended its run meanwhile
                 self._open(overwrite, retry_failed)
             except BaseException:
-                os.close(self._lock)
+                self._lock.release()
                 raise
 
     def _check(self, overwrite: bool) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; a folder for the run was expected")
-        manifest = self.path / "manifest.json"
-        if not manifest.exists():
-            strange = [p.name for p in self.path.iterdir()] if self.path.exists() else []
-            strange = [n for n in strange if n != ".lock" and not n.startswith(".manifest.json.")]
-            if strange:
-                raise InputError(
-                    f"{self.path} holds {strange[0]!r} and no manifest.json: not a run folder; "
-                    "name an empty or new folder"
-                )
+        manifest = self.path / MANIFEST
+        if not begun(self.path, "a run folder"):
             return
         old = read_json(manifest)
         if not isinstance(old, dict) or "settings" not in old or "content" in old:
             raise InputError(f"{manifest}: not the manifest of a run; name another folder")
         if overwrite or self._nothing_recorded(old):
             return
-        differences = list(differing(_comparable(old["settings"]), _comparable(self.settings)))
-        if differences:
-            raise SettingsError(
-                f"{self.path} was made with other settings: {'; '.join(differences[:3])}"
-                f"{' …' if len(differences) > 3 else ''}. "
-                "Use another --out, or --overwrite to begin anew"
-            )
+        check_settings(self.path, _comparable(old["settings"]), _comparable(self.settings))
 
     def _nothing_recorded(self, manifest: dict[str, Any]) -> bool:
         """Whether the run ended before its first generation did: nothing is lost with it."""
-        if manifest.get("status") == "complete" or (self.path / "trajectories.jsonl").exists():
+        if manifest.get("status") == "complete" or (self.path / TRAJECTORIES).exists():
             return False
-        actions, part = self.path / "actions.jsonl", self.path / "trajectories.part"
+        actions, part = self.path / ACTIONS, self.path / PART
         if part.exists() and part.stat().st_size:
             return False
         return not actions.exists() or b'"completion":' not in actions.read_bytes()
 
-    def _take_lock(self) -> int:
-        fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise InputError(f"{self.path}: another steper process is writing this run") from None
-        return fd
-
     def _open(self, overwrite: bool, retry_failed: bool) -> None:
-        manifest = self.path / "manifest.json"
-        questions, result = self.path / "questions.jsonl", self.path / "trajectories.jsonl"
-        names = ("actions.jsonl", "trajectories.part", "trajectories.jsonl", "questions.jsonl")
+        manifest = self.path / MANIFEST
+        questions, result = self.path / QUESTIONS, self.path / TRAJECTORIES
         old = read_json(manifest) if manifest.exists() else {}
         if overwrite or (old and self._nothing_recorded(old)):
             # The manifest goes last: without it the rest would be no run folder.
-            for name in (*EVALUATION, *names, "manifest.json"):
+            for name in (*EVALUATION, ACTIONS, PART, TRAJECTORIES, QUESTIONS, MANIFEST):
                 (self.path / name).unlink(missing_ok=True)
         old = read_json(manifest) if manifest.exists() else {}
         whole = old.get("status") == "complete" and result.exists()
@@ -254,15 +220,15 @@ class RunFolder:
             self._tidy(failed)
             return
         if whole:
-            result.rename(self.path / "trajectories.part")
+            result.rename(self.path / PART)
         if old.get("status") != "running":
             for name in EVALUATION:
                 (self.path / name).unlink(missing_ok=True)
             self._write_manifest("running", {})
         if not questions.exists():
             write_jsonl(questions, self.questions)
-        self._actions = AppendFile(self.path / "actions.jsonl", self._sync)
-        self._part = AppendFile(self.path / "trajectories.part", self._sync)
+        self._actions = AppendFile(self.path / ACTIONS, self._sync)
+        self._part = AppendFile(self.path / PART, self._sync)
         for offset, row in self._part.lines():
             self.offsets[row["question_id"]] = offset
             if row["status"] == "failed":
@@ -300,7 +266,7 @@ class RunFolder:
         """Write trajectories.jsonl in the questions' order and mark the run complete."""
         self._seconds += seconds
         with writing_to(self.path):
-            with atomic_writer(self.path / "trajectories.jsonl") as out:
+            with atomic_writer(self.path / TRAJECTORIES) as out:
                 for question in self.questions:
                     out.write(self._part.read_at(self.offsets[question.id]))
             self._write_manifest("complete", counts)
@@ -309,13 +275,13 @@ class RunFolder:
 
     def _tidy(self, failed: int) -> None:
         """Take away what a complete run needs no more; failed questions keep their actions."""
-        (self.path / "trajectories.part").unlink(missing_ok=True)
+        (self.path / PART).unlink(missing_ok=True)
         if not failed:
-            (self.path / "actions.jsonl").unlink(missing_ok=True)
+            (self.path / ACTIONS).unlink(missing_ok=True)
 
     def _write_manifest(self, status: str, counts: dict[str, Any]) -> None:
         write_json(
-            self.path / "manifest.json",
+            self.path / MANIFEST,
             {
                 "schema_version": SCHEMA_VERSION,
                 "status": status,
@@ -334,4 +300,4 @@ class RunFolder:
         for name in ("_actions", "_part"):
             if file := self.__dict__.pop(name, None):
                 file.close()
-        os.close(self._lock)
+        self._lock.release()

@@ -145,10 +145,15 @@ def read_records(path: Path | str, record: type[R]) -> Iterator[R]:
 def sha256_file(path: Path | str) -> str:
     """Hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
+    feed(digest, Path(path))
+    return digest.hexdigest()
+
+
+def feed(digest: hashlib._Hash, path: Path) -> None:
+    """Add a file's bytes to a digest."""
     with open_input(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,7 @@
 import pytest
 from runs import CASES, run_case
 
+from steper.artifact import replacing_folder
 from steper.errors import InputError, SettingsError
 from steper.examples import export
 from steper.examples.build import ExampleSettings, build_examples
@@ -100,7 +101,7 @@ def test_nothing_is_left_behind_when_no_example_is_left(film_run, tmp_path):
         InputError, match=r"no example is left \(4 trajectories: 1 × too_many_steps"
     ):
         write_examples(build, out)
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.exists()
 
 
 def test_a_failure_on_the_way_leaves_the_old_folder(film_run, tmp_path, monkeypatch):
@@ -116,6 +117,15 @@ def test_a_failure_on_the_way_leaves_the_old_folder(film_run, tmp_path, monkeypa
         write_examples(build_examples(film_run), out, exports=["jsonl"], overwrite=True)
     assert files(out) == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_second_build_of_the_same_folder_is_refused(film_run, tmp_path):
+    with (
+        replacing_folder(tmp_path / "examples"),
+        pytest.raises(InputError, match="examples: another steper process is writing it"),
+    ):
+        write_examples(build_examples(film_run), tmp_path / "examples")
+    assert not write_examples(build_examples(film_run), tmp_path / "examples").up_to_date
 
 
 def test_a_bad_trajectory_is_named_and_nothing_written(film_run, tmp_path):

@@ -24,12 +24,14 @@ ENGLISH = (
 )
 
 
-def make_tiny_llama(path: Path | str, *, chat: bool = True, window: int = 2048) -> Path:
+def make_tiny_llama(
+    path: Path | str, *, chat: bool = True, window: int = 2048, intermediate: int = 32
+) -> Path:
     """Save a random fp32 Llama (hidden 16, 2 layers, about 20,000 parameters) to `path`.
 
     The same weights and the same byte-level BPE tokenizer (512 tokens at most; every text decodes
     to itself) each time. `chat` adds a chat template; eos is `<|end|>`. `window` is
-    `max_position_embeddings`. Returns `path`.
+    `max_position_embeddings`; an `intermediate` size of 32,768 makes it 12.6 MB. Returns `path`.
     """
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -39,7 +41,7 @@ def make_tiny_llama(path: Path | str, *, chat: bool = True, window: int = 2048) 
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
-        intermediate_size=32,
+        intermediate_size=intermediate,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from doubles import change_in_the_middle
+from lm.tiny import make_tiny_llama
 from pipeline.made import CONFIG, write_files
 from steper.cli.main import run as command
 from steper.errors import InputError, SettingsError
@@ -140,6 +142,24 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
         settings(config, tiny, "recipes.vanilla_kd.tokens_of=x")
     with pytest.raises(SettingsError, match=r"tokens_of and train\.max_steps exclude each other"):
         settings(config, tiny, "train.max_steps=3")
+
+
+def test_other_bytes_in_the_middle_of_a_student_are_noticed(tmp_path, capsys):
+    student = make_tiny_llama(tmp_path / "student", window=8192, intermediate=32_768)
+    text = CONFIG.replace("[vanilla_kd, steper]", "[steper]").replace("_words: 20", "_words: 2")
+    text = text.replace("max_steps: 2, batch_size: 4", "max_steps: 1, batch_size: 2")
+    config = write_files(tmp_path, text)
+    model, out = f"students.tiny.model={student}", str(tmp_path / "out")
+    line = ["run", str(config), "--set", model, "--out", out]
+    line += ["--stages", "index,teach,build,train"]
+    assert command(line) == 0
+    assert command(line) == 0
+    assert "done before" in capsys.readouterr().out
+    change_in_the_middle(student / "model.safetensors")
+    assert command(line) == 2
+    error = capsys.readouterr().err
+    assert f"stage train (small/tiny/steper-0) was done in {out} with other settings: " in error
+    assert "student is " in error
 
 
 def test_what_is_derived_is_done_again_without_asking(made, tiny):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from steper.artifact import replacing_folder
 from steper.cli.index import index
 from steper.cli.search import search
 from steper.errors import InputError
@@ -64,3 +65,12 @@ def test_wrong_inputs_leave_nothing(tmp_path, corpus):
     with pytest.raises(InputError, match=r"corpus.jsonl, line 7"):
         index(corpus=str(corpus), out=out)
     assert [file.name for file in tmp_path.iterdir()] == ["corpus.jsonl"]
+
+
+def test_a_second_process_is_refused_before_it_reads_the_corpus(tmp_path, corpus):
+    with (
+        replacing_folder(tmp_path / "index"),
+        pytest.raises(InputError, match="index: another steper process is writing it"),
+    ):
+        index(corpus=str(tmp_path / "none.jsonl"), out=tmp_path / "index")
+    index(corpus=str(corpus), out=tmp_path / "index")

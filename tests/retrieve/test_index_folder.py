@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from steper import artifact
 from steper.errors import InputError, RetrievalError
 from steper.retrieve import BM25Index, BM25Settings, index_folder
 from steper.retrieve.scoring import Field
@@ -75,21 +76,6 @@ def test_a_save_that_fails_leaves_the_old_index(build, passages, saved, load, mo
     assert [file.name for file in saved.parent.iterdir()] == ["index"]
 
 
-def test_a_swap_that_fails_puts_the_old_index_back(build, passages, saved, load, monkeypatch):
-    real = index_folder.Path.rename
-
-    def rename(self, target):
-        if str(self).endswith(".tmp"):
-            raise OSError("I/O error")
-        return real(self, target)
-
-    monkeypatch.setattr(index_folder.Path, "rename", rename)
-    with pytest.raises(OSError, match="I/O"):
-        build(passages[:2]).save(saved)
-    assert len(load()) == 6
-    assert [file.name for file in saved.parent.iterdir()] == ["index"]
-
-
 def test_folders_of_other_things_are_not_replaced(build, passages, tmp_path):
     target = tmp_path / "notes"
     target.mkdir()
@@ -125,12 +111,13 @@ def test_another_tokenizer_is_noticed(saved, load):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has index format 2, this version of steper reads 1; update steper, or"),
-        ({"format": 0}, "has index format 0, this version of steper reads 1; build it again"),
+        ({"format": 3}, "has index format 3, this version of steper reads 2; update steper, or"),
+        ({"format": 0}, "has index format 0, this version of steper reads 2; build it again"),
         ({"format": None}, "has index format None"),
         ({"passages": 0}, "index.json is damaged (passages: Input should be greater than"),
         ({"settings": {"k1": -1}}, "index.json is damaged (settings.k1: "),
         ({"settings": {"k3": 1}}, "index.json is damaged (settings.k3: unknown field)"),
+        ({"sha256": {}}, "index.json is damaged (files and sha256 do not name the same files)"),
         ({"kind": "a search engine"}, "is not a steper index"),
     ],
 )
@@ -165,7 +152,42 @@ def test_every_missing_or_cut_file_is_named(saved, load):
     assert len(load()) == 6
 
 
-def test_damage_inside_a_passage_is_named(saved, load):
+@pytest.mark.parametrize("large", [False, True])
+def test_damage_without_another_size_is_found_in_every_file(saved, load, large, monkeypatch):
+    if large:
+        monkeypatch.setattr(index_folder, "SMALL_BYTES", 0)
+    load()
+    for name in json.loads((saved / "index.json").read_text())["files"]:
+        file = saved / name
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        message = f"{file.name} does not hold what was written: the index is damaged; build it"
+        with pytest.raises(RetrievalError, match=message):
+            load()
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    assert len(load()) == 6
+
+
+def test_a_large_index_is_read_through_once(saved, load, monkeypatch):
+    monkeypatch.setattr(index_folder, "SMALL_BYTES", 0)
+    monkeypatch.setattr(artifact, "RACY_NS", -2_000_000_000)
+    load()
+    read, real = [], index_folder.sha256_file
+    monkeypatch.setattr(index_folder, "sha256_file", lambda path: read.append(path) or real(path))
+    load()
+    assert not read
+    (saved / "offsets.npy").touch()
+    load()
+    assert len(read) == 13
+
+
+def test_an_index_of_format_1_is_read(saved, load):
+    manifest = json.loads((saved / "index.json").read_text())
+    del manifest["sha256"]
+    (saved / "index.json").write_text(json.dumps({**manifest, "format": 1}))
+    assert load().search(["Leeds"], 1)[0][0].passage.id == "p4"
     file = saved / "passages.jsonl"
     file.write_bytes(b"x" * file.stat().st_size)
     with pytest.raises(RetrievalError, match=r"passages.jsonl: passage 4 is damaged"):

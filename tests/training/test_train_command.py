@@ -10,6 +10,7 @@ import sys
 import pytest
 import yaml
 
+from doubles import change_in_the_middle
 from lm.tiny import make_tiny_llama
 from steper.cli.main import run
 from steper.cli.train import describe_row
@@ -47,6 +48,20 @@ def test_trains_and_says_where(student, source, tmp_path, capsys):
     assert "steper train: error: " in error
     assert "training.lr is null there, 0.5 now" in error
     assert run([*command, "--lr", "0.5", "--overwrite"]) == 0
+
+
+def test_other_bytes_in_the_middle_of_the_student_are_noticed(source, tmp_path, capsys):
+    student = make_tiny_llama(tmp_path / "student", intermediate=32_768)
+    assert (student / "model.safetensors").stat().st_size > 12_000_000
+    out = tmp_path / "out"
+    command = ["train", source, "--student", str(student), "--out", str(out), *FLAGS]
+    assert run(command) == 0
+    assert run(command) == 0
+    assert f"Up to date: {out}" in capsys.readouterr().out
+    change_in_the_middle(student / "model.safetensors")
+    assert run(command) == 2
+    error = capsys.readouterr().err
+    assert f"{out} was trained with other settings: student.digest is " in error
 
 
 def test_settings_from_a_file(student, source, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,28 +45,25 @@ def index(
 
     from steper.errors import writing_to
     from steper.retrieve.bm25 import BM25Index
-    from steper.retrieve.index_folder import check_target
+    from steper.retrieve.index_folder import replacing_index
 
-    spool = check_target(out)
-    passages = _passages(corpus, questions)
     console = Console()
     plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     began = time.perf_counter()
-    with _progress() as on_progress, writing_to(out):
-        built = BM25Index.build(passages, settings, spool=spool, on_progress=on_progress)
-    try:
-        with writing_to(out):
-            built.save(out)
-        seconds = time.perf_counter() - began
-        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-        console.print(
-            f"{len(built):,} passages, {built.n_terms:,} terms, {size / 1e6:,.1f} MB, "
-            f"{seconds:.1f} s → {out}",
-            **plain,
-        )
-        console.print(f'Next: steper search {shlex.quote(str(out))} "your query"', **plain)
-    finally:
-        built.close()
+    # Taken before the corpus is read: a second process is refused at once, not after hours.
+    with _progress() as on_progress, writing_to(out), replacing_index(out) as new:
+        passages = _passages(corpus, questions)
+        built = BM25Index.build(passages, settings, spool=new.parent, on_progress=on_progress)
+        with closing(built):
+            built.write(new)
+    seconds = time.perf_counter() - began
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    console.print(
+        f"{len(built):,} passages, {built.n_terms:,} terms, {size / 1e6:,.1f} MB, "
+        f"{seconds:.1f} s → {out}",
+        **plain,
+    )
+    console.print(f'Next: steper search {shlex.quote(str(out))} "your query"', **plain)
 
 
 def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:

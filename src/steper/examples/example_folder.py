@@ -7,26 +7,27 @@ messages.jsonl, messages.parquet, hf/     exports, where they were asked for
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from steper.errors import InputError, SettingsError
+from steper.artifact import (
+    MANIFEST,
+    as_json,
+    begun,
+    check_settings,
+    replacing_folder,
+    settings_hash,
+)
+from steper.errors import InputError
 from steper.examples.build import Build, BuildCounts
 from steper.examples.export import EXPORTS, Export
 from steper.examples.records import StepExample
-from steper.journal import differing, settings_hash
 from steper.records import SCHEMA_VERSION
 from steper.store import provenance, read_json, read_records, write_json, write_jsonl
 
-MANIFEST, EXAMPLES = "manifest.json", "examples.jsonl"
+EXAMPLES = "examples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,17 @@ def write_examples(
     `progress` is told the number of trajectories so far.
 
     A folder made of the same inputs with the same settings is left as it is, if it has the exports.
-    Raises SettingsError where `out` holds other examples, InputError where it holds something else
-    or no example is left; `out` is then as it was.
+    Raises SettingsError where `out` holds other examples, InputError where it holds something else,
+    no example is left or another process is writing it; `out` is then as it was.
     """
     folder = ExampleFolder(out)
-    fingerprint = orjson.loads(orjson.dumps(build.fingerprint))
-    old = _there(folder, fingerprint, overwrite)
-    if old is not None and set(exports) <= set(old["exports"]):
-        return Written(folder, BuildCounts(**old["counts"]), tuple(old["exports"]), up_to_date=True)
-    wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
-    with whole_folder(out) as new:
+    fingerprint = as_json(build.fingerprint)
+    with replacing_folder(out) as new:
+        old = _there(folder, fingerprint, overwrite)
+        if old is not None and set(exports) <= set(old["exports"]):
+            counts = BuildCounts(**old["counts"])
+            return Written(folder, counts, tuple(old["exports"]), up_to_date=True)
+        wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
         write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
         if not build.counts.examples:
             raise InputError(f"{build.run.path}: no example is left ({_reasons(build.counts)})")
@@ -96,26 +98,12 @@ def _there(
     folder: ExampleFolder, fingerprint: dict[str, Any], overwrite: bool
 ) -> dict[str, Any] | None:
     """The manifest of the same examples in the folder; None where they are to be made."""
-    path = folder.path
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; a folder for the examples was expected")
-    if not path.exists() or not any(path.iterdir()):
+    if not begun(folder.path, "a folder of examples"):
         return None
-    if not (path / MANIFEST).exists():
-        name = min(p.name for p in path.iterdir())
-        raise InputError(
-            f"{path} holds {name!r} and no {MANIFEST}: no folder of examples; "
-            "name an empty or new folder"
-        )
     old = folder.manifest
     if overwrite:
         return None
-    differences = list(differing(old.get("settings"), fingerprint))
-    if differences:
-        raise SettingsError(
-            f"{path} was made with other settings: {'; '.join(differences[:3])}"
-            f"{' …' if len(differences) > 3 else ''}. Use another --out, or --overwrite"
-        )
+    check_settings(folder.path, old.get("settings"), fingerprint)
     return old
 
 
@@ -145,29 +133,3 @@ def _manifest(
 def _reasons(counts: BuildCounts) -> str:
     dropped = ", ".join(f"{n} × {reason}" for reason, n in counts.dropped.items())
     return f"{counts.trajectories} trajectories: {dropped}" if dropped else "no trajectories"
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `path`, on success, or leaves it as it was."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
-        new = beside / "new"
-        new.mkdir()
-        yield new
-        if path.exists():
-            path.rename(beside / "old")
-        new.rename(path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(beside)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

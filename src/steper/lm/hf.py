@@ -85,7 +85,7 @@ class HFModel:
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype, form, template and sampling; not device and batching.
 
-        The digest is explained at `hf_load._digest`.
+        The digest is explained at `artifact.model_digest`.
         """
         template = getattr(self._tokenizer, "chat_template", None) if self.form == "chat" else None
         generation = self._generation.model_dump(mode="json")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import model_digest
 from steper.errors import ModelError, missing_extra
 from steper.lm.model_settings import HFSettings
-
-WHOLE_FILE_BYTES = 64 << 20
-SAMPLES = 256
-SAMPLE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def load(name: str, settings: HFSettings) -> Loaded:
         window=settings.context_window or _window(config, tokenizer),
         eos=eos,
         pad=pad,
-        digest=_digest(_folder(source, settings)),
+        digest=model_digest(_folder(source, settings)),
     )
 
 
@@ -195,25 +191,3 @@ def _folder(source: str, settings: HFSettings) -> Path:
 
     found = cached_file(source, "config.json", revision=settings.revision)
     return Path(str(found)).parent
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over names, sizes and contents of configuration, tokenizer and weight files.
-
-    Of a file above 64 MiB, 256 evenly spaced blocks of 16 KiB stand for the contents: another
-    training of the same architecture differs in them, and a 140 GB model is not read twice.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt"):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if size <= WHOLE_FILE_BYTES:
-                digest.update(file.read())
-                continue
-            for n in range(SAMPLES):
-                file.seek((size - SAMPLE_BYTES) * n // (SAMPLES - 1))
-                digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()

@@ -7,15 +7,14 @@ before anything is run.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from steper.artifact import as_json, listed, settings_hash
 from steper.errors import SettingsError, unknown_name
-from steper.journal import settings_hash
-from steper.pipeline.stamps import Stamps, as_json
+from steper.pipeline.stamps import Stamps
 
 if TYPE_CHECKING:
     from steper.pipeline.workspace import Workspace
@@ -131,11 +130,9 @@ def check_steps(steps: Sequence[PlannedTask], out: Path) -> None:
 def differs_message(step: PlannedTask, out: Path) -> str:
     """What has changed since a stage was done, and how to go on."""
     own = [reason for reason in step.reasons if not reason.startswith("after.")]
-    shown = "; ".join((own or list(step.reasons))[:3])
-    more = " …" if len(own or step.reasons) > 3 else ""
-    stage = step.task.stage
+    shown, stage = listed(own or step.reasons), step.task.stage
     return (
-        f"stage {stage} ({step.task.name}) was done in {out} with other settings: {shown}{more}. "
+        f"stage {stage} ({step.task.name}) was done in {out} with other settings: {shown}. "
         f"To do it and all that follows anew: --overwrite-from {stage}; to keep both: another --out"
     )
 
@@ -152,21 +149,3 @@ def stages_from(name: str) -> tuple[Stage, ...]:
     """This stage and all that follow."""
     (stage,) = check_stages([name])
     return STAGES[STAGES.index(stage) :]
-
-
-def folder_digest(name: str) -> str | None:
-    """Short hash of the files of a model's folder (first MiB of each); None for other models."""
-    folder = Path(name.removeprefix("hf:"))
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for path in _files(folder):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(1 << 20))
-    return digest.hexdigest()[:16]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    kinds = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
-    return (p for p in sorted(folder.iterdir()) if p.suffix in kinds and p.is_file())

@@ -6,10 +6,12 @@ returns one line that says what came out.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import MANIFEST
 from steper.engine import Stats
 from steper.evaluation.compare import Comparison, compare, load_methods
 from steper.evaluation.tables import with_interval
@@ -28,6 +30,7 @@ from steper.recipes import RECIPES
 from steper.records import Question
 from steper.reporting import write_report
 from steper.retrieve.bm25 import BM25Index
+from steper.retrieve.index_folder import replacing_index
 from steper.runs import Run, make_strategy, teach
 from steper.store import read_json, write_json, write_jsonl
 from steper.strategy import Strategy
@@ -59,14 +62,15 @@ def make_index(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -
     assert out is not None
     ws.release(data)
     passages = ws.passages(data)
-    built = BM25Index.build(
-        passages, ws.settings.index, on_progress=lambda n: advance(n, len(passages), None)
-    )
-    try:
-        built.save(out)
-        return f"{len(built):,} passages, {built.n_terms:,} terms"
-    finally:
-        built.close()
+
+    def progress(n: int) -> None:
+        advance(n, len(passages), None)
+
+    with replacing_index(out) as new:
+        built = BM25Index.build(passages, ws.settings.index, spool=new.parent, on_progress=progress)
+        with closing(built):
+            built.write(new)
+    return f"{len(built):,} passages, {built.n_terms:,} terms"
 
 
 def open_teacher(
@@ -183,7 +187,6 @@ def train_student(
 ) -> str:
     """Train a student on a recipe's examples."""
     from steper.training.job import train
-    from steper.training.train_folder import MANIFEST
 
     ws.close_model()
 

@@ -8,16 +8,12 @@ A task whose stamp has the key that it would have now is done (`complete`) or to
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
+from steper.artifact import Lock, as_json, differing, lock_folder
 from steper.errors import InputError
-from steper.journal import differing
 from steper.records import SCHEMA_VERSION
 from steper.store import provenance, read_json, write_json
 
@@ -31,7 +27,7 @@ class Stamps:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock: int | None = None
+        self._lock: Lock | None = None
         self._tasks: dict[str, dict[str, Any]] = {}
         self.reload()
 
@@ -58,23 +54,12 @@ class Stamps:
 
     def lock(self) -> None:
         """Take the folder for writing; InputError where another pipeline has it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise InputError(f"{self.folder}: cannot be written ({error.strerror})") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise InputError(f"{self.folder}: another `steper run` is at work there") from None
-        self._lock = handle
+        self._lock = lock_folder(self.folder, "another `steper run` is at work there", (FILE,))
 
     def unlock(self) -> None:
         """Let go of the folder."""
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
 
     def write(self, task: str, status: Status, key: dict[str, Any], seconds: float = 0.0) -> None:
         """Write a task's stamp."""
@@ -91,9 +76,3 @@ class Stamps:
     def _save(self) -> None:
         value = {"schema_version": SCHEMA_VERSION, "tasks": self._tasks, **provenance()}
         write_json(self.folder / FILE, value)
-
-
-def as_json(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as JSON would give it back."""
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(value))
-    return plain

@@ -7,12 +7,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import local_digest
 from steper.doors import origin
 from steper.examples.filters import FILTERS
 from steper.lm.shipped import locate_model
 from steper.pipeline import stages as do_stage
 from steper.pipeline.config import StudentSettings, TeacherSettings
-from steper.pipeline.plan import Task, chained, folder_digest
+from steper.pipeline.plan import Task, chained
 from steper.pipeline.stages import Asked
 from steper.pipeline.workspace import Workspace
 from steper.recipes import RECIPES
@@ -109,6 +110,10 @@ class TaskList:
         """A file's hash; what stands for it where it is yet to be made."""
         return self.digests.get(str(path)) or sha256_file(path)
 
+    def _digest(self, spec: str) -> Any:
+        """What stands for a local model's files, short; None for other models."""
+        return self.digests.get(spec) or (local_digest(spec) or "")[:16] or None
+
     def _questions_key(self, name: str) -> dict[str, Any]:
         data = self.ws.data[name]
         return data.key(self._hash)
@@ -131,7 +136,7 @@ class TaskList:
     def _model_key(self, spec: str, own: TeacherSettings | StudentSettings) -> dict[str, Any]:
         """What decides what a model writes."""
         spec = locate_model(spec)
-        named = {"model": spec, "digest": self.digests.get(spec) or folder_digest(spec)}
+        named = {"model": spec, "digest": self._digest(spec)}
         if spec.startswith("openai:") and isinstance(own, TeacherSettings):
             openai = own.openai.model_dump(mode="json", include=OPENAI_KEYS)
             return {**named, "generation": _sampling(own), "openai": openai}
@@ -203,7 +208,7 @@ class TaskList:
                 spec = locate_model(settings.students[student].model)
                 own = {
                     "training": train.fingerprint(),
-                    "student": self.digests.get(spec) or folder_digest(spec) or spec,
+                    "student": self._digest(spec) or spec,
                 }
                 like = settings.recipes[method].tokens_of
                 before = trained[data, student, like, seed] if like else None

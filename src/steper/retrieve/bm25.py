@@ -28,7 +28,7 @@ from steper.retrieve.base import Found
 from steper.retrieve.index_folder import (
     IndexManifest,
     read_manifest,
-    replacing_folder,
+    replacing_index,
     write_manifest,
 )
 from steper.retrieve.passages import PassageStore, PassageWriter
@@ -108,14 +108,19 @@ class BM25Index:
     def save(self, path: Path | str) -> None:
         """Write the index's folder, whole or not at all; an index that is there is replaced.
 
-        Raises InputError when `path` is a file or a folder of other things.
+        Raises InputError when `path` is a file or a folder of other things, or when another process
+        is replacing it.
         """
-        with replacing_folder(Path(path)) as folder:
-            self._passages.save(folder)
-            for name, field in self._fields.items():
-                field.save(folder / name)
-            (folder / VOCABULARY_FILE).write_bytes(orjson.dumps(self._vocabulary))
-            write_manifest(folder, self._manifest())
+        with replacing_index(Path(path)) as folder:
+            self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the index's files into an empty folder."""
+        self._passages.save(folder)
+        for name, field in self._fields.items():
+            field.save(folder / name)
+        (folder / VOCABULARY_FILE).write_bytes(orjson.dumps(self._vocabulary))
+        write_manifest(folder, self._manifest())
 
     @classmethod
     def load(

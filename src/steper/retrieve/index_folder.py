@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from steper.artifact import remembered, replacing_folder
 from steper.errors import InputError, RetrievalError
 from steper.retrieve.retriever_settings import BM25Settings
-from steper.store import field_error
+from steper.store import field_error, sha256_file
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
 MANIFEST_FILE = "index.json"
 KIND = "steper bm25 index"
+SMALL_BYTES = 64 << 20
+"""Indexes up to this size are read through whenever they are opened, larger ones once a state."""
 
 
 class IndexManifest(BaseModel):
     """What `index.json` says of an index.
 
-    `files` are the bytes of each other file of the folder, by its path inside it.
+    `files` are the bytes of each other file of the folder, by its path inside it, `sha256` the
+    checksums of the same files; format 1 has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,13 +42,17 @@ class IndexManifest(BaseModel):
     corpus_sha256: str
     made_by: dict[str, Any]
     files: dict[str, int]
+    sha256: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _all_checksums(self) -> IndexManifest:
+        if self.format > 1 and self.sha256.keys() != self.files.keys():
+            raise ValueError("files and sha256 do not name the same files")
+        return self
 
 
-def check_target(path: Path) -> Path:
-    """Raise InputError where an index can't be written: a file, or a folder of other things.
-
-    Returns the nearest folder above `path` that exists.
-    """
+def check_target(path: Path) -> None:
+    """Raise InputError where no index can be written: at a file, or a folder of other things."""
     if path.is_dir():
         if any(path.iterdir()) and not (path / MANIFEST_FILE).is_file():
             raise InputError(
@@ -56,59 +63,26 @@ def check_target(path: Path) -> Path:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{path} cannot be written: {above} is not a folder that may be written")
-    return above
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that takes its place on success and is gone otherwise."""
+def replacing_index(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of the index at `path`, which may not be something else."""
     check_target(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    try:
+    with replacing_folder(path) as new:
         yield new
-        umask = os.umask(0)
-        os.umask(umask)
-        new.chmod(0o777 & ~umask)
-        _sync(new)
-        _swap(new, path)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Move `new` to `path`; an index that was there leaves `new` in its stead."""
-    if not path.exists():
-        new.rename(path)
-        return
-    aside = new.with_name(f"{new.name}.old")
-    path.rename(aside)
-    try:
-        new.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_manifest(folder: Path, manifest: IndexManifest) -> None:
-    """Write `index.json`, with the size of every other file; the last file of the folder."""
-    sizes = {
-        file.relative_to(folder).as_posix(): file.stat().st_size
+    """Write `index.json`, with size and checksum of every other file; the folder's last file."""
+    found = {
+        file.relative_to(folder).as_posix(): file
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    full = manifest.model_copy(update={"files": sizes})
+    sizes = {name: file.stat().st_size for name, file in found.items()}
+    checksums = {name: sha256_file(file) for name, file in found.items()}
+    full = manifest.model_copy(update={"files": sizes, "sha256": checksums})
     text = orjson.dumps(
         full.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
@@ -136,6 +110,7 @@ def read_manifest(path: Path) -> IndexManifest:
     manifest = _validated(value, path, again)
     for name, size in manifest.files.items():
         _check_file(path / name, size, again)
+    _check_contents(path, manifest, again)
     return manifest
 
 
@@ -143,7 +118,7 @@ def _validated(value: Any, path: Path, again: str) -> IndexManifest:
     if not isinstance(value, dict) or value.get("kind") != KIND:
         raise InputError(f"{path} is not a steper index: its {MANIFEST_FILE} is something else")
     version = value.get("format")
-    if version != FORMAT:
+    if version not in READABLE:
         newer = isinstance(version, int) and version > FORMAT
         mend = "update steper, or " + again if newer else again
         raise RetrievalError(
@@ -165,3 +140,20 @@ def _check_file(file: Path, size: int, again: str) -> None:
         raise RetrievalError(
             f"{file} has {found} bytes where {size} are expected: the index is damaged; {again}"
         )
+
+
+def _check_contents(path: Path, manifest: IndexManifest, again: str) -> None:
+    """Compare checksums: what is damaged without another size is found before it is searched."""
+
+    def check() -> str:
+        for name, checksum in manifest.sha256.items():
+            if sha256_file(path / name) != checksum:
+                raise RetrievalError(
+                    f"{path / name} does not hold what was written: the index is damaged; {again}"
+                )
+        return "whole"
+
+    if sum(manifest.files.values()) <= SMALL_BYTES:
+        check()
+    else:
+        remembered(path, [path / name for name in (MANIFEST_FILE, *manifest.sha256)], check)

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import local_digest
 from steper.errors import SettingsError, missing_extra
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.lm.shipped import locate_model
@@ -43,7 +44,6 @@ from steper.training.model import (
     load_tokenizer,
     pick_attention,
     stop_at,
-    student_digest,
     uses_bfloat16,
     window,
 )
@@ -112,7 +112,7 @@ def train(
 
 
 def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -> dict[str, Any]:
-    manifest, digest = source.manifest, student_digest(student)
+    manifest, digest = source.manifest, local_digest(student)
     return {
         "training": settings.fingerprint(),
         "student": {"digest": digest, "name": None if digest else student},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from steper.prompt.segments import Form
 from steper.training.train_settings import TrainSettings
 
 SMALL_PARAMETERS = 50_000_000
-
-_SAMPLE = 1 << 20
 
 
 @contextmanager
@@ -57,25 +54,6 @@ def load_tokenizer(name: str, settings: TrainSettings, form: Form) -> Any:
     if form == "plain":
         tokenizer.chat_template = None
     return tokenizer
-
-
-def student_digest(name: str) -> str | None:
-    """SHA-256 over names, sizes, first and last MiB of a folder's files; None for hub names."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt"):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLE))
-            if size > _SAMPLE:
-                file.seek(max(_SAMPLE, size - _SAMPLE))
-                digest.update(file.read(_SAMPLE))
-    return digest.hexdigest()
 
 
 def uses_bfloat16(settings: TrainSettings, on_gpu: bool) -> bool:

@@ -9,20 +9,24 @@ checkpoints/      to resume from; sigma.json in each
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from steper.errors import InputError, SettingsError
-from steper.journal import differing, settings_hash
+from steper.artifact import (
+    MANIFEST,
+    Lock,
+    as_json,
+    begun,
+    check_settings,
+    lock_folder,
+    settings_hash,
+)
+from steper.errors import InputError
 from steper.records import SCHEMA_VERSION
 from steper.store import dump_line, provenance, read_json, read_json_lines, write_json, write_jsonl
 
-MANIFEST, LOG, STEPER, CHECKPOINTS = "manifest.json", "log.jsonl", "steper.json", "checkpoints"
+LOG, STEPER, CHECKPOINTS = "log.jsonl", "steper.json", "checkpoints"
 
 
 class TrainFolder:
@@ -30,8 +34,8 @@ class TrainFolder:
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
-        self.settings = orjson.loads(orjson.dumps(settings))
-        self._lock: int | None = None
+        self.settings = as_json(settings)
+        self._lock: Lock | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -56,35 +60,17 @@ class TrainFolder:
         """Refuse a folder of something else (InputError) and, unless it is to be overwritten, one
         that was trained with other settings (SettingsError).
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; a folder for the student was expected")
+        if not begun(self.path, "a student's folder"):
+            return
         old = self.manifest
-        if not old:
-            names = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
-            if any(name != ".lock" for name in names):
-                raise InputError(
-                    f"{self.path} holds {names[0]!r} and no {MANIFEST}; name an empty or new folder"
-                )
-            return
-        if overwrite:
-            return
-        differences = list(differing(old.get("settings"), self.settings))
-        if differences:
-            raise SettingsError(
-                f"{self.path} was trained with other settings: {'; '.join(differences[:3])}"
-                f"{' …' if len(differences) > 3 else ''}. "
-                "Use another --out, or --overwrite to begin anew"
-            )
+        if not overwrite:
+            check_settings(self.path, old.get("settings"), self.settings, "trained")
 
     def open(self, overwrite: bool) -> None:
         """Take the folder for writing (the main process alone); InputError if another has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.close()
-            raise InputError(f"{self.path}: another steper process is training here") from None
+        refusal = "another steper process is training here"
+        self._lock = lock_folder(self.path, refusal, (MANIFEST, LOG, STEPER))
+        self.check(overwrite)  # again: another process may have trained here meanwhile
         if overwrite:
             for name in (MANIFEST, LOG, STEPER):
                 (self.path / name).unlink(missing_ok=True)
@@ -149,8 +135,7 @@ class TrainFolder:
     def close(self) -> None:
         """Let go of the folder."""
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
 
 
 def _whole(path: Path) -> bool:
