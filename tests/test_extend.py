@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,17 @@ def test_the_commands_do_what_they_say(place):
     assert settings(folder, "runs/half")["filters_from"][0]["spec"] == "my_filter:short"
 
 
+def test_a_pipeline_takes_all_of_them(place):
+    folder, _ = place
+    made = settings(folder, "runs/pipeline/teach/mine")
+    assert made["strategy"]["spec"] == "my_strategy:IterRetGen"
+    built = settings(folder, "runs/pipeline/build/mine/small/half")
+    assert built["recipe_from"]["spec"] == "my_recipe:make"
+    assert built["filters_from"][0]["spec"] == "my_filter:short"
+    stamps = json.loads((folder / "runs/pipeline/pipeline.json").read_text())["tasks"]
+    assert stamps["teach/mine"]["key"]["strategy"]["code"]
+
+
 def test_the_strategy_searches_again_with_what_it_wrote(place):
     folder, _ = place
     rows = lines(folder / "runs/mine/trajectories.jsonl")
@@ -135,6 +147,60 @@ def test_changed_code_is_noticed(place):
     module.write_text(before)
     assert done.returncode == 2
     assert "strategy.code is" in done.stderr
+
+
+def test_an_installed_plug_in_gives_short_names(place, tmp_path):
+    """Entry points as the document writes them, found in the metadata of an installed package."""
+    folder, _ = place
+    package, about = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
+    package.mkdir()
+    about.mkdir()
+    (package / "__init__.py").touch()
+    for part in ("strategy", "recipe", "retriever", "model"):
+        (package / f"{part}.py").write_text((folder / f"my_{part}.py").read_text())
+    with (package / "model.py").open("a") as file:
+        file.write("\n\ndef open_mine(rest, how):\n    return FunctionModel(answer)\n")
+        file.write("\n\nfrom steper.lm.function import FunctionModel\n")
+    with (package / "retriever.py").open("a") as file:
+        file.write("\n\ndef open_mine(rest):\n    return find\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    groups = next(text for kind, _, text in BLOCKS if kind == "toml")
+    points = groups.replace("[project.entry-points.", "[").replace('"', "")
+    more = "[steper.models]\nmine = my_package.model:open_mine\n"
+    more += "[steper.retrievers]\nmine = my_package.retriever:open_mine\n"
+    (about / "entry_points.txt").write_text(points + more)
+    (tmp_path / "questions.jsonl").write_text((folder / "questions.jsonl").read_text())
+    (tmp_path / "my_benchmark.py").write_text((folder / "my_benchmark.py").read_text())
+    teach = (
+        "steper teach --questions questions.jsonl --benchmark my_benchmark:read --corpus mine:x "
+        "--model mine:any --strategy iter_retgen --out run"
+    )
+    for command in (teach, "steper build run --recipe half --form plain --out examples"):
+        done = python(tmp_path, "-m", *shlex.split(command))
+        assert done.returncode == 0, done.stderr
+    assert settings(tmp_path, "run")["strategy"]["spec"] == "my_package.strategy:IterRetGen"
+    helped = python(tmp_path, "-m", "steper", "teach", "--strategy", "iter_retgen", "--help")
+    assert "--iterations" in helped.stdout
+    assert "iter_retgen" in python(tmp_path, "-m", "steper", "teach", "--help").stdout
+
+
+def test_a_students_folder_names_code_that_is_loaded_only_where_that_is_allowed(place, tmp_path):
+    from steper.lm.shipped import locate_model
+
+    folder, _ = place
+    student = folder / "student"
+    shutil.copytree(locate_model("shipped:student-base"), student)
+    card = json.loads((student / "steper.json").read_text())
+    card["strategy"] = settings(folder, "runs/mine")["strategy"]
+    (student / "steper.json").write_text(json.dumps(card))
+    ask = "steper ask 'Who wrote the novel Jaws?' --student student --corpus my_retriever:find"
+    refused = python(folder, "-m", *shlex.split(ask))
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "student/steper.json names the strategy 'my_strategy:IterRetGen'" in refused.stderr
+    done = python(folder, "-m", *shlex.split(f"{ask} --allow-code"))
+    assert done.returncode == 0, done.stderr
+    assert "Step 2" in done.stdout
 
 
 @pytest.mark.parametrize(
