@@ -1,6 +1,7 @@
 """The package as a whole: free imports, imports that point one way, a notebook's event loop."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,13 @@ def test_imports_point_one_way():
             if not (level[there] < level[here] or same or alike):
                 wrong.append(f"{path.relative_to(SOURCE)} imports {there}")
     assert not wrong
+
+
+def test_the_picture_in_design_md_is_the_one_that_holds():
+    text = (SOURCE.parents[1] / "docs" / "design.md").read_text("utf-8")
+    rows = text.split("```text\n")[1].split("```")[0].strip().splitlines()
+    drawn = [set(re.split(r"  +", row)[0].split()) for row in rows]
+    assert drawn == LAYERS[::-1]
 
 
 def run_python(code):
