@@ -159,7 +159,8 @@ def random_strategy(rng):
         apart = chosen["reader"] != "none"
         layout = "passages_first" if apart else layout
         chosen["show_passages"] = apart and chosen["show_passages"]
-    prompt = PromptSettings(layout=layout, demos=rng.choice([0, 1]))
+    where = rng.choice(["user", "assistant"])
+    prompt = PromptSettings(layout=layout, reasoning=where, demos=rng.choice([0, 1]))
     form = rng.choice(["chat", "plain"])
     return kind(kind.settings_type(**chosen), prompt, form)
 

@@ -60,8 +60,8 @@ def test_self_ask_lines():
 def test_plain_text_and_target_go_on_seamlessly(name, layout):
     """Prompt + lead + text of a step is how the next step's prompt begins (append_only)."""
     settings, template = bare(layout=layout), WORDS[name]
-    first = build_prompt(template, "Who?", [Turn((A,))], settings, "plain").text()
-    lead = target_lead(template, settings, "plain")
+    prompt = build_prompt(template, "Who?", [Turn((A,))], settings, "plain")
+    first, lead = prompt.text(), target_lead(template, settings, prompt)
     second = build_prompt(template, "Who?", [Turn((A,), "Fact."), Turn((B,))], settings, "plain")
     if layout == "append_only":
         assert second.text().startswith(first + lead + "Fact.")
@@ -71,7 +71,43 @@ def test_plain_text_and_target_go_on_seamlessly(name, layout):
 
 
 def test_nothing_precedes_the_text_in_a_chat():
-    assert target_lead(IRCOT, bare(), "chat") == ""
+    prompt = build_prompt(IRCOT, "Who?", TURNS, bare(), "chat")
+    assert target_lead(IRCOT, bare(), prompt) == ""
+
+
+def test_the_reasoning_may_begin_the_assistants_turn():
+    settings = bare(reasoning="assistant")
+    prompt = build_prompt(IRCOT, "Who?", TURNS, settings, "chat")
+    passages = "Wikipedia Title: A\nAbout a.\n\nWikipedia Title: B\nAbout b."
+    assert prompt.messages() == [
+        {"role": "user", "content": f"{passages}\n\nQ: Who?\nA:"},
+        {"role": "assistant", "content": "First fact. Second fact."},
+    ]
+    assert target_lead(IRCOT, settings, prompt) == " "
+    first = build_prompt(IRCOT, "Who?", TURNS[:1], settings, "chat")
+    assert [s.role for s in first.segments] == ["user"]
+    assert target_lead(IRCOT, settings, first) == ""
+    forced = build_prompt(IRCOT, "Who?", TURNS, settings, "chat", "So the answer is:")
+    assert forced.messages()[-1]["content"].endswith("Second fact. So the answer is:")
+    assert target_lead(IRCOT, settings, forced, "So the answer is:") == " "
+
+
+@pytest.mark.parametrize("form", ["chat", "plain"])
+@pytest.mark.parametrize("layout", ["passages_first", "append_only"])
+def test_plain_text_and_append_only_have_the_reasoning_there_already(form, layout):
+    if (form, layout) == ("chat", "passages_first"):
+        pytest.skip("that is the form in which it differs")
+    by = [
+        build_prompt(IRCOT, "Who?", TURNS, bare(layout=layout, reasoning=where), form)
+        for where in ("user", "assistant")
+    ]
+    assert by[0] == by[1]
+
+
+def test_settings_of_earlier_records_have_no_place_of_the_reasoning():
+    assert "reasoning" not in bare().model_dump(mode="json")
+    assert bare(reasoning="assistant").model_dump()["reasoning"] == "assistant"
+    assert PromptSettings.model_validate(bare().model_dump()) == bare()
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])

@@ -36,10 +36,19 @@ from steper.examples.filters import (
 from steper.examples.records import StepExample
 from steper.lm.base import LanguageModel
 from steper.lm.judge import LMJudge
-from steper.prompt.render import Layout, PromptSettings
+from steper.prompt.render import Layout, PromptSettings, Reasoning
 from steper.prompt.segments import Form
 from steper.prompt.words import demonstrations
-from steper.recipes import RECIPES, Context, Draft, Inference, Recipe, Replay, Target
+from steper.recipes import (
+    RECIPES,
+    Context,
+    Draft,
+    EndOfTurn,
+    Inference,
+    Recipe,
+    Replay,
+    Target,
+)
 from steper.records import Question, Record, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
@@ -58,6 +67,16 @@ class ExampleSettings(Record):
         "for); cumulative: all rationales up to it, as in StepER's equations",
     )
     form: Form = Field("chat", description="chat: the student's chat template; plain: plain text")
+    reasoning: Reasoning | None = Field(
+        None,
+        description="where the reasoning so far stands in a chat (none: as the recipe, else the "
+        "run, has it); assistant: the student continues its own turn",
+    )
+    end_of_turn: EndOfTurn = Field(
+        "every_step",
+        description="where the student learns to end its turn: after every step (stop and "
+        "search), or after the last one alone, for inference that cuts its steps",
+    )
     layout: Layout | None = Field(None, description="layout of the prompts (none: the run's own)")
     instruction: bool | None = Field(
         None, description="begin with the strategy's instruction (none: as the run does)"
@@ -72,6 +91,7 @@ class ExampleSettings(Record):
         """The student's prompt settings, given those of the run and the recipe's own."""
         own = {
             "layout": self.layout,
+            "reasoning": self.reasoning,
             "instruction": self.instruction,
             "demos": self.demos,
             "passage_words": self.passage_words,
@@ -188,6 +208,7 @@ class Build:
     def _context(self, question: Question, trajectory: Trajectory) -> Context:
         return Context(
             target=self.settings.target,
+            end_of_turn=self.settings.end_of_turn,
             question=question,
             student=self.student,
             rng=Random(f"{self.settings.seed}/{trajectory.settings}/{trajectory.question_id}"),
@@ -220,8 +241,9 @@ class Build:
         if not trajectories.exists():
             trajectories = self.run.path / "trajectories.part"
         settings = self.settings.model_dump(mode="json")
-        if not self.settings.seed:
-            del settings["seed"]  # folders made before there was one have none
+        for name in ("seed", "reasoning", "end_of_turn"):
+            if settings[name] == ExampleSettings.model_fields[name].default:
+                del settings[name]  # folders made before there was one have none
         inference = self.recipe.inference
         reranked = {"reranker": inference.reranker, "candidates": inference.candidates}
         return {

@@ -177,6 +177,8 @@ class Encoder:
             yield from _pieces(group, content)
             done, ended = start + content, group[-1] if target else None
             if final and ended:
+                if not ended.ends:
+                    return
                 yield _Chunk(after[len(done) :], ended.kind, ended.weight, ends=True, last=True)
                 return
         yield _between(done, self._render(messages), ended)
@@ -252,7 +254,7 @@ def _plain(segments: Sequence[Segment]) -> Iterator[_Chunk]:
             yield from (_Chunk(s.text, s.kind, s.weight) for s in group)
         else:
             yield _Chunk("".join(s.text for s in group))
-    if segments and segments[-1].kind is not None:
+    if segments and segments[-1].kind is not None and segments[-1].ends:
         yield _Chunk("", segments[-1].kind, segments[-1].weight, ends=True, last=True)
 
 

@@ -3,8 +3,9 @@
 Two layouts:
 
 - `passages_first` (IRCoT's and StepER's): all passages, then the question, then the reasoning so
-  far. The reasoning so far always stands in the *user's* turn of a chat, because many servers
-  cannot continue an assistant's unfinished turn; training does the same, so there is one rule.
+  far. In a chat it stands in the user's turn (`reasoning: user`) or begins the assistant's turn,
+  which the model continues (`assistant`): there it is the model's own text, as in StepER's
+  p(r_s | q, P≤s, R<s), and in Vanilla-KD's target R≤S‖a. Not every server continues a turn.
 - `append_only`: question, P1, r1, P2, r2, … as turns. Nothing before the cursor ever changes.
 """
 
@@ -14,14 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from steper.prompt.segments import Form, Prompt, Segment
+from steper.prompt.segments import Form, Prompt, Role, Segment
 from steper.prompt.words import Demo, Words, demonstrations
 from steper.records import Passage, Record
 from steper.text import limit_words
 
 Layout = Literal["passages_first", "append_only"]
+Reasoning = Literal["user", "assistant"]
 
 NO_NEW_PASSAGES = "No new passages."
 
@@ -34,9 +36,22 @@ class PromptSettings(Record):
         description="passages_first: all passages, then question and reasoning (IRCoT's); "
         "append_only: question, P1, r1, P2, r2, … as turns",
     )
+    reasoning: Reasoning = Field(
+        "user",
+        description="where the reasoning so far stands in a chat with passages first: in the "
+        "user's turn, or as the beginning of the assistant's, which the model continues",
+    )
     instruction: bool = Field(True, description="begin with the strategy's instruction")
     demos: int = Field(3, ge=0, description="few-shot demonstrations in front (0: none)")
     passage_words: int = Field(350, ge=1, description="words of a passage that a prompt shows")
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Without what came later and is at its default: earlier records compare as equal."""
+        values: dict[str, object] = dump(self)
+        if values.get("reasoning") == "user":
+            del values["reasoning"]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +87,16 @@ def build_prompt(
         segments.extend(_demo(words, demo, settings, form))
     segments.extend(_task(words, question, turns, settings, form))
     if cue:
-        segments.append(Segment("user", _cue_lead(words, settings, form) + cue))
+        segments.append(_cue(words, cue, segments[-1].role, settings, form))
     return Prompt(form, tuple(segments))
 
 
-def target_lead(words: Words, settings: PromptSettings, form: Form, cue: str = "") -> str:
+def target_lead(words: Words, settings: PromptSettings, prompt: Prompt, cue: str = "") -> str:
     """What stands between the prompt's end and the text that the model writes.
 
-    Nothing in a chat; in plain text the white space that the model itself writes first.
+    Nothing where a chat's turn begins; else the white space that the model itself writes first.
     """
-    if form == "chat":
+    if prompt.form == "chat" and prompt.segments[-1].role != "assistant":
         return ""
     return " " if cue else _lead(words, settings)
 
@@ -90,10 +105,12 @@ def _lead(words: Words, settings: PromptSettings) -> str:
     return words.turn_lead if settings.layout == "append_only" else words.lead
 
 
-def _cue_lead(words: Words, settings: PromptSettings, form: Form) -> str:
-    if form == "chat" and settings.layout == "append_only":
-        return "\n\n"
-    return _lead(words, settings)
+def _cue(words: Words, cue: str, after: Role, settings: PromptSettings, form: Form) -> Segment:
+    """The cue: the beginning of the assistant's turn, or the end of the user's."""
+    if form == "chat" and settings.reasoning == "assistant":
+        return Segment("assistant", (words.lead if after == "assistant" else "") + cue)
+    apart = form == "chat" and settings.layout == "append_only"
+    return Segment("user", ("\n\n" if apart else _lead(words, settings)) + cue)
 
 
 def _instruction(words: Words, form: Form) -> Segment:
@@ -110,9 +127,13 @@ def _task(
     if settings.layout == "append_only":
         return _append_only(words, question, turns, settings, form)
     passages = [p for turn in turns for p in turn.passages]
-    so_far = "".join(words.lead + turn.rationale for turn in turns[:-1])
+    told = [turn.rationale for turn in turns[:-1]]
     shown = _blocks(passages, settings) + "\n\n" if passages else ""
-    return [Segment("user", shown + words.head.format(question=question) + words.cue + so_far)]
+    asked = shown + words.head.format(question=question) + words.cue
+    if form == "chat" and settings.reasoning == "assistant":
+        begun = words.lead.join(told)
+        return [Segment("user", asked), *([Segment("assistant", begun)] if begun else [])]
+    return [Segment("user", asked + "".join(words.lead + text for text in told))]
 
 
 def _append_only(

@@ -16,13 +16,15 @@ class Segment:
     """A piece of prompt text.
 
     `kind` is None where nothing is learnt (prompts, retrieved passages), else the kind of the step
-    whose loss L_kind the text's tokens count to; `weight` multiplies the loss of each token.
+    whose loss L_kind the text's tokens count to; `weight` multiplies the loss of each token. `ends`
+    says whether a target that closes with this text learns to end its turn there.
     """
 
     role: Role
     text: str
     kind: StepKind | None = None
     weight: float = 1.0
+    ends: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from steper.doors import Door
 from steper.recipes.base import (
     Context,
     Draft,
+    EndOfTurn,
     Inference,
     Recipe,
     Target,
@@ -29,6 +30,7 @@ __all__ = [
     "RECIPES",
     "Context",
     "Draft",
+    "EndOfTurn",
     "Inference",
     "Recipe",
     "Replay",

@@ -18,6 +18,10 @@ Target = Literal["current", "cumulative"]
 """`current`: r_s, with R<s in the prompt. `cumulative`: R≤s, without R<s in the prompt (StepER's
 equations as they are written)."""
 
+EndOfTurn = Literal["every_step", "last_step"]
+"""Where a student learns to end its turn. After a middle step an end means *stop and search*: right
+where inference asks for one step, wrong where it goes on inside the same turn."""
+
 Weights = Literal["learned", "uniform"]
 """How the three losses are weighed: by learned σ (StepER's reasoning difficulty), or alike."""
 
@@ -42,9 +46,12 @@ class Draft:
     name: str = ""
 
 
-def learn(text: str, kind: StepKind, weight: float = 1.0) -> Segment:
-    """A piece of a target; `weight` multiplies the loss of each of its tokens (0: shown only)."""
-    return Segment("assistant", text, kind, weight)
+def learn(text: str, kind: StepKind, weight: float = 1.0, ends: bool = True) -> Segment:
+    """A piece of a target; `weight` multiplies the loss of each of its tokens (0: shown only).
+
+    With `ends` a target that closes with it learns to end its turn there.
+    """
+    return Segment("assistant", text, kind, weight, ends)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Context:
     """
 
     target: Target
+    end_of_turn: EndOfTurn
     question: Question
     student: Strategy[Any]
     rng: Random
@@ -115,17 +123,19 @@ class Recipe:
     check: Callable[[Target, Strategy[Any]], None] | None = None
 
 
-def current_draft(replay: Replay, step: Step) -> Draft:
+def current_draft(replay: Replay, step: Step, ends: bool = True) -> Draft:
     """(q, P≤s, R<s) → r_s: what a student is asked for at inference."""
-    return _draft(step, replay.prompt(step), replay.written(step), (step.index,))
+    return _draft(step, replay.prompt(step), replay.written(step), (step.index,), ends)
 
 
-def cumulative_draft(replay: Replay, step: Step) -> Draft:
+def cumulative_draft(replay: Replay, step: Step, ends: bool = True) -> Draft:
     """(q, P≤s) → R≤s."""
     prompt = replay.prompt_without_reasoning(replay.gathered(step))
-    return _draft(step, prompt, replay.written_up_to(step), range(1, step.index + 1))
+    return _draft(step, prompt, replay.written_up_to(step), range(1, step.index + 1), ends)
 
 
-def _draft(step: Step, prompt: Prompt, text: str | None, supervises: Sequence[int]) -> Draft:
-    target = None if text is None else (learn(text, step.kind),)
+def _draft(
+    step: Step, prompt: Prompt, text: str | None, supervises: Sequence[int], ends: bool
+) -> Draft:
+    target = None if text is None else (learn(text, step.kind, ends=ends),)
     return Draft(step, prompt, target, tuple(supervises))

@@ -32,7 +32,9 @@ def of_kinds(*kinds: StepKind) -> Make:
             if step.kind in kinds:
                 # A separate reader's prompt holds no earlier reasoning: it has none to accumulate.
                 whole = context.target == "cumulative" and step.role == "reason"
-                yield cumulative_draft(replay, step) if whole else current_draft(replay, step)
+                make_draft = cumulative_draft if whole else current_draft
+                ends = context.end_of_turn == "every_step" or step is replay.steps[-1]
+                yield make_draft(replay, step, ends)
 
     return make
 

@@ -18,4 +18,12 @@ def whole_chain(replay: Replay, context: Context) -> Iterator[Draft]:
         yield cumulative_draft(replay, replay.steps[-1])
 
 
-VANILLA_KD = Recipe("vanilla_kd", whole_chain, "uniform", "the whole chain from the final passages")
+VANILLA_KD = Recipe(
+    "vanilla_kd",
+    whole_chain,
+    "uniform",
+    "the whole chain from the final passages",
+    # Its target is one turn of the assistant's: asked with its reasoning in the user's turn, a form
+    # that it never saw, it lost more than half of its score (docs/log.md).
+    inference=Inference(prompt={"reasoning": "assistant"}),
+)
