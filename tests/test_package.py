@@ -1,6 +1,7 @@
 """The package as a whole: free imports, imports that point one way, a notebook's event loop."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_every_public_name_is_there():
         assert getattr(steper, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'tech'"):
         _ = steper.tech
+
+
+def test_what_a_door_says_it_expects_is_a_public_name():
+    import steper
+    from steper.recipes import RECIPES
+    from steper.strategy import STRATEGIES
+
+    said = f"{STRATEGIES.expected}, {RECIPES.expected}"
+    named = re.findall(r"steper\.(\w+)", said)
+    assert named == ["Strategy", "Recipe"]
+    assert set(named) <= set(steper.__all__)
 
 
 def test_dir_lists_the_public_names_and_nothing_else():

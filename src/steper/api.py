@@ -36,10 +36,11 @@ from steper.evaluation.statistics import Bootstrap
 from steper.examples.build import ExampleSettings, build_examples
 from steper.examples.example_folder import ExampleFolder, Written, write_examples
 from steper.examples.export import Export
-from steper.examples.filters import FilterSettings
+from steper.examples.filters import Filter, FilterSettings
 from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.shipped import locate_model
+from steper.recipes import Recipe
 from steper.records import Question, Trajectory
 from steper.retrieve import Retriever
 from steper.runs import Run, fit_to_model
@@ -145,11 +146,13 @@ def evaluate(
 
 def build(
     run: Place,
-    recipe: str = "steper",
+    recipe: Recipe | str = "steper",
     *,
     out: Place,
+    strategy: type[Strategy[Any]] | None = None,
     student: Place | None = None,
     filters: Values = None,
+    more_filters: Sequence[Filter | str] = (),
     exclude: Places = (),
     exports: Sequence[Export] = (),
     partial: bool = False,
@@ -158,15 +161,20 @@ def build(
 ) -> Written:
     """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
 
-    `student` is a model whose tokenizer decides the form, `exclude` are files of test questions,
-    `settings` those of ExampleSettings. Errors: see `build_examples` and `write_examples`.
+    `strategy` is the run's own where that is a class of yours. `student` is a model whose tokenizer
+    decides the form, `more_filters` are functions, `exclude` files of test questions, `settings`
+    those of ExampleSettings. Errors: see `build_examples` and `write_examples`.
     """
     if student is not None:
         settings = {"form": student_form(locate_model(Path(student))), **settings}
+    named = recipe if isinstance(recipe, str) else recipe.name
     made = build_examples(
         Path(run),
-        _settings(ExampleSettings, settings, recipe=recipe),
+        _settings(ExampleSettings, settings, recipe=named),
         _settings(FilterSettings, filters),
+        recipe=None if isinstance(recipe, str) else recipe,
+        strategy=strategy,
+        more_filters=more_filters,
         exclude=[Path(file) for file in _listed(exclude)],
         partial=partial,
     )
