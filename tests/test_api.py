@@ -12,8 +12,13 @@ from lm.tiny import make_tiny_llama
 from pipeline.made import write_files
 from steper.errors import ModelError, SteperError
 from steper.evaluation.statistics import Bootstrap
+from steper.examples.build import BuildCounts
+from steper.examples.example_folder import ExampleFolder, Written
 from steper.lm.scripted import ScriptedModel
+from steper.recipes.base import Recipe
+from steper.recipes.stepwise import STEPER
 from steper.strategy.actions import Generate, Search
+from steper.strategy.ircot import IRCoT
 
 TEACHER = {"settings": {"max_steps": 4, "k": 3, "max_tokens": 12}}
 SHORT = {"prompt": {"demos": 0, "passage_words": 20}}
@@ -167,6 +172,41 @@ def test_whoever_watches_changes_nothing_even_where_the_model_fails():
     assert trajectory == asked()
     assert trajectory.status == "failed"
     assert [step.generated for step in trajectory.steps] == [True, False]
+
+
+class Careful(IRCoT):
+    """A strategy of one's own, as in a notebook."""
+
+    name = "careful"
+
+
+def test_a_run_by_a_strategy_of_ones_own_becomes_examples(tmp_path):
+    own = {"settings": {"k": 3}, "prompt": {"demos": 0}}
+    questions, model = film_questions(3), ScriptedModel(film_script)
+    run = steper.teach(questions, Careful, model, DictRetriever(FILM), tmp_path / "run", **own)
+    with pytest.raises(SteperError, match="code outside this package"):
+        steper.build(run, out=tmp_path / "untold")
+    mine = Recipe("mine", STEPER.make, "uniform", "as StepER")
+    built = steper.build(
+        run,
+        mine,
+        out=tmp_path / "examples",
+        strategy=Careful,
+        more_filters=[lambda question, replay: {0: "odd"} if question.id == "q1" else {}],
+    )
+    examples = list(built.folder.examples())
+    assert {(e.recipe, e.strategy) for e in examples} == {("mine", "careful")}
+    assert built.counts.dropped == {"odd": 1}
+    assert built.folder.manifest["counts"]["kept"] == 2
+
+
+def test_examples_say_in_one_line_what_they_are(job):
+    made = ExampleFolder(Path("runs/e"))
+    assert repr(made) == "ExampleFolder('runs/e')"
+    counts = BuildCounts(trajectories=12, kept=8, examples=24)
+    told = "Written('runs/e', 24 examples, 8 of 12 trajectories)"
+    assert repr(Written(made, counts, (), up_to_date=False)) == told
+    assert fspath(job.built) == fspath(job.built.folder) == f"{job.folder}/examples"
 
 
 WRONG = {

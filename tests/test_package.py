@@ -112,6 +112,17 @@ def test_every_public_name_is_there():
         _ = steper.tech
 
 
+def test_what_a_door_says_it_expects_is_a_public_name():
+    import steper
+    from steper.recipes import RECIPES
+    from steper.strategy import STRATEGIES
+
+    said = f"{STRATEGIES.expected}, {RECIPES.expected}"
+    named = re.findall(r"steper\.(\w+)", said)
+    assert named == ["Strategy", "Recipe"]
+    assert set(named) <= set(steper.__all__)
+
+
 def test_dir_lists_the_public_names_and_nothing_else():
     code = (
         "import steper\n"

@@ -14,9 +14,11 @@ if _TYPE_CHECKING:
     from steper.evaluation.scoring import evaluate_run
     from steper.lm.open import open_model
     from steper.pipeline.pipeline import Pipeline
+    from steper.recipes import Recipe
     from steper.records import Passage, Question, Step, Trajectory
     from steper.retrieve import BM25Index, open_retriever
     from steper.runs import Run, make_strategy
+    from steper.strategy import Strategy
 
 _NAMES = {
     "steper.api": ("ask", "build", "compare", "evaluate", "report", "teach", "train"),
@@ -26,9 +28,11 @@ _NAMES = {
     "steper.evaluation.scoring": ("evaluate_run",),
     "steper.lm.open": ("open_model",),
     "steper.pipeline.pipeline": ("Pipeline",),
+    "steper.recipes": ("Recipe",),
     "steper.records": ("Passage", "Question", "Step", "Trajectory"),
     "steper.retrieve": ("BM25Index", "open_retriever"),
     "steper.runs": ("Run", "make_strategy"),
+    "steper.strategy": ("Strategy",),
 }
 
 __all__ = [
@@ -37,9 +41,11 @@ __all__ = [
     "Passage",
     "Pipeline",
     "Question",
+    "Recipe",
     "Run",
     "Step",
     "SteperError",
+    "Strategy",
     "Trajectory",
     "ask",
     "build",

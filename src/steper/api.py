@@ -50,7 +50,13 @@ from steper.store import validated
 from steper.strategy import Strategy
 from steper.strategy.actions import Action, Actions
 from steper.strategy.trace import Trace
-from steper.student import StudentOptions, open_asked, score_and_write, student_folder
+from steper.student import (
+    StudentOptions,
+    open_asked,
+    score_and_write,
+    student_folder,
+    student_retriever,
+)
 from steper.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -78,11 +84,13 @@ def teach(
     *,
     settings: Values = None,
     prompt: Values = None,
+    allow_code: bool = False,
     **options: Any,
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
-    `strategy` None is a student's own, else ircot; `settings` are the strategy's. The other
+    `strategy` None is a student's own, else ircot; `settings` are the strategy's. `allow_code` lets
+    a student's folder name code outside this package, which is then loaded. The other
     `options` (in_flight, overwrite, retry_failed, progress) and the errors are those of
     `steper.runs.teach`; the same call again goes on where an interrupted one stopped.
     """
@@ -90,7 +98,10 @@ def teach(
         file = read_question_file(path := Path(questions))
         options = {"inputs": {"questions": file.describe(path)}, **options}
         questions = file.questions
-    with _opened(questions, strategy, model, corpus, settings, prompt) as (how, lm, retriever):
+    asked = StudentOptions(
+        _class(strategy), _values(settings), _values(prompt), allow_code=allow_code
+    )
+    with _opened(questions, model, corpus, asked, strategy) as (how, lm, retriever):
         return run_teacher(questions, how, lm, retriever, Path(out), **options)
 
 
@@ -102,6 +113,7 @@ def ask(
     strategy: Asking = None,
     settings: Values = None,
     prompt: Values = None,
+    allow_code: bool = False,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer one question, writing nothing; `watch` is told each action and result as it comes.
@@ -112,7 +124,10 @@ def ask(
     asked = question if isinstance(question, Question) else Question(id="question", text=question)
     if not asked.text.strip():
         raise InputError("the question is empty")
-    with _opened([asked], strategy, model, corpus, settings, prompt) as (how, lm, retriever):
+    options = StudentOptions(
+        _class(strategy), _values(settings), _values(prompt), allow_code=allow_code
+    )
+    with _opened([asked], model, corpus, options, strategy) as (how, lm, retriever):
         how = _watched(how, watch) if watch else how
         (trajectory,) = Engine(how, lm, retriever, in_flight=1).run([asked])
     return trajectory
@@ -150,10 +165,10 @@ def build(
     recipe: Recipe | str = "steper",
     *,
     out: Place,
+    strategy: type[Strategy[Any]] | None = None,
     student: Place | None = None,
     filters: Values = None,
     more_filters: Sequence[Filter | str] = (),
-    strategy: type[Strategy[Any]] | None = None,
     exclude: Places = (),
     corpus: Corpus = None,
     judge: LanguageModel | Callable[..., Any] | None = None,
@@ -165,9 +180,10 @@ def build(
 ) -> Written:
     """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
 
-    `student` is a model whose tokenizer decides the form, `exclude` are files of test questions,
-    `settings` those of ExampleSettings. `corpus` and `judge` are for recipes that want them, the
-    other parts as in `build_examples`. Errors: see `build_examples` and `write_examples`.
+    `strategy` is the run's own where that is a class of yours. `student` is a model whose tokenizer
+    decides the form, `more_filters` are functions, `exclude` files of test questions, `settings`
+    those of ExampleSettings; `corpus` and `judge` are for recipes that want them. Errors: see
+    `build_examples` and `write_examples`.
     """
     if student is not None:
         settings = {"form": student_form(locate_model(Path(student))), **settings}
@@ -286,24 +302,20 @@ def _values(given: Values) -> dict[str, Any]:
 @contextmanager
 def _opened(
     questions: Sequence[Question],
-    strategy: Asking,
     model: Model,
     corpus: Corpus,
-    settings: Values,
-    prompt: Values,
+    options: StudentOptions,
+    strategy: Asking,
 ) -> Iterator[tuple[Strategy[Any], LanguageModel, Retriever | None]]:
     """Strategy, model and retriever; what was not open before is closed."""
     if isinstance(model, (str, PathLike)):
         model = Path(model)
+    made = isinstance(strategy, Strategy)
+    if made and (options.strategy_settings or options.prompt):
+        raise SettingsError("a made strategy has its settings: give it those")
     with ExitStack() as stack:
-        if isinstance(strategy, Strategy):
-            if settings or prompt:
-                raise SettingsError("a made strategy has its settings: give it those")
-            lm, how = open_asked(model, StudentOptions(type(strategy)), questions)
-            how = fit_to_model(strategy, lm)
-        else:
-            options = StudentOptions(strategy, _values(settings), _values(prompt))
-            lm, how = open_asked(model, options, questions)
+        lm, how = open_asked(model, options, questions)
+        how = fit_to_model(strategy, lm) if isinstance(strategy, Strategy) else how
         if lm is not model:
             stack.callback(lm.close)
         retriever = None
@@ -311,7 +323,11 @@ def _opened(
             retriever = open_corpus(corpus, questions)
             if retriever is not corpus:
                 stack.callback(retriever.close)
-        yield how, lm, retriever
+        yield how, lm, student_retriever(lm.name, retriever, options)
+
+
+def _class(strategy: Asking) -> type[Strategy[Any]] | str | None:
+    return type(strategy) if isinstance(strategy, Strategy) else strategy
 
 
 def _watched(strategy: Strategy[Any], watch: Watch) -> Strategy[Any]:

@@ -171,12 +171,15 @@ def open_asked(
 
 
 def student_retriever(
-    folder: Path, retriever: Retriever | None, options: StudentOptions | None = None
+    model: Path | str, retriever: Retriever | None, options: StudentOptions | None = None
 ) -> Retriever | None:
-    """`retriever` as a student searches with it: through its reranker, where it has one."""
+    """`retriever` as a model searches with it: through a trained student's reranker, if any."""
+    folder = student_folder(model)
+    if folder is None:
+        return retriever
     card = read_student_card(folder)
     allow = options is not None and options.allow_code
-    place = str(_folder(folder) / STEPER)
+    place = str(folder / STEPER)
     return reranked(retriever, card.reranker, card.candidates, allow_code=allow, place=place)
 
 
@@ -200,7 +203,7 @@ def evaluate_student(
         raise InputError("no question has an answer to score against")
     read_student_card(student)
     lm, strategy = open_asked(student, options)
-    retriever = student_retriever(Path(student), retriever, options)
+    retriever = student_retriever(student, retriever, options)
     try:
         run = teach(questions, strategy, lm, retriever, out, **how)
     finally:

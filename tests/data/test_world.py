@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -177,3 +178,41 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     file.write_text("x")
     with pytest.raises(InputError, match="is not a folder"):
         write_world(make_world(1, counts={"dev": 3}), file)
+
+
+@pytest.mark.parametrize(
+    ("domain", "seed", "benchmark", "hashes"),
+    [
+        (
+            "culture",
+            1,
+            "2wikimultihopqa",
+            {
+                "corpus.jsonl": "96c76cb1accf715f",
+                "dev.json": "87508b16ce1e6b2a",
+                "gold.jsonl": "1610e991d72bb8cc",
+                "test.json": "6ca340fd5483b6e4",
+                "train.json": "9e0dd9a1d24f42e6",
+                "world.json": "5276b23b8f1c2dfa",
+            },
+        ),
+        (
+            "ood",
+            3,
+            "hotpotqa",
+            {
+                "corpus.jsonl": "ab64916b1bffee41",
+                "dev.json": "5d851ea568e5712d",
+                "gold.jsonl": "d0c5c340b35f6ae7",
+                "test.json": "ac6c5db8b892a16d",
+                "train.json": "d6b503791775e492",
+                "world.json": "604fe7ccd7355e22",
+            },
+        ),
+    ],
+)
+def test_a_seeds_world_stays_the_same(tmp_path, domain, seed, benchmark, hashes):
+    """Byte for byte: the shipped models were made on such worlds, and studies name their seeds."""
+    write_world(make_world(seed, domain, {"train": 30, "dev": 5, "test": 20}), tmp_path, benchmark)
+    made = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in tmp_path.iterdir()}
+    assert made == hashes

@@ -26,6 +26,7 @@ from steper.examples.export import EXPORTS, Export
 from steper.examples.records import StepExample
 from steper.records import SCHEMA_VERSION
 from steper.store import provenance, read_json, read_records, write_json, write_jsonl
+from steper.text import brief
 
 EXAMPLES = "examples.jsonl"
 
@@ -35,6 +36,12 @@ class ExampleFolder:
     """A folder of step examples to read from."""
 
     path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return brief("ExampleFolder", repr(str(self.path)))
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -59,6 +66,14 @@ class Written:
     counts: BuildCounts
     exports: tuple[Export, ...]
     up_to_date: bool
+
+    def __fspath__(self) -> str:
+        return str(self.folder.path)
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        made = f"{counts.examples} examples", f"{counts.kept} of {counts.trajectories} trajectories"
+        return brief("Written", repr(str(self.folder.path)), *made)
 
 
 def write_examples(

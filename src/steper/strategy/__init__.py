@@ -14,9 +14,22 @@ from typing import Any
 
 from steper.doors import CODE, SPEC, Door
 from steper.errors import SettingsError
+from steper.strategy.actions import Actions, Generate, Search
 from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.trace import Ending, Trace
 
-__all__ = ["DEFAULT", "STRATEGIES", "StepSettings", "Strategy", "load_strategy"]
+__all__ = [
+    "DEFAULT",
+    "STRATEGIES",
+    "Actions",
+    "Ending",
+    "Generate",
+    "Search",
+    "StepSettings",
+    "Strategy",
+    "Trace",
+    "load_strategy",
+]
 
 DEFAULT = "ircot"
 """The strategy where none is named."""

@@ -1,7 +1,7 @@
 """What a small world is made of: name patterns, entity types, relations and question rules.
 
-A *domain* is data, not code: two of them stand in `culture.py` (the one students are distilled
-on) and `voyages.py` (out of domain: other types, other relations). Everything else in this
+A *domain* is data, not code: two of them stand in `domains/` (`culture`, the one students are
+distilled on, and `ood`, out of domain: other types, other relations). Everything else in this
 package reads a `Domain` and knows nothing of films or ships.
 """
 
