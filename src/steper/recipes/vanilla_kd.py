@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steper.recipes.base import Context, Draft, Recipe, cumulative_draft
+from steper.recipes.base import Context, Draft, Inference, Recipe, cumulative_draft
 from steper.strategy.replay import Replay
 
 
