@@ -18,6 +18,7 @@ from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.records import Passage
 from steper.strategy import STRATEGIES
 from steper.strategy.ircot.queries import without_wh_words
+from tiny.gold_steps import gold_steps
 from tiny.retrieval import TitleIndex, world_passages
 
 Conversation = list[dict[str, str]]
@@ -171,10 +172,8 @@ class Tutor(Reader):
         question = self.questions[number]
         arrived = self.retrieved[name][number]
         titles = [[p.title for p in step] for step in arrived]
-        if name == "ircot":
-            pieces = question.ircot_steps()
-        else:  # the first piece only asks; a hop is answered one search later
-            pieces = question.self_ask_steps()
+        pieces = gold_steps(question, name)
+        if name != "ircot":  # the first piece only asks; a hop is answered one search later
             titles = [titles[0] + titles[1], *titles[2:]]
         if not is_followable(question, titles):
             return None
@@ -224,7 +223,7 @@ class Tutor(Reader):
     def _last_steps(self, comparisons: int) -> list[Conversation]:
         parts = []
         for question in self.rng.sample(self.compared, comparisons):
-            pieces = question.ircot_steps()
+            pieces = gold_steps(question, "ircot")
             told = [Turn((), piece) for piece in pieces]
             prompt = _messages("ircot", question.question, told, PASSAGES_FIRST)
             parts.append([*prompt, {"role": "assistant", "content": pieces[-1]}])

@@ -66,36 +66,6 @@ class WorldQuestion:
         """Titles of the gold passages, in the order in which the chain needs them."""
         return tuple(dict.fromkeys(hop.title for hop in self.hops))
 
-    def ircot_steps(self) -> tuple[str, ...]:
-        """The gold trajectory of IRCoT: one sentence a hop, then the answer."""
-        return (*(hop.rationale for hop in self.hops), self.conclusion)
-
-    @property
-    def conclusion(self) -> str:
-        """The sentence with the answer; of a comparison it says first what is compared."""
-        if "comparison" not in self.type:
-            return f"So the answer is: {self.answer}."
-        one, other = self.hops[-2:]
-        if self.answer in ("yes", "no"):
-            return f"So it is {one.answer} and {other.answer}, and the answer is: {self.answer}."
-        if self.hops[0].subject != self.answer:
-            one, other = other, one
-        which = "first" if int(one.answer) < int(other.answer) else "later"
-        return (
-            f"So the {which} year is {one.answer} of {one.subject}, "
-            f"and the answer is: {self.answer}."
-        )
-
-    def self_ask_steps(self) -> tuple[str, ...]:
-        """The gold trajectory of Self-Ask: each piece answers one follow-up and asks the next."""
-        pieces = [f"Follow up: {self.hops[0].sub_question}"]
-        for hop, following in zip(self.hops, self.hops[1:], strict=False):
-            pieces.append(f"Intermediate answer: {hop.answer}\nFollow up: {following.sub_question}")
-        pieces.append(
-            f"Intermediate answer: {self.hops[-1].answer}\nSo the final answer is: {self.answer}"
-        )
-        return tuple(pieces)
-
 
 @dataclass(frozen=True)
 class _QuestionDraft:
