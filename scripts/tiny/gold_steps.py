@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from steper.data.world.world_questions import WorldQuestion
 
 
@@ -33,7 +35,7 @@ def _self_ask(question: WorldQuestion) -> tuple[str, ...]:
     """Each piece answers one follow-up and asks the next."""
     hops = question.hops
     pieces = [f"Follow up: {hops[0].sub_question}"]
-    for hop, following in zip(hops, hops[1:], strict=False):
+    for hop, following in pairwise(hops):
         pieces.append(f"Intermediate answer: {hop.answer}\nFollow up: {following.sub_question}")
     last = f"So the final answer is: {question.answer}"
     return (*pieces, f"Intermediate answer: {hops[-1].answer}\n{last}")
