@@ -24,7 +24,7 @@ import torch
 import transformers
 
 from steper.examples.example_folder import ExampleFolder
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Passage

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from steper.data.world.generate import DOMAINS, World, make_world
 from steper.data.world.measure import is_followable
 from steper.data.world.names import PARTS
-from steper.data.world.world_questions import Hop, QuestionMaker, WorldQuestion
+from steper.data.world.world_questions import QuestionMaker, WorldHop, WorldQuestion
 from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.records import Passage
 from steper.strategy import STRATEGIES
 from steper.strategy.ircot.queries import without_wh_words
+from tiny.gold_steps import gold_steps
 from tiny.retrieval import TitleIndex, world_passages
 
 Conversation = list[dict[str, str]]
@@ -85,13 +86,13 @@ class Reader:
         self.rng.shuffle(chosen)
         return chosen
 
-    def ask(self, titles: Sequence[str], count: int) -> list[tuple[str, Hop | None, str]]:
+    def ask(self, titles: Sequence[str], count: int) -> list[tuple[str, WorldHop | None, str]]:
         """`count` questions (question, hop, answer) that single passages of `titles` answer."""
         pool = []
         for title in titles:
             part = self.world.passages[title].part
             pool += [(q, hop, hop.answer) for q, hop in self.makers[part].one_hop(title)]
-        asked: list[tuple[str, Hop | None, str]] = list(
+        asked: list[tuple[str, WorldHop | None, str]] = list(
             self.rng.sample(pool, min(count, len(pool)))
         )
         return [self._years() if self.rng.random() < YEAR_QUESTIONS else item for item in asked]
@@ -103,7 +104,7 @@ class Reader:
         word = "first" if first else "later"
         return f"Which year was {word}, {one} or {other}?", None, str(a if first else b)
 
-    def reply(self, hop: Hop | None, answer: str) -> str:
+    def reply(self, hop: WorldHop | None, answer: str) -> str:
         """The sentence that holds the answer, where there is one, and the answer."""
         final = f"So the answer is: {answer}."
         return final if hop is None else f"{hop.rationale} {final}"
@@ -171,10 +172,8 @@ class Tutor(Reader):
         question = self.questions[number]
         arrived = self.retrieved[name][number]
         titles = [[p.title for p in step] for step in arrived]
-        if name == "ircot":
-            pieces = question.ircot_steps()
-        else:  # the first piece only asks; a hop is answered one search later
-            pieces = question.self_ask_steps()
+        pieces = gold_steps(question, name)
+        if name != "ircot":  # the first piece only asks; a hop is answered one search later
             titles = [titles[0] + titles[1], *titles[2:]]
         if not is_followable(question, titles):
             return None
@@ -224,7 +223,7 @@ class Tutor(Reader):
     def _last_steps(self, comparisons: int) -> list[Conversation]:
         parts = []
         for question in self.rng.sample(self.compared, comparisons):
-            pieces = question.ircot_steps()
+            pieces = gold_steps(question, "ircot")
             told = [Turn((), piece) for piece in pieces]
             prompt = _messages("ircot", question.question, told, PASSAGES_FIRST)
             parts.append([*prompt, {"role": "assistant", "content": pieces[-1]}])

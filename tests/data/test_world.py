@@ -97,9 +97,12 @@ def test_comparisons_are_answered_by_their_facts(world: World) -> None:
         assert question.answer == (earlier if first else later).subject
 
 
-def test_gold_steps_end_in_the_answer(world: World) -> None:
+def test_gold_steps_end_in_the_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    from tiny.gold_steps import gold_steps
+
     for question in world.questions["test"]:
-        ircot, self_ask = question.ircot_steps(), question.self_ask_steps()
+        ircot, self_ask = (gold_steps(question, name) for name in ("ircot", "self_ask"))
         assert len(ircot) == len(self_ask) == len(question.hops) + 1 <= 5
         assert ircot[-1].startswith("So ")
         assert stated_answer(ircot[-1]) == question.answer

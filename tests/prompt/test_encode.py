@@ -7,7 +7,7 @@ import random
 import pytest
 
 from prompt.made_tokenizers import CHATML, KINDS_OF_TOKENIZERS, byte_level, unigram
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.prompt.encode import (
     IGNORED,
     EncodeError,

@@ -15,7 +15,7 @@ from steper.retrieve import BM25Index, BM25Settings, bm25
 from steper.retrieve import passages as passages_module
 from steper.retrieve.analysis import Analyzer
 from steper.retrieve.bm25 import top
-from steper.retrieve.scoring import score_matrix
+from steper.retrieve.bm25_scores import score_matrix
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

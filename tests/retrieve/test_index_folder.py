@@ -8,7 +8,7 @@ import pytest
 from steper import artifact
 from steper.errors import InputError, RetrievalError
 from steper.retrieve import BM25Index, BM25Settings, index_folder
-from steper.retrieve.scoring import Field
+from steper.retrieve.bm25_scores import Field
 
 QUERIES = ["Where was the director of Nightfall born?", "port", "the", "composer"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
 from steper.prompt.segments import Segment
 from steper.records import Passage

@@ -33,7 +33,7 @@ from steper.examples.filters import (
     step_problems,
     trajectory_problem,
 )
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.lm.base import LanguageModel
 from steper.lm.judge import LMJudge
 from steper.prompt.render import Layout, PromptSettings, Reasoning

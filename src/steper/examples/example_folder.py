@@ -23,7 +23,7 @@ from steper.artifact import (
 from steper.errors import InputError
 from steper.examples.build import Build, BuildCounts
 from steper.examples.export import EXPORTS, Export
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.records import SCHEMA_VERSION
 from steper.store import provenance, read_json, read_records, write_json, write_jsonl
 from steper.text import brief

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steper.errors import SettingsError, missing_extra
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.prompt.segments import Prompt
 from steper.store import read_json_lines, write_jsonl
 

@@ -25,6 +25,7 @@ from steper.errors import InputError, RetrievalError
 from steper.records import Passage
 from steper.retrieve.analysis import Analyzer, words
 from steper.retrieve.base import Found
+from steper.retrieve.bm25_scores import Array, Field, FieldTerms, TermIds, score_matrix
 from steper.retrieve.index_folder import (
     IndexManifest,
     read_manifest,
@@ -33,7 +34,6 @@ from steper.retrieve.index_folder import (
 )
 from steper.retrieve.passages import PassageStore, PassageWriter
 from steper.retrieve.retriever_settings import BM25Settings
-from steper.retrieve.scoring import Array, Field, FieldTerms, TermIds, score_matrix
 from steper.store import provenance
 from steper.text import brief
 

@@ -27,7 +27,7 @@ Render = Callable[..., Prompt]
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class StepDraft:
     """A step being made: all that its record says beside what is written."""
 
     role: StepRole = "reason"
@@ -52,7 +52,7 @@ class Loop:
     max_tokens: int
     gathered: Gathered = field(init=False)
     rationales: list[str] = field(default_factory=list)
-    _draft: Draft = field(default_factory=Draft)
+    _draft: StepDraft = field(default_factory=StepDraft)
 
     def __post_init__(self) -> None:
         self.gathered = Gathered(self.settings)
@@ -76,7 +76,7 @@ class Loop:
         self.gathered.add(found)
         appended = self.prompt.layout == "append_only"
         fitted = self._fit(self.gathered, self.rationales, self.trace.question, cue, appended)
-        draft = Draft("reason", query, found, fitted.shown, fitted.dropped, (), cue)
+        draft = StepDraft("reason", query, found, fitted.shown, fitted.dropped, (), cue)
         return (yield from self._generate(fitted, stop, draft))
 
     def read(
@@ -93,7 +93,7 @@ class Loop:
             source.add(found)
             self.gathered.add(found if show_later else ())
         fitted = self._fit(source, [], question, "", append_only=False, words=reader.words)
-        draft = Draft("read", query, found, fitted.shown, fitted.dropped)
+        draft = StepDraft("read", query, found, fitted.shown, fitted.dropped)
         return (yield from self._generate(fitted, reader.stop, draft, reader))
 
     def keep(self, completion: Completion | None, rationale: str, cue: str = "") -> Step:
@@ -140,7 +140,7 @@ class Loop:
         return fit(gathered, rationales, question, render, self.budget, append_only, recorded)
 
     def _generate(
-        self, fitted: Fitted, stop: Sequence[str], draft: Draft, reader: Reader | None = None
+        self, fitted: Fitted, stop: Sequence[str], draft: StepDraft, reader: Reader | None = None
     ) -> Sub:
         if fitted.prompt is None:
             self._draft = replace(draft, cue="")

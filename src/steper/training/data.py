@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from steper.errors import InputError
-from steper.examples.records import StepExample
+from steper.examples.step_example import StepExample
 from steper.prompt.encode import KINDS, Encoded, Encoder
 from steper.training.train_settings import Pack, TrainSettings
 from steper.training.tree import Tree, build_tree, count_tokens

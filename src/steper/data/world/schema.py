@@ -99,7 +99,7 @@ class BridgeComparison:
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferenceRule:
     """A named composition of two relations, such as a paternal grandfather."""
 
     relations: tuple[str, str]
@@ -117,7 +117,7 @@ class Domain:
     year_comparisons: tuple[YearComparison, ...] = ()
     same_comparisons: tuple[SameComparison, ...] = ()
     bridge_comparisons: tuple[BridgeComparison, ...] = ()
-    inferences: tuple[Inference, ...] = ()
+    inferences: tuple[InferenceRule, ...] = ()
     families: bool = False
 
     def relation(self, name: str) -> Relation:

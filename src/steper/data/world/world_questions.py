@@ -38,7 +38,7 @@ MIN_YEARS_APART = 5
 
 
 @dataclass(frozen=True)
-class Hop:
+class WorldHop:
     """One link of a gold chain: what to ask, what the encyclopedia says, and where."""
 
     sub_question: str
@@ -59,50 +59,20 @@ class WorldQuestion:
     part: str
     question: str
     answer: str
-    hops: tuple[Hop, ...]
+    hops: tuple[WorldHop, ...]
 
     @property
     def gold_titles(self) -> tuple[str, ...]:
         """Titles of the gold passages, in the order in which the chain needs them."""
         return tuple(dict.fromkeys(hop.title for hop in self.hops))
 
-    def ircot_steps(self) -> tuple[str, ...]:
-        """The gold trajectory of IRCoT: one sentence a hop, then the answer."""
-        return (*(hop.rationale for hop in self.hops), self.conclusion)
-
-    @property
-    def conclusion(self) -> str:
-        """The sentence with the answer; of a comparison it says first what is compared."""
-        if "comparison" not in self.type:
-            return f"So the answer is: {self.answer}."
-        one, other = self.hops[-2:]
-        if self.answer in ("yes", "no"):
-            return f"So it is {one.answer} and {other.answer}, and the answer is: {self.answer}."
-        if self.hops[0].subject != self.answer:
-            one, other = other, one
-        which = "first" if int(one.answer) < int(other.answer) else "later"
-        return (
-            f"So the {which} year is {one.answer} of {one.subject}, "
-            f"and the answer is: {self.answer}."
-        )
-
-    def self_ask_steps(self) -> tuple[str, ...]:
-        """The gold trajectory of Self-Ask: each piece answers one follow-up and asks the next."""
-        pieces = [f"Follow up: {self.hops[0].sub_question}"]
-        for hop, following in zip(self.hops, self.hops[1:], strict=False):
-            pieces.append(f"Intermediate answer: {hop.answer}\nFollow up: {following.sub_question}")
-        pieces.append(
-            f"Intermediate answer: {self.hops[-1].answer}\nSo the final answer is: {self.answer}"
-        )
-        return tuple(pieces)
-
 
 @dataclass(frozen=True)
-class _Draft:
+class _QuestionDraft:
     type: str
     question: str
     answer: str
-    hops: tuple[Hop, ...]
+    hops: tuple[WorldHop, ...]
 
 
 class QuestionMaker:
@@ -123,7 +93,7 @@ class QuestionMaker:
         for relation in domain.relations:
             self._relations.setdefault(relation.subject, []).append(relation)
         self._entities = list(facts.entities)
-        self._makers: dict[str, Callable[[], _Draft | None]] = {
+        self._makers: dict[str, Callable[[], _QuestionDraft | None]] = {
             "compositional": self._compositional,
             "comparison": self._comparison,
             "bridge_comparison": self._bridge,
@@ -157,7 +127,7 @@ class QuestionMaker:
             raise ValueError(f"the {part} part gives only {len(questions)} questions")
         return questions
 
-    def one_hop(self, title: str) -> list[tuple[str, Hop]]:
+    def one_hop(self, title: str) -> list[tuple[str, WorldHop]]:
         """Every single question that the passage `title` answers, with its hop."""
         found = []
         for relation in self._relations[self._facts.entities[title]]:
@@ -166,12 +136,12 @@ class QuestionMaker:
                 found.append((self._rng.choice(relation.asks).format(x=title), hop))
         return found
 
-    def _hop(self, subject: str, relation: Relation) -> Hop | None:
+    def _hop(self, subject: str, relation: Relation) -> WorldHop | None:
         value = self._facts.get(subject, relation.name)
         sentence = self._passages[subject].stated.get(relation.name)
         if value is None or sentence is None:
             return None
-        return Hop(
+        return WorldHop(
             sub_question=relation.asks[0].format(x=subject),
             rationale=relation.rationale.format(s=subject, o=value),
             subject=subject,
@@ -181,10 +151,10 @@ class QuestionMaker:
             sentence=sentence,
         )
 
-    def _compositional(self) -> _Draft | None:
+    def _compositional(self) -> _QuestionDraft | None:
         length = self._rng.choice((2, 3, 4))
         entity = self._rng.choice(self._entities)
-        hops: list[Hop] = []
+        hops: list[WorldHop] = []
         relations: list[Relation] = []
         visited = {entity}
         for index in range(length):
@@ -209,13 +179,13 @@ class QuestionMaker:
         for relation in relations[:-1]:
             phrase = self._rng.choice(relation.nouns).format(x=phrase)
         question = self._rng.choice(relations[-1].asks).format(x=phrase)
-        return _Draft("compositional", question, hops[-1].answer, tuple(hops))
+        return _QuestionDraft("compositional", question, hops[-1].answer, tuple(hops))
 
     def _is_inference(self, relations: list[Relation]) -> bool:
         names = tuple(r.name for r in relations)
         return any(names == rule.relations for rule in self._domain.inferences)
 
-    def _inference(self) -> _Draft | None:
+    def _inference(self) -> _QuestionDraft | None:
         rule = self._rng.choice(self._domain.inferences)
         first, second = (self._domain.relation(name) for name in rule.relations)
         subject = self._rng.choice(self._facts.of_type(first.subject))
@@ -224,9 +194,9 @@ class QuestionMaker:
         if one is None or two is None or two.answer == subject:
             return None
         question = self._rng.choice(rule.phrasings).format(x=subject)
-        return _Draft("inference", question, two.answer, (one, two))
+        return _QuestionDraft("inference", question, two.answer, (one, two))
 
-    def _comparison(self) -> _Draft | None:
+    def _comparison(self) -> _QuestionDraft | None:
         rules: tuple[YearComparison | SameComparison, ...] = self._domain.same_comparisons
         if self._rng.random() < BY_YEAR:
             rules = self._domain.year_comparisons
@@ -237,7 +207,7 @@ class QuestionMaker:
             return self._same(rule.phrasings, "comparison", subjects, [relation])
         return self._years(rule, "comparison", subjects, [relation])
 
-    def _bridge(self) -> _Draft | None:
+    def _bridge(self) -> _QuestionDraft | None:
         by_year = self._rng.random() < BY_YEAR
         rules = [r for r in self._domain.bridge_comparisons if bool(r.first) == by_year]
         rule = self._rng.choice(rules)
@@ -247,8 +217,8 @@ class QuestionMaker:
             return self._same(rule.same, "bridge_comparison", subjects, path)
         return self._years(rule, "bridge_comparison", subjects, path)
 
-    def _chain(self, subject: str, path: list[Relation]) -> list[Hop] | None:
-        hops: list[Hop] = []
+    def _chain(self, subject: str, path: list[Relation]) -> list[WorldHop] | None:
+        hops: list[WorldHop] = []
         for relation in path:
             hop = self._hop(hops[-1].answer if hops else subject, relation)
             if hop is None:
@@ -258,7 +228,7 @@ class QuestionMaker:
 
     def _pair(
         self, subjects: list[str], path: list[Relation]
-    ) -> tuple[list[Hop], list[Hop]] | None:
+    ) -> tuple[list[WorldHop], list[WorldHop]] | None:
         if len(subjects) < 2:
             return None
         a, b = self._rng.sample(subjects, 2)
@@ -275,7 +245,7 @@ class QuestionMaker:
         kind: str,
         subjects: list[str],
         path: list[Relation],
-    ) -> _Draft | None:
+    ) -> _QuestionDraft | None:
         pair = self._pair(subjects, path)
         if pair is None:
             return None
@@ -287,11 +257,11 @@ class QuestionMaker:
         a, b = left[0].subject, right[0].subject
         phrasing = self._rng.choice(rule.first if want_first else rule.later)
         answer = a if (gap < 0) == want_first else b
-        return _Draft(kind, phrasing.format(a=a, b=b), answer, _interleave(left, right))
+        return _QuestionDraft(kind, phrasing.format(a=a, b=b), answer, _interleave(left, right))
 
     def _same(
         self, phrasings: tuple[str, ...], kind: str, subjects: list[str], path: list[Relation]
-    ) -> _Draft | None:
+    ) -> _QuestionDraft | None:
         want_same = self._rng.random() < 0.5
         for _ in range(200):
             pair = self._pair(subjects, path)
@@ -302,9 +272,9 @@ class QuestionMaker:
                 a, b = left[0].subject, right[0].subject
                 question = self._rng.choice(phrasings).format(a=a, b=b)
                 answer = "yes" if want_same else "no"
-                return _Draft(kind, question, answer, _interleave(left, right))
+                return _QuestionDraft(kind, question, answer, _interleave(left, right))
         return None
 
 
-def _interleave(left: list[Hop], right: list[Hop]) -> tuple[Hop, ...]:
+def _interleave(left: list[WorldHop], right: list[WorldHop]) -> tuple[WorldHop, ...]:
     return tuple(hop for pair in zip(left, right, strict=True) for hop in pair)
