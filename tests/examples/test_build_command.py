@@ -40,6 +40,7 @@ def test_options_reach_the_examples(film_run, tmp_path, capsys):
     assert manifest["settings"]["form"] == "plain"
     assert manifest["settings"]["prompt"] == {
         "layout": "append_only",
+        "reasoning": "assistant",
         "instruction": False,
         "demos": 1,
         "passage_words": 9,

@@ -138,6 +138,30 @@ def test_a_recipe_says_how_its_students_are_asked(tmp_path):
     )
 
 
+@pytest.mark.parametrize("form", ["chat", "plain"])
+def test_the_end_of_turn_is_learnt_where_it_is_asked_for(tmp_path, form):
+    encoder = Encoder(byte_level(chat=form == "chat"))
+    ends = {}
+    for where in ("every_step", "last_step"):
+        settings = ExampleSettings(form=form, reasoning="assistant", end_of_turn=where)
+        built = made(tmp_path / where, RECIPES.find("steper").make, settings=settings)
+        encoded = [encoder.example(example) for example in built]
+        end = encoder.turn_end(form)
+        ends[where] = [e.ids[-1] == end and e.kinds[-1] >= 0 for e in encoded]
+    assert ends == {"every_step": [True] * 3, "last_step": [False, False, True]}
+
+
+def test_vanilla_kds_students_go_on_with_their_own_turn(tmp_path):
+    """Its target is one turn; asked with its reasoning in the user's, it would see a new form."""
+    run, _ = run_case(CASES["ircot"], tmp_path, BARE, "chat")
+    built = build_examples(run, ExampleSettings(recipe="vanilla_kd"))
+    assert built.fingerprint["prompt"]["reasoning"] == "assistant"
+    (example,) = built
+    assert [s.role for s in example.segments] == ["user", "assistant"]
+    forced = ExampleSettings(recipe="vanilla_kd", reasoning="user")
+    assert "reasoning" not in build_examples(run, forced).fingerprint["prompt"]
+
+
 def test_divergences_are_counted(tmp_path):
     """A student that keeps all that is written is asked for other things than its teacher."""
     run, _ = run_case(CASES["ircot"], tmp_path, BARE, texts={"q0": TWO_SENTENCES})

@@ -151,7 +151,26 @@ def gold() -> dict[str, Any]:
     return found
 
 
-GOLDEN = {"prompts": prompts, "examples": examples, "gold": gold}
+def continued() -> dict[str, Any]:
+    """Prompts and examples whose reasoning begins the assistant's turn."""
+    found: dict[str, Any] = {}
+    for name, case in CASES.items():
+        with tempfile.TemporaryDirectory() as out:
+            settings = PromptSettings(
+                reasoning="assistant", demos=0, instruction=False, passage_words=6
+            )
+            run, seen = run_case(case, Path(out) / "run", settings, "chat")
+            found[name] = [plain(prompt.segments) for prompt in seen["q0"]]
+            for recipe in ("steper", "vanilla_kd"):
+                for ends in ("every_step", "last_step"):
+                    how = ExampleSettings(recipe=recipe, end_of_turn=ends)
+                    built = build_examples(run, how, FilterSettings())
+                    values = [[plain(e.segments), e.segments[-1].ends] for e in built]
+                    found[f"{name} | {recipe} | {ends}"] = digest(values)
+    return found
+
+
+GOLDEN = {"prompts": prompts, "examples": examples, "gold": gold, "continued": continued}
 
 
 def path(name: str) -> Path:
