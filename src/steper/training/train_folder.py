@@ -80,31 +80,30 @@ class TrainFolder:
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint: one that the Trainer came to write its state into."""
-        found = {
-            int(path.name.rpartition("-")[2]): path
-            for path in self.checkpoints.glob("checkpoint-*")
-            if _whole(path / "trainer_state.json")
-        }
+        found = {s: p for s, p in self._by_step().items() if _whole(p / "trainer_state.json")}
         return found[max(found)] if found else None
+
+    def _by_step(self) -> dict[int, Path]:
+        """The checkpoints, whole or not, in order."""
+        found = self.checkpoints.glob("checkpoint-*")
+        return dict(sorted((int(path.name.rpartition("-")[2]), path) for path in found))
 
     def checkpoint(self, step: int) -> Path:
         """The whole checkpoint of a step; InputError, naming those that are there, for another."""
         path = self.checkpoints / f"checkpoint-{step}"
         if _whole(path / "trainer_state.json"):
             return path
-        there = sorted(
-            int(p.name.rpartition("-")[2]) for p in self.checkpoints.glob("checkpoint-*")
-        )
+        there = ", ".join(map(str, self._by_step())) or "none"
         raise InputError(
-            f"{self.checkpoints} has no checkpoint of step {step}; there are: "
-            f"{', '.join(map(str, there)) or 'none'} (keep_checkpoints says how many are kept)"
+            f"{self.checkpoints} has no checkpoint of step {step}; there are: {there} "
+            "(keep_checkpoints says how many are kept)"
         )
 
     def go_back(self, step: int) -> None:
         """Make the checkpoint of a step the last one: later ones are removed."""
         self.checkpoint(step)
-        for path in self.checkpoints.glob("checkpoint-*"):
-            if int(path.name.rpartition("-")[2]) > step:
+        for later, path in self._by_step().items():
+            if later > step:
                 shutil.rmtree(path)
         self.write_manifest("running", {})
 
