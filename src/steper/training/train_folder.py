@@ -24,7 +24,15 @@ from steper.artifact import (
 )
 from steper.errors import InputError
 from steper.records import SCHEMA_VERSION
-from steper.store import dump_line, provenance, read_json, read_json_lines, write_json, write_jsonl
+from steper.store import (
+    cut_unfinished_line,
+    dump_line,
+    provenance,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_jsonl,
+)
 
 LOG, STEPER, CHECKPOINTS = "log.jsonl", "steper.json", "checkpoints"
 
@@ -111,7 +119,9 @@ class TrainFolder:
         """Take out the log's lines after `step`; training goes on from there."""
         path = self.path / LOG
         if path.exists():
-            write_jsonl(path, [r for _, r in _whole_lines(path) if r["step"] <= step])
+            with path.open("rb+") as file:
+                cut_unfinished_line(file.fileno())
+            write_jsonl(path, [r for _, r in read_json_lines(path) if r["step"] <= step])
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a line to the log."""
@@ -143,13 +153,3 @@ def _whole(path: Path) -> bool:
     except InputError:
         return False
     return True
-
-
-def _whole_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The log's lines, without one that a crash cut off."""
-    text = path.read_bytes()
-    end = text.rfind(b"\n") + 1
-    if end != len(text):
-        with path.open("rb+") as file:
-            file.truncate(end)
-    return list(read_json_lines(path))
