@@ -13,7 +13,7 @@ from typing import Any
 
 from steper.errors import ModelError
 from steper.lm.base import Completion, Request
-from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.futures import CompletionFuture, settle
 from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch
 from steper.lm.hf_load import SMALL_PARAMETERS, load
 from steper.lm.model_settings import GenerationSettings, HFSettings
@@ -145,11 +145,11 @@ class HFModel:
             futures = [f for _, f in self._inbox] + [row.future for row in list(self._open)]
             self._inbox.clear()
             self._changed.notify_all()
-        if error is None:
-            cancel_all(futures)
-            return
         for future in futures:
-            settle(future, error)
+            if error is None:
+                future.cancel()
+            else:
+                settle(future, error)
 
     def _run(self) -> None:
         """The worker thread; whatever ends it is told to all futures."""
