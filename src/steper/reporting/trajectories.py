@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,9 +99,6 @@ def gather_examples(
     They are chosen by how those of `judged` did.
     """
     verdicts = {i: verdict(judged, i) for i in shared}
-    counts: dict[Verdict, int] = {}
-    for found in verdicts.values():
-        counts[found] = counts.get(found, 0) + 1
     ids = choose(shared, verdicts, count, seed) if count else []
     read = [_read(method, set(ids)) for method in methods]
     shown = tuple(
@@ -116,7 +114,7 @@ def gather_examples(
         for number, i in enumerate(ids, start=1)
     )
     names = [m.name for m in judged] if len(judged) < len(methods) else []
-    return Examples(shown, counts, seed, tuple(names))
+    return Examples(shown, Counter(verdicts.values()), seed, tuple(names))
 
 
 def _read(method: Method, ids: set[str]) -> dict[str, Trajectory]:
