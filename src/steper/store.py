@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -58,6 +59,17 @@ def write_jsonl(path: Path | str, rows: Iterable[BaseModel | dict[str, Any]]) ->
             out.write(dump_line(row))
             count += 1
     return count
+
+
+def cut_unfinished_line(fd: int) -> int:
+    """Cut off what a crash left of a file's last line; returns the file's length."""
+    size, end = os.fstat(fd).st_size, 0
+    if size:
+        with mmap(fd, 0, access=ACCESS_READ) as whole:
+            end = whole.rfind(b"\n") + 1
+    if end != size:
+        os.ftruncate(fd, end)
+    return end
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
+from email.utils import mktime_tz, parsedate_tz
 
 _ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
 
@@ -42,6 +45,16 @@ def snippet(text: str, length: int) -> str:
     if len(line) <= length:
         return line
     return line[: length - 1].rsplit(" ", 1)[0] + "…"
+
+
+def seconds_to_wait(asked: str) -> float | None:
+    """Seconds from now that a Retry-After header says, as a number or a date; None if neither."""
+    try:
+        seconds = float(asked)
+    except ValueError:
+        date = parsedate_tz(asked)
+        seconds = math.nan if date is None else mktime_tz(date) - time.time()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def brief(name: str, *parts: object) -> str:

@@ -5,7 +5,7 @@ A strategy words its own gold steps (`Strategy.gold_text`): which hop comes next
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from steper.errors import QuestionDropped
@@ -16,9 +16,6 @@ from steper.records import Passage, Question
 NOT_RETRIEVED = "gold_passage_not_retrieved"
 NOT_SHOWN = "gold_passage_not_in_prompt"
 NO_ANNOTATION = "no_gold_annotation"
-
-Wording = Callable[..., str]
-"""`word_gold(plan, request, look_ahead)`: what a perfect reader writes, or a QuestionDropped."""
 
 
 @dataclass(frozen=True, slots=True)
