@@ -19,7 +19,7 @@ NO_ANNOTATION = "no_gold_annotation"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GoldPlan:
     """A question's hops in words, and its official answer."""
 
     hops: tuple[GoldHop, ...]
@@ -48,11 +48,11 @@ class Plan:
         return untold
 
 
-def make_plan(question: Question) -> Plan:
+def make_plan(question: Question) -> GoldPlan:
     """What can be told of a question; no hops where the annotation does not allow it."""
     answer = question.answers[0].strip() if question.answers else ""
     hops = gold_hops(question)
-    return Plan(hops or fact_hops(question), answer, sub_questions=bool(hops))
+    return GoldPlan(hops or fact_hops(question), answer, sub_questions=bool(hops))
 
 
 def closing(cue: str, answer: str) -> str:
@@ -68,7 +68,7 @@ def shown(hop: GoldHop, passages: Sequence[Passage]) -> bool:
     )
 
 
-def all_shown(plan: Plan, hops: Iterable[int], passages: Sequence[Passage]) -> None:
+def all_shown(plan: GoldPlan, hops: Iterable[int], passages: Sequence[Passage]) -> None:
     """Drop the question unless the gold passages of these hops are all shown."""
     for position in hops:
         if not shown(plan.hops[position], passages):
