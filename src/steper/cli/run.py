@@ -74,9 +74,8 @@ def run(
 
     from steper.cli.train import _quiet
     from steper.dryrun.smoke import smoke_pipeline
-    from steper.pipeline.load import load_settings
+    from steper.pipeline.load import find_configuration, load_settings
     from steper.pipeline.pipeline import Pipeline
-    from steper.pipeline.shipped_recipes import find_configuration
 
     console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
     path, name, base = find_configuration(config)
