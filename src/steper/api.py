@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial as bound
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -170,22 +170,25 @@ def build(
     other parts as in `build_examples`. Errors: see `build_examples` and `write_examples`.
     """
     if student is not None:
-        settings = {"form": student_form(locate_model(Path(student))), **settings}
-    own = recipe if isinstance(recipe, Recipe) else None
-    made = build_examples(
-        Path(run),
-        _settings(ExampleSettings, settings, recipe=own.name if own else recipe),
-        _settings(FilterSettings, filters),
-        recipe=own,
-        strategy=strategy,
-        more_filters=more_filters,
-        exclude=[Path(file) for file in _listed(exclude)],
-        retriever=None if corpus is None else open_corpus(corpus),
-        judge=None if judge is None else as_model(judge),
-        partial=partial,
-        allow_code=allow_code,
-    )
-    return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
+        settings = {"form": student_form(locate_model(fspath(student))), **settings}
+    given = recipe if isinstance(recipe, Recipe) else None
+    example_settings = _settings(ExampleSettings, settings, recipe=given.name if given else recipe)
+    filter_settings = _settings(FilterSettings, filters)
+    with ExitStack() as stack:
+        made = build_examples(
+            Path(run),
+            example_settings,
+            filter_settings,
+            recipe=given,
+            strategy=strategy,
+            more_filters=more_filters,
+            exclude=[Path(file) for file in _listed(exclude)],
+            retriever=_corpus(corpus, (), stack),
+            judge=None if judge is None else as_model(judge),
+            partial=partial,
+            allow_code=allow_code,
+        )
+        return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
 
 
 def train(
@@ -208,7 +211,7 @@ def train(
     folder = examples.folder if isinstance(examples, Written) else examples
     return run_training(
         folder.path if isinstance(folder, ExampleFolder) else Path(folder),
-        Path(student),
+        fspath(student),
         Path(out),
         _settings(TrainSettings, settings, **more),
         overwrite=overwrite,
@@ -276,6 +279,8 @@ def _folders(runs: Runs) -> dict[str, tuple[Path, ...]]:
 
 def _settings(cls: type[M], given: Values, **more: Any) -> M:
     """Settings of a class, `more` over those given."""
+    if isinstance(given, cls) and not more:
+        return given
     return validated(cls, {**_values(given), **more})
 
 
@@ -306,12 +311,17 @@ def _opened(
             lm, how = open_asked(model, options, questions)
         if lm is not model:
             stack.callback(lm.close)
-        retriever = None
-        if corpus is not None and how.searches:
-            retriever = open_corpus(corpus, questions)
-            if retriever is not corpus:
-                stack.callback(retriever.close)
-        yield how, lm, retriever
+        yield how, lm, _corpus(corpus, questions, stack) if how.searches else None
+
+
+def _corpus(corpus: Corpus, questions: Sequence[Question], stack: ExitStack) -> Retriever | None:
+    """The retriever over a corpus, closed with the stack if it was not open before."""
+    if corpus is None:
+        return None
+    retriever = open_corpus(corpus, questions)
+    if retriever is not corpus:
+        stack.callback(retriever.close)
+    return retriever
 
 
 def _watched(strategy: Strategy[Any], watch: Watch) -> Strategy[Any]:
