@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import orjson
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from steper.errors import InputError, SettingsError
@@ -120,6 +121,19 @@ def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
                     f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"
                 )
             yield number, value
+
+
+def read_yaml(path: Path | str) -> Any:
+    """The YAML value of a file; what is no YAML is named by file and line."""
+    with open_input(path) as file:
+        text = file.read().decode("utf-8", errors="replace")
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise InputError(f"{path}{line}: not YAML ({problem})") from None
 
 
 def field_error(error: ValidationError) -> str:

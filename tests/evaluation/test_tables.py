@@ -7,7 +7,7 @@ import pytest
 from made import make_question, make_trajectory
 from rich.console import Console
 
-from steper.cli.eval import eval_
+from steper.cli.eval import eval as eval_command
 from steper.cli.score import score
 from steper.errors import InputError
 from steper.evaluation.metrics import Metrics
@@ -73,7 +73,7 @@ def test_lines(mixed):
 
 def test_eval_prints_tables_and_writes_files(make_run, mixed, capsys):
     run = make_run(*mixed)
-    eval_(run)
+    eval_command(run)
     out, err = capsys.readouterr()
     assert "20.0 [0.0, 60.0]" in out
     assert "Wrote metrics.json, scores.jsonl, predictions.json to" in out
@@ -84,9 +84,9 @@ def test_eval_prints_tables_and_writes_files(make_run, mixed, capsys):
 def test_eval_json_is_only_json(make_run, mixed, capsys):
     run = make_run(mixed[0], mixed[1][:3], status="running")
     with pytest.raises(InputError, match="--partial"):
-        eval_(run, json=True)
+        eval_command(run, json=True)
     assert not (run / "metrics.json").exists()
-    eval_(run, json=True, partial=True)
+    eval_command(run, json=True, partial=True)
     out, err = capsys.readouterr()
     assert Metrics.model_validate_json(out).trajectories == 3
     assert "Warning: " in err
