@@ -324,7 +324,9 @@ def _opened(
         if lm is not model:
             stack.callback(lm.close)
         retriever = _corpus(corpus, questions, stack) if how.searches else None
-        yield how, lm, student_retriever(lm.name, retriever, options)
+        if retriever is not None:
+            retriever = student_retriever(lm.name, retriever, options.allow_code)
+        yield how, lm, retriever
 
 
 def _corpus(corpus: Corpus, questions: Sequence[Question], stack: ExitStack) -> Retriever | None:

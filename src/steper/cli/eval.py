@@ -43,6 +43,7 @@ def eval(
     config: Annotated[Path | None, STUDENT] = None,
     in_flight: Annotated[int, STUDENT] = 64,
     overwrite: Annotated[bool, SWITCH, STUDENT] = False,
+    allow_code: Annotated[bool, SWITCH, STUDENT] = False,
     settings: Annotated[StudentOptions | None, FLAT] = None,
 ) -> None:
     """Score a run by its benchmark's own rules, or a student's answers to questions.
@@ -80,6 +81,8 @@ def eval(
         Questions asked at once.
     overwrite
         Begin anew in a folder that holds another run.
+    allow_code
+        Let the student's folder name code outside this package (a strategy), which is then loaded.
     """
     from steper import student as students
     from steper.data.retrievers import open_corpus
@@ -103,6 +106,7 @@ def eval(
         chosen.values("prompt"),
         chosen.settings("generation", GenerationSettings),
         chosen.settings("hf", HFSettings),
+        allow_code,
     )
     at_least(1, in_flight=in_flight)
     searches = students.student_kind(student, options).searches

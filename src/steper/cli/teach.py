@@ -67,6 +67,7 @@ def teach(
     """
     from steper.data.retrievers import open_corpus
     from steper.runs import teach as run_teacher
+    from steper.student import student_retriever
 
     at_least(1, in_flight=in_flight)
     chosen = Chosen(SECTIONS, config, settings)
@@ -81,7 +82,7 @@ def teach(
         how = open_strategy(chosen, kind, lm)
         retriever = None
         if kind.searches:
-            retriever = open_corpus(corpus, file.questions)
+            retriever = student_retriever(model, open_corpus(corpus, file.questions), allow_code)
             stack.callback(retriever.close)
         del file  # its contexts are in the index by now
         run = run_teacher(
