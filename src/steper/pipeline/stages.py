@@ -250,7 +250,7 @@ def _open(ws: Workspace, source: DataSet, eval_run: EvalRun) -> tuple[LanguageMo
         lm = open_teacher(ws, source.test, f"test {source.name}", settings.evaluate.teacher_model)
         return lm, _strategy(ws, lm, settings.teacher.prompt)
     student = settings.students[eval_run.student]
-    if eval_run.trained is not None and retriever is not None:
+    if eval_run.trained is not None:
         ws.close_model()
         options = replace(ALLOWED, generation=student.generation, hf=student.hf)
         lm, strategy = open_asked(eval_run.trained, options)
