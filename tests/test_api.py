@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import steper
+import steper.api
 from doubles import FILM, DictRetriever, film_questions, film_script
 from lm.tiny import make_tiny_llama
 from pipeline.made import write_files
@@ -72,6 +73,21 @@ def test_a_built_folder_has_its_counts_and_the_students_form(job):
     settings = job.built.folder.manifest["settings"]
     assert (settings["form"], settings["recipe"]) == ("chat", "steper")
     assert settings["inputs"]["excluded_sha256"]
+
+
+def test_what_a_build_opens_is_closed_and_what_was_open_stays(job, tmp_path, monkeypatch):
+    class Retriever(DictRetriever):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    ours, opened = Retriever(FILM), Retriever(FILM)
+    monkeypatch.setattr(steper.api, "open_corpus", lambda c, _: c if c is ours else opened)
+    steper.build(job.run, out=tmp_path / "a", corpus="corpus.jsonl", demos=0)
+    steper.build(job.run, out=tmp_path / "b", corpus=ours, demos=0)
+    assert opened.closed
+    assert not ours.closed
 
 
 def test_keywords_go_over_the_settings_of_a_training(job):

@@ -44,6 +44,7 @@ def test_an_example_is_cells_of_prose_and_code(path):
         assert lines[start] == "# %%" or all(line.startswith("#") for line in cell)
 
 
+@pytest.mark.slow
 def test_quickstart_does_the_whole_job(tmp_path):
     said = run_example("quickstart.py", tmp_path)
     out = tmp_path / "runs/quickstart/tiny"

@@ -2,7 +2,7 @@ import pytest
 
 from steper.errors import InputError
 from steper.records import Passage, Question, Step, Trajectory, passage_id
-from steper.store import atomic_writer, read_json, read_records, write_jsonl
+from steper.store import atomic_writer, read_json, read_records, read_yaml, write_jsonl
 
 
 def test_records_go_through_a_file_unchanged(tmp_path):
@@ -31,6 +31,15 @@ def test_a_bad_line_is_named(tmp_path, line, message):
     assert str(path) in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_no_yaml_is_named_with_its_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1\nb: [2\nc: : 3\n")
+    with pytest.raises(InputError, match=r"config\.yaml, line 3: not YAML \(expected "):
+        read_yaml(path)
+    path.write_text("a: {b: [1, 2]}")
+    assert read_yaml(path) == {"a": {"b": [1, 2]}}
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 
 from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.stated_answer import stated_answer
-from steper.text import brief, sentences, snippet, strip_full_stop
+from steper.text import brief, counted, sentences, snippet, strip_full_stop
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ def test_sentences_survive_abbreviations(text, expected):
 
 def test_no_sentence_in_nothing():
     assert sentences(" \n ") == []
+
+
+def test_what_there_is_none_of_is_not_counted_aloud():
+    assert counted({"init": 12, "exp": 0, "agg": 3}) == "12 init, 3 agg"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial as bound
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -186,22 +186,25 @@ def build(
     `build_examples` and `write_examples`.
     """
     if student is not None:
-        settings = {"form": student_form(locate_model(Path(student))), **settings}
-    own = recipe if isinstance(recipe, Recipe) else None
-    made = build_examples(
-        Path(run),
-        _settings(ExampleSettings, settings, recipe=own.name if own else recipe),
-        _settings(FilterSettings, filters),
-        recipe=own,
-        strategy=strategy,
-        more_filters=more_filters,
-        exclude=[Path(file) for file in _listed(exclude)],
-        retriever=None if corpus is None else open_corpus(corpus),
-        judge=None if judge is None else as_model(judge),
-        partial=partial,
-        allow_code=allow_code,
-    )
-    return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
+        settings = {"form": student_form(locate_model(fspath(student))), **settings}
+    given = recipe if isinstance(recipe, Recipe) else None
+    example_settings = _settings(ExampleSettings, settings, recipe=given.name if given else recipe)
+    filter_settings = _settings(FilterSettings, filters)
+    with ExitStack() as stack:
+        made = build_examples(
+            Path(run),
+            example_settings,
+            filter_settings,
+            recipe=given,
+            strategy=strategy,
+            more_filters=more_filters,
+            exclude=[Path(file) for file in _listed(exclude)],
+            retriever=_corpus(corpus, (), stack),
+            judge=None if judge is None else as_model(judge),
+            partial=partial,
+            allow_code=allow_code,
+        )
+        return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
 
 
 def train(
@@ -224,7 +227,7 @@ def train(
     folder = examples.folder if isinstance(examples, Written) else examples
     return run_training(
         folder.path if isinstance(folder, ExampleFolder) else Path(folder),
-        Path(student),
+        fspath(student),
         Path(out),
         _settings(TrainSettings, settings, **more),
         overwrite=overwrite,
@@ -292,6 +295,8 @@ def _folders(runs: Runs) -> dict[str, tuple[Path, ...]]:
 
 def _settings(cls: type[M], given: Values, **more: Any) -> M:
     """Settings of a class, `more` over those given."""
+    if isinstance(given, cls) and not more:
+        return given
     return validated(cls, {**_values(given), **more})
 
 
@@ -318,12 +323,20 @@ def _opened(
         how = fit_to_model(strategy, lm) if isinstance(strategy, Strategy) else how
         if lm is not model:
             stack.callback(lm.close)
-        retriever = None
-        if corpus is not None and how.searches:
-            retriever = open_corpus(corpus, questions)
-            if retriever is not corpus:
-                stack.callback(retriever.close)
-        yield how, lm, student_retriever(lm.name, retriever, options)
+        retriever = _corpus(corpus, questions, stack) if how.searches else None
+        if retriever is not None:
+            retriever = student_retriever(lm.name, retriever, options.allow_code)
+        yield how, lm, retriever
+
+
+def _corpus(corpus: Corpus, questions: Sequence[Question], stack: ExitStack) -> Retriever | None:
+    """The retriever over a corpus, closed with the stack if it was not open before."""
+    if corpus is None:
+        return None
+    retriever = open_corpus(corpus, questions)
+    if retriever is not corpus:
+        stack.callback(retriever.close)
+    return retriever
 
 
 def _class(strategy: Asking) -> type[Strategy[Any]] | str | None:

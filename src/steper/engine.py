@@ -47,8 +47,7 @@ class Stats:
     generations: int = 0
     replayed: int = 0
     usage: Usage = field(default_factory=Usage)
-    by_status: dict[str, int] = field(default_factory=dict)
-    by_reason: dict[str, int] = field(default_factory=dict)
+    by_status: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -232,26 +231,28 @@ class Engine:
             elif isinstance(outcome, Future):
                 self._asked -= 1
         results = _results(events)
-        good = [(f, r) for f, r in results if not isinstance(r, BaseException)]
-        if self._record and good:
-            self._record([_row(f, r) for f, r in good])
+        self._record_good(results)
         self._events = []
-        for flight, result in good:
-            self._failures[type(flight.pending)] = 0
-            self._count(result)
-            self._advance(flight, result)
+        for flight, result in results:
+            if not isinstance(result, BaseException):
+                self._failures[type(flight.pending)] = 0
+                self._count(result)
+                self._advance(flight, result)
         for flight, error in results:
             if isinstance(error, BaseException):
                 self._fail(flight, error)
+
+    def _record_good(self, results: list[tuple[_Flight, Any]]) -> None:
+        rows = [_row(f, result) for f, result in results if not isinstance(result, BaseException)]
+        if self._record and rows:
+            self._record(rows)
 
     def _record_rest(self) -> None:
         """At an early end, record what had finished meanwhile: it was paid for."""
         events, self._events = self._events, []
         while not self._inbox.empty():
             events.append(self._inbox.get_nowait())
-        good = [(f, r) for f, r in _results(events) if not isinstance(r, BaseException)]
-        if self._record and good:
-            self._record([_row(f, r) for f, r in good])
+        self._record_good(_results(events))
 
     def _count(self, result: Any) -> None:
         if isinstance(result, Completion):
@@ -326,9 +327,7 @@ class Engine:
         stats = self.stats
         stats.done += 1
         stats.in_flight = len(self._flights)
-        stats.by_status[trajectory.status] = stats.by_status.get(trajectory.status, 0) + 1
-        reason = trajectory.stop_reason.value
-        stats.by_reason[reason] = stats.by_reason.get(reason, 0) + 1
+        stats.by_status[trajectory.status] += 1
         self._finished.append(trajectory)
 
 

@@ -34,6 +34,7 @@ from steper.errors import InputError, writing_to
 from steper.records import SCHEMA_VERSION, Question, Trajectory
 from steper.store import (
     atomic_writer,
+    cut_unfinished_line,
     dump_line,
     field_error,
     open_input,
@@ -58,7 +59,7 @@ class AppendFile:
     def __init__(self, path: Path, sync: ThreadPoolExecutor) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._end = _trim(self._fd)
+        self._end = cut_unfinished_line(self._fd)
         self._sync = sync
         self._synced = time.monotonic()
 
@@ -101,23 +102,6 @@ class AppendFile:
         """Force to disk and close."""
         os.fsync(self._fd)
         os.close(self._fd)
-
-
-def _trim(fd: int) -> int:
-    """Cut an unfinished last line off; returns the file's length."""
-    size = os.fstat(fd).st_size
-    end = size
-    while end:
-        start = max(0, end - 65536)
-        block = os.pread(fd, end - start, start)
-        at = block.rfind(b"\n")
-        if at >= 0:
-            end = start + at + 1
-            break
-        end = start
-    if end != size:
-        os.ftruncate(fd, end)
-    return end
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:

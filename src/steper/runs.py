@@ -23,9 +23,11 @@ from steper.retrieve.base import Retriever
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
-from steper.text import brief, normalise_space
+from steper.text import brief, counted, normalise_space
 
 CHAT_TEMPLATE_TOKENS = 64
+
+OUTCOMES = ("answered", "capped", "failed", "dropped")
 
 TOTALS = (
     "steps",
@@ -68,6 +70,11 @@ class Run:
         """Settings, counts, versions."""
         manifest: dict[str, Any] = read_json(self.path / "manifest.json")
         return manifest
+
+    def outcomes(self) -> str:
+        """How many questions ended how: `231 answered, 9 capped`."""
+        counts = self.manifest["counts"]
+        return counted({outcome: counts[outcome] for outcome in OUTCOMES})
 
     def trajectories(self) -> Iterator[Trajectory]:
         """All trajectories in the questions' order; of an unfinished run those that are there."""
@@ -200,7 +207,7 @@ class RunCounts:
     """What a run's manifest counts: trajectories by status and reason, steps, passages, usage."""
 
     def __init__(self, questions: int) -> None:
-        self._outcomes = dict.fromkeys(("answered", "capped", "failed", "dropped"), 0)
+        self._outcomes = dict.fromkeys(OUTCOMES, 0)
         self._questions = questions
         self._reasons: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()

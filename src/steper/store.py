@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import orjson
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from steper.errors import InputError, SettingsError
@@ -58,6 +60,17 @@ def write_jsonl(path: Path | str, rows: Iterable[BaseModel | dict[str, Any]]) ->
             out.write(dump_line(row))
             count += 1
     return count
+
+
+def cut_unfinished_line(fd: int) -> int:
+    """Cut off what a crash left of a file's last line; returns the file's length."""
+    size, end = os.fstat(fd).st_size, 0
+    if size:
+        with mmap(fd, 0, access=ACCESS_READ) as whole:
+            end = whole.rfind(b"\n") + 1
+    if end != size:
+        os.ftruncate(fd, end)
+    return end
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -108,6 +121,19 @@ def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
                     f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"
                 )
             yield number, value
+
+
+def read_yaml(path: Path | str) -> Any:
+    """The YAML value of a file; what is no YAML is named by file and line."""
+    with open_input(path) as file:
+        text = file.read().decode("utf-8", errors="replace")
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise InputError(f"{path}{line}: not YAML ({problem})") from None
 
 
 def field_error(error: ValidationError) -> str:

@@ -171,16 +171,15 @@ def open_asked(
 
 
 def student_retriever(
-    model: Path | str, retriever: Retriever | None, options: StudentOptions | None = None
-) -> Retriever | None:
+    model: Path | str, retriever: Retriever, allow_code: bool = False
+) -> Retriever:
     """`retriever` as a model searches with it: through a trained student's reranker, if any."""
     folder = student_folder(model)
     if folder is None:
         return retriever
     card = read_student_card(folder)
-    allow = options is not None and options.allow_code
     place = str(folder / STEPER)
-    return reranked(retriever, card.reranker, card.candidates, allow_code=allow, place=place)
+    return reranked(retriever, card.reranker, card.candidates, allow_code=allow_code, place=place)
 
 
 def evaluate_student(
@@ -203,7 +202,9 @@ def evaluate_student(
         raise InputError("no question has an answer to score against")
     read_student_card(student)
     lm, strategy = open_asked(student, options)
-    retriever = student_retriever(student, retriever, options)
+    if retriever is not None:
+        allowed = options is not None and options.allow_code
+        retriever = student_retriever(student, retriever, allowed)
     try:
         run = teach(questions, strategy, lm, retriever, out, **how)
     finally:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
+from collections.abc import Mapping
+from email.utils import mktime_tz, parsedate_tz
 
 _ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
 
@@ -44,10 +48,25 @@ def snippet(text: str, length: int) -> str:
     return line[: length - 1].rsplit(" ", 1)[0] + "…"
 
 
+def seconds_to_wait(asked: str) -> float | None:
+    """Seconds from now that a Retry-After header says, as a number or a date; None if neither."""
+    try:
+        seconds = float(asked)
+    except ValueError:
+        date = parsedate_tz(asked)
+        seconds = math.nan if date is None else mktime_tz(date) - time.time()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
 def brief(name: str, *parts: object) -> str:
     """`Name(part, part)`, what a `repr` is: one line, of which the first 100 characters stay."""
     line = " ".join(f"{name}({', '.join(map(str, parts))})".split())
     return line if len(line) <= 100 else f"{line[:98]}…)"
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """`12 init, 22 exp`: how many of each there are; of what there is none is not said."""
+    return ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
 
 
 def percent(fraction: float) -> str:

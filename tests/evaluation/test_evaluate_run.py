@@ -9,7 +9,6 @@ from steper.errors import InputError
 from steper.evaluation.metrics import Metrics, QuestionScore
 from steper.evaluation.scoring import (
     evaluate_run,
-    evaluate_trajectories,
     score_run,
     score_trajectories,
     write_evaluation,
@@ -20,7 +19,7 @@ from steper.store import read_records
 
 
 def test_means_and_denominators(mixed):
-    metrics = evaluate_trajectories(*mixed)
+    metrics = score_trajectories(*mixed).metrics
     answers = metrics.overall.answers
     # One of five is right; "no" is a substring of "norway" but no token of it.
     assert (answers.n, answers.em.value, answers.f1.value) == (5, 0.2, 0.2)
@@ -34,7 +33,7 @@ def test_means_and_denominators(mixed):
 
 
 def test_groups(mixed):
-    metrics = evaluate_trajectories(*mixed)
+    metrics = score_trajectories(*mixed).metrics
     assert {k: (g.n, g.answers.em.value) for k, g in metrics.by_hops.items()} == {
         "2": (3, pytest.approx(1 / 3)),
         "3": (2, 0.0),
@@ -45,11 +44,11 @@ def test_groups(mixed):
         "unknown": 1,
     }
     plain = [q.model_copy(update={"type": None}) for q in mixed[0]]
-    assert evaluate_trajectories(plain, mixed[1]).by_type == {}
+    assert score_trajectories(plain, mixed[1]).metrics.by_type == {}
 
 
 def test_recall_per_step_keeps_the_last_value(mixed):
-    metrics = evaluate_trajectories(*mixed)
+    metrics = score_trajectories(*mixed).metrics
     # Gold found (of 2) after steps 1, 2, 3: right 1 2 2, wrong 0, capped 1, failed 0, dropped 1.
     assert [s.recall.value for s in metrics.steps] == pytest.approx([0.3, 0.4, 0.4])
     assert [s.all_gold.value for s in metrics.steps] == pytest.approx([0, 0.2, 0.2])
@@ -64,7 +63,7 @@ def test_recall_per_step_keeps_the_last_value(mixed):
 
 
 def test_outcomes_and_effort(mixed):
-    metrics = evaluate_trajectories(*mixed)
+    metrics = score_trajectories(*mixed).metrics
     ended = {(o.status, o.stop_reason.value, o.reason, o.n) for o in metrics.outcomes}
     assert ended == {
         ("answered", "answered", None, 2),
@@ -82,27 +81,27 @@ def test_outcomes_and_effort(mixed):
 def test_unpriced_generations_are_counted():
     step = Step(index=1, kind="init", usage=Usage(prompt_tokens=5, completion_tokens=1))
     trajectory = make_trajectory("a").model_copy(update={"steps": (step,)})
-    effort = evaluate_trajectories([make_question("a")], [trajectory]).effort
+    effort = score_trajectories([make_question("a")], [trajectory]).metrics.effort
     assert (effort.dollars, effort.unpriced, effort.searches.value) == (None, 1, 0)
 
 
 def test_questions_without_answers_or_gold_are_counted_not_scored():
     questions = [make_question("a"), make_question("b", answers=()), make_question("c", gold=())]
-    metrics = evaluate_trajectories(
+    metrics = score_trajectories(
         questions, [make_trajectory(q, "England") for q in ("a", "b", "c")]
-    )
+    ).metrics
     assert (metrics.without_answers, metrics.without_gold_passages) == (1, 1)
     assert (metrics.overall.n, metrics.overall.answers.n, metrics.overall.retrieval.n) == (3, 2, 2)
 
 
 def test_nothing_at_all_to_score():
-    metrics = evaluate_trajectories([make_question("a")], [])
+    metrics = score_trajectories([make_question("a")], []).metrics
     assert metrics.overall.answers is metrics.effort is None
     assert (metrics.missing, metrics.steps, metrics.by_hops) == (1, (), {})
 
 
 def test_missing_questions_count_nowhere(mixed):
-    metrics = evaluate_trajectories(mixed[0], mixed[1][:1])
+    metrics = score_trajectories(mixed[0], mixed[1][:1]).metrics
     assert (metrics.questions, metrics.trajectories, metrics.missing) == (5, 1, 4)
     assert metrics.overall.answers.em.value == 1.0
     assert metrics.warnings == ("4 of 5 questions have no trajectory and count nowhere",)
@@ -111,9 +110,9 @@ def test_missing_questions_count_nowhere(mixed):
 def test_each_question_has_its_own_benchmarks_rules():
     golds = ("Britain", "England")
     questions = [make_question(b, golds, b) for b in ("hotpotqa", "musique")]
-    metrics = evaluate_trajectories(
+    metrics = score_trajectories(
         questions, [make_trajectory(q.id, "England") for q in questions]
-    )
+    ).metrics
     assert metrics.overall.answers.em.value == 0.5  # HotpotQA knows the first gold alone
     assert metrics.benchmarks == {"hotpotqa": 1, "musique": 1}
 
@@ -128,7 +127,7 @@ def test_each_question_has_its_own_benchmarks_rules():
 )
 def test_inconsistent_records_are_refused(ids, trajectory_ids, message):
     with pytest.raises(InputError, match=message):
-        evaluate_trajectories(
+        score_trajectories(
             [make_question(q) for q in ids], [make_trajectory(q) for q in trajectory_ids]
         )
 
@@ -138,7 +137,7 @@ def test_run_folder_gives_the_same_as_records(make_run, mixed):
     metrics = evaluate_run(run)
     same = ("overall", "kept", "by_hops", "by_type", "steps", "effort", "outcomes", "warnings")
     for name in same:
-        assert getattr(metrics, name) == getattr(evaluate_trajectories(*mixed), name)
+        assert getattr(metrics, name) == getattr(score_trajectories(*mixed).metrics, name)
     assert set(metrics.inputs) == {"questions.jsonl", "trajectories.jsonl"}
     assert metrics.run == str(run)
 

@@ -7,11 +7,11 @@ import pytest
 from made import make_question, make_trajectory
 from rich.console import Console
 
-from steper.cli.eval import eval_
+from steper.cli.eval import eval as eval_command
 from steper.cli.score import score
 from steper.errors import InputError
 from steper.evaluation.metrics import Metrics
-from steper.evaluation.scoring import evaluate_trajectories
+from steper.evaluation.scoring import score_trajectories
 from steper.evaluation.statistics import Estimate
 from steper.evaluation.tables import counts_line, effort_lines, run_tables, with_interval
 
@@ -31,13 +31,13 @@ def test_percentages_with_intervals():
 def test_tables_fit_80_columns_uncut(mixed):
     questions, trajectories = mixed
     questions = [q.model_copy(update={"type": "bridge_comparison"}) for q in questions]
-    text = printed(evaluate_trajectories(questions, trajectories))
+    text = printed(score_trajectories(questions, trajectories).metrics)
     assert "…" not in text
     assert "kept" in text
     assert text.count("bridge_comparison") == 1
     for word in ("EM", "Acc (whole tokens)", "By hops", "after each step", "gold_not_retrieved"):
         assert word in text
-    wide = printed(evaluate_trajectories(questions, trajectories), width=200)
+    wide = printed(score_trajectories(questions, trajectories).metrics, width=200)
     assert [line.rstrip() for line in text.splitlines()] == [
         line.rstrip() for line in wide.splitlines()
     ]
@@ -45,7 +45,7 @@ def test_tables_fit_80_columns_uncut(mixed):
 
 def test_tables_leave_out_what_has_nothing_to_say():
     trajectory = make_trajectory("a", "England", searches=[])
-    text = printed(evaluate_trajectories([make_question("a", hops=None)], [trajectory]))
+    text = printed(score_trajectories([make_question("a", hops=None)], [trajectory]).metrics)
     assert "retrieved" not in text
     assert "kept" not in text
     assert "By hops" not in text
@@ -55,13 +55,13 @@ def test_tables_leave_out_what_has_nothing_to_say():
 def test_many_reasons_are_cut_with_a_count():
     names = [f"q{i}" for i in range(20)]
     failed = [make_trajectory(q, status="failed", error=f"fault {q}: x") for q in names]
-    text = printed(evaluate_trajectories([make_question(q) for q in names], failed))
+    text = printed(score_trajectories([make_question(q) for q in names], failed).metrics)
     assert "others" in text
     assert "8 more kinds, in metrics.json" in text
 
 
 def test_lines(mixed):
-    metrics = evaluate_trajectories(mixed[0] + [make_question("more")], mixed[1])
+    metrics = score_trajectories(mixed[0] + [make_question("more")], mixed[1]).metrics
     assert counts_line(metrics) == (
         "6 questions, 5 trajectories: 2 answered, 1 capped, 1 dropped, 1 failed; 1 missing"
     )
@@ -73,7 +73,7 @@ def test_lines(mixed):
 
 def test_eval_prints_tables_and_writes_files(make_run, mixed, capsys):
     run = make_run(*mixed)
-    eval_(run)
+    eval_command(run)
     out, err = capsys.readouterr()
     assert "20.0 [0.0, 60.0]" in out
     assert "Wrote metrics.json, scores.jsonl, predictions.json to" in out
@@ -84,9 +84,9 @@ def test_eval_prints_tables_and_writes_files(make_run, mixed, capsys):
 def test_eval_json_is_only_json(make_run, mixed, capsys):
     run = make_run(mixed[0], mixed[1][:3], status="running")
     with pytest.raises(InputError, match="--partial"):
-        eval_(run, json=True)
+        eval_command(run, json=True)
     assert not (run / "metrics.json").exists()
-    eval_(run, json=True, partial=True)
+    eval_command(run, json=True, partial=True)
     out, err = capsys.readouterr()
     assert Metrics.model_validate_json(out).trajectories == 3
     assert "Warning: " in err

@@ -1,6 +1,6 @@
 import pytest
 
-from steper.gold.relations import CLASSES, IN_PLACE, ON_DATE, RELATIONS
+from steper.gold.relations import relations
 from steper.gold.triples import triple_question, triple_statement
 
 
@@ -62,9 +62,11 @@ def test_questions(subject, relation, asked):
     assert triple_question(subject, relation) == asked
 
 
-@pytest.mark.parametrize("relation", [*RELATIONS, *IN_PLACE, *ON_DATE, *CLASSES])
+@pytest.mark.parametrize("relation", relations().words)
 def test_every_relation_is_a_whole_sentence_with_both_names(relation):
-    told = triple_statement("Ann Orr", relation, "1901" if relation in ON_DATE else "Bo Larn")
+    told = triple_statement(
+        "Ann Orr", relation, "1901" if relation in relations().dates else "Bo Larn"
+    )
     assert "Ann Orr" in told
     assert "1901" in told or "Bo Larn" in told
     assert told[0].isupper()

@@ -13,6 +13,7 @@ from steper.examples.example_folder import ExampleFolder
 from steper.pipeline import stages
 from steper.pipeline.load import load_settings
 from steper.pipeline.pipeline import Pipeline
+from steper.pipeline.plan import Stamps
 from steper.runs import Run
 
 
@@ -229,13 +230,10 @@ def test_shared_questions_stop_the_run_before_the_teacher(tmp_path, config, tiny
 
 
 def test_two_pipelines_in_one_folder_are_refused(tmp_path, config, tiny):
-    from steper.pipeline.stamps import Stamps
-
-    other = Stamps(tmp_path / "out")
-    other.lock()
-    with pytest.raises(InputError, match="another `steper run` is at work"):
-        Pipeline(settings(config, tiny), tmp_path / "out").run(["index"])
-    other.unlock()
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    refused = pytest.raises(InputError, match="another `steper run` is at work")
+    with Stamps(tmp_path / "out").locked(), refused:
+        pipeline.run(["index"])
 
 
 def test_the_command_plans_runs_and_shows(made, tiny, capsys):

@@ -7,8 +7,7 @@ import pytest
 from pipeline.made import CONFIG
 from steper.cli.main import run
 from steper.errors import InputError
-from steper.pipeline.load import load_settings
-from steper.pipeline.shipped_recipes import find_configuration, shipped_recipes
+from steper.pipeline.load import find_configuration, load_settings, shipped_recipes
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -13,7 +13,7 @@ import yaml
 from doubles import change_in_the_middle
 from lm.tiny import make_tiny_llama
 from steper.cli.main import run
-from steper.cli.train import describe_row
+from steper.cli.terminal import describe_row
 from steper.store import read_json
 from training.made import example_folder, examples
 

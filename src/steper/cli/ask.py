@@ -6,27 +6,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
 
-from steper.cli.options import given, read_config
-from steper.cli.teach import (
-    SECTIONS,
-    GenerationOptions,
-    HFOptions,
-    OpenAIOptions,
-    PromptOptions,
-    StrategyOptions,
-    flat,
-    open_lm,
-    open_strategy,
-)
+from steper.cli.asking import SECTIONS, AskingOptions, adopt, open_lm, open_strategy
+from steper.cli.options import FLAT, SWITCH, Chosen
+from steper.cli.show import hit_line
+from steper.cli.terminal import labelled, plain_console
 from steper.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from steper.records import Trajectory
-    from steper.strategy.actions import Action
     from steper.strategy.trace import Trace
 
 
@@ -39,13 +29,9 @@ def ask(
     corpus: str | None = None,
     strategy: str | None = None,
     config: Path | None = None,
-    full: Annotated[bool, Parameter(negative="")] = False,
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
-    strategy_options: Annotated[StrategyOptions | None, flat("Strategy")] = None,
-    prompt_options: Annotated[PromptOptions | None, flat("Prompt")] = None,
-    generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
-    hf_options: Annotated[HFOptions | None, flat("Local model (hf:)")] = None,
-    openai_options: Annotated[OpenAIOptions | None, flat("Server (openai:)")] = None,
+    full: Annotated[bool, SWITCH] = False,
+    allow_code: Annotated[bool, SWITCH] = False,
+    settings: Annotated[AskingOptions | None, FLAT] = None,
 ) -> None:
     """Ask one question and watch each step: its query, what was found, what was concluded.
 
@@ -71,34 +57,25 @@ def ask(
     allow_code
         Let a student's folder name code outside this package (a strategy), which is then loaded.
     """
-    from rich.console import Console
-
     from steper.api import ask as ask_model
     from steper.data.retrievers import open_corpus
-    from steper.student import adopt_student
 
     model = _spec(student, model)
     if not question.strip():  # before anything is opened
         raise InputError("the question is empty")
-    kind, sections = adopt_student(model, strategy, read_config(config, SECTIONS), allow_code)
-    flags = {
-        "generation": given(generation_options),
-        "hf": given(hf_options),
-        "openai": given(openai_options),
-    }
+    chosen = Chosen(SECTIONS, config, settings)
+    kind = adopt(chosen, model, strategy, allow_code)
     with ExitStack() as stack:
         retriever = None
         if kind.searches:
             retriever = open_corpus(_named(corpus))
             stack.callback(retriever.close)
-        lm = open_lm(model, sections, flags, [], config)
+        lm = open_lm(chosen, model)
         stack.callback(lm.close)
-        options = given(strategy_options), given(prompt_options)
-        how = open_strategy(kind, lm, sections, *options, config)
-        console = Console(highlight=False)
-        teller = Teller(console, full)
-        trajectory = ask_model(question, lm, retriever, strategy=how, watch=teller.tell)
-        show_answer(trajectory, console)
+        how = open_strategy(chosen, kind, lm)
+        console = plain_console()
+        watch = Teller(console, full).tell
+        show_answer(ask_model(question, lm, retriever, strategy=how, watch=watch), console)
 
 
 def _spec(student: Path | None, model: str | None) -> str:
@@ -131,59 +108,44 @@ class Teller:
         self._console = console
         self._full = full
         self._begun = 0
-        self._steps = 0
+        self._told = 0
 
     def tell(self, trace: Trace, event: Any) -> None:
-        """What is asked for, or what came of it; see `steper.api.Watch`."""
+        """What is asked for, or what came of it; see `steper.api.Watch`.
+
+        A text is told once it is known what is kept of it: with the next action.
+        """
         from steper.strategy.actions import Generate, Search
 
-        if event is None or isinstance(event, (Search, Generate)):
-            self.tell_steps(trace)
-        if isinstance(event, (Search, Generate)):
-            self.tell_action(event, len(trace.steps) + 1)
-        elif event is not None:
-            self.tell_result(event)
-
-    def tell_action(self, action: Action, step: int) -> None:
-        """The head of a new step, and the query of a search."""
-        from rich.text import Text
-
-        from steper.strategy.actions import Search
-
-        if step > self._begun:
-            self._begun = step
+        if event is not None and not isinstance(event, (Search, Generate)):
+            self._tell_hits(event)
+            return
+        for step in trace.steps[self._told :]:
+            self._console.print(labelled("kept", step.rationale))
+        self._told = len(trace.steps)
+        if event is not None and self._told >= self._begun:
+            self._begun = self._told + 1
             self._console.print()
-            self._console.print(Text(f"Step {step}", style="bold cyan"))
-        if isinstance(action, Search):
-            self._console.print(Text.assemble(("search  ", "dim"), action.query))
+            self._console.print(Text(f"Step {self._begun}", style="bold cyan"))
+        if isinstance(event, Search):
+            self._console.print(labelled("search", event.query))
 
-    def tell_result(self, result: Any) -> None:
-        """The passages that a search found; a text is told when it is known what is kept of it."""
-        from steper.cli.show import hit_line
-
+    def _tell_hits(self, result: Any) -> None:
         for rank, found in enumerate(result if isinstance(result, list) else (), start=1):
-            line = hit_line(found.passage, rank, found.score, full=self._full)
+            text = found.passage.text
+            text = text if self._full else text[:90].rsplit(" ", 1)[0] + " …"
+            line = hit_line(rank, found.score, found.passage.title, text)
             self._console.print(line, soft_wrap=self._full)
-
-    def tell_steps(self, trace: Trace) -> None:
-        """What was kept of the steps that are over."""
-        from rich.text import Text
-
-        for step in trace.steps[self._steps :]:
-            self._console.print(Text.assemble(("kept    ", "dim"), step.rationale))
-        self._steps = len(trace.steps)
 
 
 def show_answer(trajectory: Trajectory, console: Console) -> None:
     """The answer, how it came to an end, and what it took."""
-    from rich.text import Text
-
     usage = trajectory.usage
     tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
     cost = "" if usage.dollars is None else f", ${usage.dollars:.4f}"
     console.print()
-    console.print(Text.assemble(("answer  ", "dim"), (trajectory.answer or "none", "bold")))
+    console.print(labelled("answer", trajectory.answer or "none", "bold"))
     ended = f"{trajectory.status} ({trajectory.stop_reason.value}), {tokens}{cost}"
-    console.print(Text.assemble(("ended   ", "dim"), ended))
+    console.print(labelled("ended", ended))
     if trajectory.error:
-        console.print(Text.assemble(("because ", "dim"), trajectory.error))
+        console.print(labelled("because", trajectory.error))

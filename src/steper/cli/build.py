@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
-from steper.cli.options import given, merge, options, read_config
-from steper.cli.teach import MODEL_SECTIONS, open_lm
+from steper.cli.asking import MODEL_SECTIONS, open_lm
+from steper.cli.options import FLAT, SWITCH, Chosen, grouped, options
+from steper.cli.terminal import plain_console
 from steper.errors import SettingsError
 from steper.examples.build import ExampleSettings
 from steper.examples.filters import FilterSettings
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel as ExampleOptions
-    from pydantic import BaseModel as FilterOptions
+    from pydantic import BaseModel as BuildOptions
 
     from steper.examples.example_folder import Written
-    from steper.lm.base import LanguageModel
 else:
-    ExampleOptions = options("ExampleOptions", [ExampleSettings], skip=["recipe"])
-    FilterOptions = options("FilterOptions", [FilterSettings])
-
-
-def _flat(title: str) -> Parameter:
-    return Parameter(name="*", group=Group(title, sort_key=10))
+    BuildOptions = grouped(
+        {
+            "examples": ("Examples", options(ExampleSettings, skip=["recipe"])),
+            "filters": ("Filters", options(FilterSettings)),
+        }
+    )
 
 
 def build(
@@ -42,11 +41,10 @@ def build(
     corpus: str | None = None,
     judge: str | None = None,
     config: Path | None = None,
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
-    partial: Annotated[bool, Parameter(negative="")] = False,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    example_options: Annotated[ExampleOptions | None, _flat("Examples")] = None,
-    filter_options: Annotated[FilterOptions | None, _flat("Filters")] = None,
+    allow_code: Annotated[bool, SWITCH] = False,
+    partial: Annotated[bool, SWITCH] = False,
+    overwrite: Annotated[bool, SWITCH] = False,
+    settings: Annotated[BuildOptions | None, FLAT] = None,
 ) -> None:
     """Make step-wise training examples of a run's trajectories.
 
@@ -86,77 +84,57 @@ def build(
     overwrite
         Replace other examples in the folder.
     """
-    from steper.data.retrievers import open_corpus
-    from steper.examples.build import build_examples
-    from steper.examples.example_folder import write_examples
-    from steper.examples.student_form import student_form
-    from steper.lm.shipped import locate_model
+    from steper.api import build as build_examples
 
-    chosen = given(example_options)
-    if student is not None:
-        if "form" in chosen:
-            raise SettingsError("--student decides the form; leave --form out, or --student")
-        chosen["form"] = student_form(locate_model(student))
-    settings = merge(ExampleSettings, {"recipe": recipe}, chosen, "settings of the examples")
-    filters = merge(FilterSettings, {}, given(filter_options), "settings of the filters")
+    chosen = Chosen(MODEL_SECTIONS, config if judge else None, settings)  # a file is the judge's
+    chosen.settings("examples", ExampleSettings, recipe=recipe)  # an error names the option
+    filters = chosen.settings("filters", FilterSettings)
+    if student is not None and "form" in chosen.values("examples"):
+        raise SettingsError("--student decides the form; leave --form out, or --student")
     with ExitStack() as stack:
-        made = build_examples(
+        lm = open_lm(chosen, judge) if judge else None
+        if lm is not None:
+            stack.callback(lm.close)
+        written = build_examples(
             run,
-            settings,
-            filters,
+            recipe,
+            out=out,
+            student=student,
+            filters=filters,
             more_filters=filter_ or (),
             exclude=exclude or (),
-            retriever=_opened(stack, open_corpus(corpus) if corpus else None),
-            judge=_opened(stack, _judge(judge, config) if judge else None),
+            corpus=corpus or None,
+            judge=lm,
+            exports=export or (),
             partial=partial,
+            overwrite=overwrite,
             allow_code=allow_code,
+            **chosen.values("examples"),
         )
-        _show(write_examples(made, out, exports=export or (), overwrite=overwrite))
-
-
-def _opened(stack: ExitStack, part: Any) -> Any:
-    """A part that is closed with the stack; None stays None."""
-    if part is not None:
-        stack.callback(part.close)
-    return part
-
-
-def _judge(spec: str, config: Path | None) -> LanguageModel:
-    sections = read_config(config, MODEL_SECTIONS)
-    return open_lm(spec, sections, {name: {} for name in MODEL_SECTIONS}, [], config)
+    _show(written)
 
 
 def _show(written: Written) -> None:
     """Trajectories in, kept and dropped by reason; examples by kind; what to do next."""
-    from rich.console import Console
-
     from steper.examples.filters import REASONS
     from steper.strategy.replay import DIVERGED
+    from steper.text import counted
 
-    console = Console(highlight=False)
+    console = plain_console()
     counts, path = written.counts, written.folder.path
-    console.print(
-        f"{counts.trajectories} trajectories: {counts.kept} kept, "
-        f"{counts.trajectories - counts.kept} dropped",
-        markup=False,
-    )
-    for what, dropped in (("", counts.dropped), ("steps ", counts.dropped_steps)):
-        for reason, number in sorted(dropped.items(), key=lambda item: -item[1]):
-            console.print(
-                f"  {number} {what}× {reason}: {REASONS.get(reason, 'by a filter of yours')}",
-                markup=False,
-            )
+    dropped = counts.trajectories - counts.kept
+    console.print(f"{counts.trajectories} trajectories: {counts.kept} kept, {dropped} dropped")
+    for what, reasons in (("", counts.dropped), ("steps ", counts.dropped_steps)):
+        for reason, number in sorted(reasons.items(), key=lambda item: -item[1]):
+            meaning = REASONS.get(reason, "by a filter of yours")
+            console.print(f"  {number} {what}× {reason}: {meaning}")
     for reason, number in counts.diverged.items():
-        console.print(f"  {number} kept with {reason}: {DIVERGED[reason]}", markup=False)
+        console.print(f"  {number} kept with {reason}: {DIVERGED[reason]}")
     for name, number in counts.unchecked.items():
-        console.print(f"  {number} kept that --{name.replace('_', '-')} cannot judge", markup=False)
-    kinds = ", ".join(f"{number} {kind}" for kind, number in counts.kinds.items() if number)
-    console.print(f"{counts.examples} examples: {kinds}", markup=False)
+        console.print(f"  {number} kept that --{name.replace('_', '-')} cannot judge")
+    console.print(f"{counts.examples} examples: {counted(counts.kinds)}")
     where = "Up to date:" if written.up_to_date else "Examples:"
-    console.print(f"{where} {path / 'examples.jsonl'}", markup=False, soft_wrap=True)
+    console.print(f"{where} {path / 'examples.jsonl'}", soft_wrap=True)
     if written.exports:
-        names = ", ".join(written.exports)
-        console.print(f"Exports: {names} in {path}", markup=False, soft_wrap=True)
-    console.print(
-        f"Next: steper train {path} --student MODEL --out STUDENT", markup=False, soft_wrap=True
-    )
+        console.print(f"Exports: {', '.join(written.exports)} in {path}", soft_wrap=True)
+    console.print(f"Next: steper train {path} --student MODEL --out STUDENT", soft_wrap=True)

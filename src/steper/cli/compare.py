@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from steper.cli.options import SWITCH, at_least
+from steper.cli.terminal import plain_console, table_of, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
-    from rich.table import Table
-
     from steper.evaluation.compare import Comparison, MetricComparison
     from steper.evaluation.statistics import Bootstrap
 
 
 def compare(
-    runs: Annotated[list[str] | None, Parameter(negative="")] = None,
+    runs: Annotated[list[str] | None, SWITCH] = None,
     /,
     *,
-    group: Annotated[list[str] | None, Parameter(negative="")] = None,
+    group: Annotated[list[str] | None, SWITCH] = None,
     baseline: str | None = None,
-    metric: Annotated[list[str] | None, Parameter(negative="")] = None,
+    metric: Annotated[list[str] | None, SWITCH] = None,
     resamples: int = 2000,
     seed: int = 0,
-    partial: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    partial: Annotated[bool, SWITCH] = False,
+    json: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Compare runs over the same questions, pair by pair.
 
@@ -56,8 +52,6 @@ def compare(
     json
         Print JSON instead of tables.
     """
-    from rich.console import Console
-
     from steper.api import compare as compare_runs
     from steper.evaluation.compare import DEFAULT_METRICS, parse_methods
 
@@ -68,43 +62,39 @@ def compare(
         bootstrap=bootstrap_settings(resamples, seed),
         partial=partial,
     )
-    for warning in comparison.warnings:
-        Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
+    warn(comparison.warnings)
     if json:
         print(comparison.model_dump_json(indent=2))
     else:
-        show_comparison(comparison, Console(highlight=False))
+        show_comparison(comparison)
 
 
 def bootstrap_settings(resamples: int, seed: int) -> Bootstrap:
     """Settings of intervals and tests; SettingsError on a number out of range."""
-    from steper.errors import SettingsError
     from steper.evaluation.statistics import Bootstrap
 
-    for name, value, least in (("--resamples", resamples, 100), ("--seed", seed, 0)):
-        if value < least:
-            raise SettingsError(f"{name} is {value}; at least {least} was expected")
+    at_least(100, resamples=resamples)
+    at_least(0, seed=seed)
     return Bootstrap(resamples=resamples, seed=seed)
 
 
-def show_comparison(comparison: Comparison, out: Console) -> None:
+def show_comparison(comparison: Comparison) -> None:
     """Print what was paired, each method's scores, and the differences from the baseline."""
     from steper.evaluation.tables import difference_rows, score_rows
 
-    for line in _counts(comparison):
-        out.print(line, markup=False)
-    out.print()
     level = f"{100 * comparison.bootstrap.confidence:g}"
-    out.print(f"Scores, %, with {level} % intervals", style="bold")
-    out.print(_table(score_rows(comparison)))
+    tables = [(f"Scores, %, with {level} % intervals", score_rows(comparison))]
     if any(mean.spread is not None for mean in comparison.metrics[0].means):
+        title = "Seeds, %: each run's own mean, and their standard deviation"
+        tables.append((title, _seed_rows(comparison)))
+    tables += [(_title(one, comparison), difference_rows(one)) for one in comparison.metrics]
+    out = plain_console()
+    for line in _counts(comparison):
+        out.print(line)
+    for title, rows in tables:
         out.print()
-        out.print("Seeds, %: each run's own mean, and their standard deviation", style="bold")
-        out.print(_table(_seed_rows(comparison)))
-    for one in comparison.metrics:
-        out.print()
-        out.print(_title(one, comparison), style="bold", markup=False)
-        out.print(_table(difference_rows(one)))
+        out.print(title, style="bold")
+        out.print(table_of(rows))
 
 
 def _counts(comparison: Comparison) -> list[str]:
@@ -117,22 +107,6 @@ def _counts(comparison: Comparison) -> list[str]:
             total = comparison.shared * len(comparison.methods[name])
             lines.append(f"{name}: {n} of {total} did not answer, counted as empty answers")
     return lines
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Table:
-    """A table of rows, of which the first are the headings."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(rows[0]):
-        if i:
-            table.add_column(name, justify="right", header_style="dim", no_wrap=True)
-        else:
-            table.add_column(name, header_style="dim", overflow="fold")
-    for row in rows[1:]:
-        table.add_row(*map(Text, row))
-    return table
 
 
 def _seed_rows(comparison: Comparison) -> list[list[str]]:

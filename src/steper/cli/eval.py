@@ -4,59 +4,47 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from steper.cli.options import given, merge, read_config
-from steper.cli.teach import (
-    GenerationOptions,
-    HFOptions,
-    PromptOptions,
-    StrategyOptions,
-    choose_questions,
-    describe_inputs,
-    flat,
-)
+from steper.cli.asking import ALL, GROUPS, Selection
+from steper.cli.options import FLAT, SWITCH, Chosen, at_least, grouped
+from steper.cli.terminal import show_tables, teach_bar, warn
 from steper.errors import SettingsError
 from steper.lm.model_settings import GenerationSettings, HFSettings
 
 if TYPE_CHECKING:
-    from steper.evaluation.metrics import Metrics
-    from steper.student import StudentOptions
+    from pydantic import BaseModel as StudentOptions
 
-STUDENT = Group("A student's answers", sort_key=5)
+    from steper.evaluation.scoring import Evaluation
+else:
+    _GROUPS = {name: group for name, group in GROUPS.items() if name != "openai"}
+    _TITLE = "Prompt (default: as the student was trained)"
+    StudentOptions = grouped({**_GROUPS, "prompt": (_TITLE, GROUPS["prompt"][1])})
+
+STUDENT = Parameter(group=Group("A student's answers", sort_key=5))
 
 SECTIONS = ("strategy", "prompt", "generation", "hf")
 
 
-def eval_(
+def eval(
     run: Path | None = None,
     /,
     *,
-    partial: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    student: Annotated[Path | None, Parameter(group=STUDENT)] = None,
-    questions: Annotated[Path | None, Parameter(group=STUDENT)] = None,
-    corpus: Annotated[str, Parameter(group=STUDENT)] = "auto",
-    out: Annotated[Path | None, Parameter(group=STUDENT)] = None,
-    strategy: Annotated[str | None, Parameter(group=STUDENT)] = None,
-    benchmark: Annotated[str, Parameter(group=STUDENT)] = "auto",
-    aliases: Annotated[Path | None, Parameter(group=STUDENT)] = None,
-    limit: Annotated[int | None, Parameter(group=STUDENT)] = None,
-    sample: Annotated[int | None, Parameter(group=STUDENT)] = None,
-    sample_seed: Annotated[int, Parameter(group=STUDENT)] = 0,
-    config: Annotated[Path | None, Parameter(group=STUDENT)] = None,
-    in_flight: Annotated[int, Parameter(group=STUDENT)] = 64,
-    overwrite: Annotated[bool, Parameter(negative="", group=STUDENT)] = False,
-    strategy_options: Annotated[
-        StrategyOptions | None, flat("Strategy (default: as the student was trained)")
-    ] = None,
-    prompt_options: Annotated[
-        PromptOptions | None, flat("Prompt (default: as the student was trained)")
-    ] = None,
-    generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
-    hf_options: Annotated[HFOptions | None, flat("Local model (hf:)")] = None,
+    partial: Annotated[bool, SWITCH] = False,
+    json: Annotated[bool, SWITCH] = False,
+    student: Annotated[Path | None, STUDENT] = None,
+    questions: Annotated[Path | None, STUDENT] = None,
+    corpus: Annotated[str, STUDENT] = "auto",
+    out: Annotated[Path | None, STUDENT] = None,
+    strategy: Annotated[str | None, STUDENT] = None,
+    selection: Annotated[Selection, FLAT, STUDENT] = ALL,
+    config: Annotated[Path | None, STUDENT] = None,
+    in_flight: Annotated[int, STUDENT] = 64,
+    overwrite: Annotated[bool, SWITCH, STUDENT] = False,
+    allow_code: Annotated[bool, SWITCH, STUDENT] = False,
+    settings: Annotated[StudentOptions | None, FLAT] = None,
 ) -> None:
     """Score a run by its benchmark's own rules, or a student's answers to questions.
 
@@ -86,16 +74,6 @@ def eval_(
         The run's folder.
     strategy
         Another strategy than the student was trained for: {strategies}, or package.module:NAME.
-    benchmark
-        The questions' benchmark where the file does not tell it.
-    aliases
-        2Wiki's id_aliases file.
-    limit
-        Take the first so many questions.
-    sample
-        Take so many questions at random.
-    sample_seed
-        Seed of the sample.
     config
         YAML file with settings in the sections strategy, prompt, generation and hf; what it sets
         goes over the student's own, options on the command line go over both.
@@ -103,127 +81,69 @@ def eval_(
         Questions asked at once.
     overwrite
         Begin anew in a folder that holds another run.
+    allow_code
+        Let the student's folder name code outside this package (a strategy), which is then loaded.
     """
+    from steper import student as students
+    from steper.data.retrievers import open_corpus
+    from steper.evaluation.scoring import score_run
+
     if student is None:
         if run is None or questions or out or strategy:
             raise SettingsError(
                 "name a RUN to score, or --student, --questions and --out to ask a student"
             )
-        _score(run, partial, json)
+        _write_and_show(score_run(run, partial), run, json)
         return
     if run is not None or questions is None or out is None or partial:
         raise SettingsError(
             "--student goes with --questions FILE and --out RUN, not with a RUN or --partial"
         )
-    options = _student_options(
-        config,
+    chosen = Chosen(SECTIONS, config, settings)
+    options = students.StudentOptions(
         strategy,
-        given(strategy_options),
-        given(prompt_options),
-        given(generation_options),
-        given(hf_options),
+        chosen.values("strategy"),
+        chosen.values("prompt"),
+        chosen.settings("generation", GenerationSettings),
+        chosen.settings("hf", HFSettings),
+        allow_code,
     )
-    asked = {"in_flight": in_flight, "overwrite": overwrite}
-    chosen = {"limit": limit, "sample": sample, "seed": sample_seed}
-    _ask(student, options, questions, benchmark, aliases, chosen, corpus, out, asked)
-    _score(out, False, json)
-
-
-def _student_options(
-    config: Path | None,
-    strategy: str | None,
-    strategy_flags: dict[str, Any],
-    prompt_flags: dict[str, Any],
-    generation_flags: dict[str, Any],
-    hf_flags: dict[str, Any],
-) -> StudentOptions:
-    """What the configuration file and the options set over the student's own settings."""
-    from steper.student import StudentOptions
-
-    sections = read_config(config, SECTIONS)
-    place = f"{config}, section"
-    return StudentOptions(
-        strategy=strategy,
-        strategy_settings={**sections["strategy"], **strategy_flags},
-        prompt={**sections["prompt"], **prompt_flags},
-        generation=merge(
-            GenerationSettings, sections["generation"], generation_flags, f"{place} generation"
-        ),
-        hf=merge(HFSettings, sections["hf"], hf_flags, f"{place} hf"),
-    )
-
-
-def _ask(
-    student: Path,
-    options: StudentOptions,
-    questions: Path,
-    benchmark: str,
-    aliases: Path | None,
-    chosen: dict[str, Any],
-    corpus: str,
-    out: Path,
-    asked: dict[str, Any],
-) -> None:
-    """Ask a student all questions and write the run."""
-    from steper.cli.progress import TeachProgress
-    from steper.data import read_question_file
-    from steper.data.retrievers import open_corpus
-    from steper.student import evaluate_student, read_student_card, student_kind
-
-    if asked["in_flight"] < 1:
-        raise SettingsError(f"--in-flight is {asked['in_flight']}; at least 1 was expected")
-    read_student_card(student)
-    file = read_question_file(questions, benchmark, aliases)
-    every = choose_questions(
-        file.questions, chosen["limit"], chosen["sample"], None, chosen["seed"]
-    )
-    inputs = describe_inputs(
-        questions,
-        file,
-        aliases,
-        limit=chosen["limit"],
-        sample={"test": chosen["sample"], "seed": chosen["seed"]},
-        corpus=corpus,
-        model=str(student),
-    )
+    at_least(1, in_flight=in_flight)
+    searches = students.student_kind(student, options).searches
+    file = selection.read(questions)
     with ExitStack() as stack:
+        asked = selection.choose(file.questions)
         retriever = None
-        if student_kind(student, options).searches:
+        if searches:
             retriever = open_corpus(corpus, file.questions)
             stack.callback(retriever.close)
-        progress = stack.enter_context(TeachProgress("eval"))
-        evaluate_student(
-            student, every, retriever, out, options, inputs=inputs, progress=progress, **asked
+        _, evaluation = students.evaluate_student(
+            student,
+            asked,
+            retriever,
+            out,
+            options,
+            inputs=selection.describe(questions, file, corpus=corpus, model=str(student)),
+            progress=stack.enter_context(teach_bar("eval")),
+            in_flight=in_flight,
+            overwrite=overwrite,
         )
+    _write_and_show(evaluation, out, json)
 
 
-def _score(run: Path, partial: bool, json: bool) -> None:
-    """Score a run folder, write the scores into it and print them."""
-    from rich.console import Console
+def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
+    """Write the scores into the run's folder and print them."""
+    from steper.evaluation.scoring import METRICS, write_evaluation
+    from steper.evaluation.tables import counts_line, effort_lines, run_tables
 
-    from steper.evaluation.scoring import METRICS, score_run, write_evaluation
-
-    evaluation = score_run(run, partial)
     written = write_evaluation(evaluation, run)
-    for warning in evaluation.metrics.warnings:
-        Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
+    warn(evaluation.metrics.warnings)
     if json:
         print((run / METRICS).read_text("utf-8"), end="")
         return
-    _show(evaluation.metrics)
-    print(f"Wrote {', '.join(path.name for path in written)} to {run}")
-
-
-def _show(metrics: Metrics) -> None:
-    from rich.console import Console
-
-    from steper.evaluation.tables import counts_line, effort_lines, run_tables
-
-    out = Console(highlight=False)
-    out.print(counts_line(metrics), markup=False)
-    for table in run_tables(metrics):
-        out.print()
-        out.print(table)
+    metrics = evaluation.metrics
+    out = show_tables(counts_line(metrics), run_tables(metrics))
     out.print()
-    for line in effort_lines(metrics.effort) if metrics.effort else []:
-        out.print(line, markup=False)
+    for line in effort_lines(metrics.effort) if metrics.effort else ():
+        out.print(line)
+    print(f"Wrote {', '.join(path.name for path in written)} to {run}")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from steper.cli.options import FLAT
+from steper.cli.terminal import plain_console
 from steper.errors import InputError
 from steper.retrieve.retriever_settings import BM25Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from steper.records import Passage
 
 AUTO = "auto"
@@ -27,7 +28,7 @@ def index(
     corpus: str,
     out: Path,
     questions: Path | None = None,
-    settings: Annotated[BM25Settings, Parameter(name="*")] = BM25Settings(),  # noqa: B008
+    settings: Annotated[BM25Settings, FLAT] = BM25Settings(),  # noqa: B008
 ) -> None:
     """Index a corpus for BM25 search.
 
@@ -41,14 +42,10 @@ def index(
     questions
         Question file whose contexts make the corpus, for `--corpus auto`.
     """
-    from rich.console import Console
-
     from steper.errors import writing_to
     from steper.retrieve.bm25 import BM25Index
     from steper.retrieve.index_folder import replacing_index
 
-    console = Console()
-    plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     began = time.perf_counter()
     # Taken before the corpus is read: a second process is refused at once, not after hours.
     with _progress() as on_progress, writing_to(out), replacing_index(out) as new:
@@ -58,12 +55,12 @@ def index(
             built.write(new)
     seconds = time.perf_counter() - began
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    console = plain_console(soft_wrap=True)
     console.print(
         f"{len(built):,} passages, {built.n_terms:,} terms, {size / 1e6:,.1f} MB, "
-        f"{seconds:.1f} s → {out}",
-        **plain,
+        f"{seconds:.1f} s → {out}"
     )
-    console.print(f'Next: steper search {shlex.quote(str(out))} "your query"', **plain)
+    console.print(f'Next: steper search {shlex.quote(str(out))} "your query"')
 
 
 def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
@@ -82,9 +79,6 @@ def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """A line that counts passages while they are read, on standard error; gone at the end."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(

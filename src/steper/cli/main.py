@@ -13,43 +13,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-COMMANDS = {
-    "index": ("steper.cli.index:index", "Index a corpus for BM25 search."),
-    "search": ("steper.cli.search:search", "Show the passages that a query finds, best first."),
-    "teach": ("steper.cli.teach:teach", "Run a teacher over questions and write its trajectories."),
-    "build": (
-        "steper.cli.build:build",
-        "Make step-wise training examples of a run's trajectories.",
-    ),
-    "train": ("steper.cli.train:train", "Train a student on step examples."),
-    "eval": (
-        "steper.cli.eval:eval_",
-        "Score a run by its benchmark's own rules, or a student's answers to questions.",
-    ),
-    "show": ("steper.cli.show:show", "Show one trajectory, step by step."),
-    "score": (
-        "steper.cli.score:score",
-        "Score any system's predictions by the benchmark's own rules.",
-    ),
-    "compare": (
-        "steper.cli.compare:compare",
-        "Compare runs over the same questions, pair by pair.",
-    ),
-    "report": (
-        "steper.cli.report:report",
-        "Write runs over the same questions as one HTML page that needs no network.",
-    ),
-    "world": ("steper.cli.world:world", "Generate a small encyclopedia with multi-hop questions."),
-    "run": (
-        "steper.cli.run:run",
-        "Run a whole pipeline: world, index, teach, build, train, eval, compare, report.",
-    ),
-    "ask": (
-        "steper.cli.ask:ask",
-        "Ask one question and watch each step: its query, what was found, what was concluded.",
-    ),
+SUMMARIES = {
+    "index": "Index a corpus for BM25 search.",
+    "search": "Show the passages that a query finds, best first.",
+    "teach": "Run a teacher over questions and write its trajectories.",
+    "build": "Make step-wise training examples of a run's trajectories.",
+    "train": "Train a student on step examples.",
+    "eval": "Score a run by its benchmark's own rules, or a student's answers to questions.",
+    "show": "Show one trajectory, step by step.",
+    "score": "Score any system's predictions by the benchmark's own rules.",
+    "compare": "Compare runs over the same questions, pair by pair.",
+    "report": "Write runs over the same questions as one HTML page that needs no network.",
+    "world": "Generate a small encyclopedia with multi-hop questions.",
+    "run": "Run a whole pipeline: world, index, teach, build, train, eval, compare, report.",
+    "ask": "Ask one question and watch each step: its query, what was found, what was concluded.",
 }
-"""Name → function, and its docstring's first line: `--help` imports no command to list them."""
+"""The docstrings' first lines: `--help` imports no command to list them."""
+
+COMMANDS = {name: (f"steper.cli.{name}:{name}", text) for name, text in SUMMARIES.items()}
+"""Name → function and summary."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -88,7 +70,7 @@ def _loaded(place: str, arguments: Sequence[str]) -> Any:
     """The function of a command; see `parts` for what it says of strategies and recipes."""
     module, _, name = place.partition(":")
     function = getattr(import_module(module), name)
-    if not {"strategy_options", "recipe"} & function.__annotations__.keys():
+    if not {"strategy", "recipe"} & function.__annotations__.keys():
         return function
     from steper.cli.parts import with_parts
 
@@ -109,7 +91,9 @@ def _message(error: Exception) -> str:
     if not isinstance(error.__cause__, ValidationError):
         return str(error)
     first = error.__cause__.errors()[0]
-    option = "".join(f"--{part}" for part in first["loc"][:1]).replace("_", "-")
+    names = [part for part in first["loc"] if isinstance(part, str)]
+    # The section and the option, or the option alone.
+    option = "".join(f"--{name}" for name in names[:2][-1:]).replace("_", "-")
     return f"{option}: {first['msg']}, not {first['input']!r}"
 
 

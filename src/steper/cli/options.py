@@ -6,35 +6,38 @@ the configuration file's value, which goes over the class's default.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Optional, TypeVar, get_origin
+from typing import Annotated, Any, Optional, TypeVar, get_origin
 
-import orjson
-import yaml
+from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from steper.errors import InputError, SettingsError, unknown_name
-from steper.store import field_error, open_input
+from steper.store import field_error, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
 
+FROZEN = ConfigDict(frozen=True)
+FLAT = Parameter(name="*")
+"""A parameter whose fields are options of their own."""
+SWITCH = Parameter(negative="")
+"""A flag that has no opposite."""
 
-def options(name: str, classes: Iterable[type[BaseModel]], skip: Iterable[str] = ()) -> Any:
-    """A class whose fields are those of all `classes`, optional; shared names stand once.
+
+def options(cls: type[BaseModel], skip: Iterable[str] = ()) -> Any:
+    """A class with the fields of a settings class, all optional.
 
     Fields that hold a dictionary can stand in the configuration file alone.
     """
     fields: dict[str, Any] = {}
-    for cls in classes:
-        for field, info in cls.model_fields.items():
-            if field in skip or field in fields or get_origin(info.annotation) is dict:
-                continue
-            default = info.get_default(call_default_factory=True)
-            shown = _shown(default)
-            text = f"{(info.description or field).rstrip('.')}. [default: {shown}]"
-            fields[field] = (Optional[info.annotation], Field(None, description=text))  # noqa: UP045
-    return create_model(name, __config__=ConfigDict(frozen=True), **fields)
+    for name, info in cls.model_fields.items():
+        if name in skip or get_origin(info.annotation) is dict:
+            continue
+        shown = _shown(info.get_default(call_default_factory=True))
+        text = f"{(info.description or name).rstrip('.')}. [default: {shown}]"
+        fields[name] = (Optional[info.annotation], Field(None, description=text))  # noqa: UP045
+    return create_model(f"{cls.__name__}Options", __config__=FROZEN, **fields)
 
 
 def _shown(default: Any) -> str:
@@ -44,54 +47,67 @@ def _shown(default: Any) -> str:
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def given(values: BaseModel | None) -> dict[str, Any]:
-    """The options that were given."""
-    return {k: v for k, v in values.model_dump().items() if v is not None} if values else {}
+def grouped(groups: Mapping[str, tuple[str, Any]], base: type[BaseModel] | None = None) -> Any:
+    """A class of (title in the help, class of `options`) by section, or `base` with others."""
+    fields: dict[str, Any] = {}
+    for section, (title, cls) in groups.items():
+        shown = Parameter(name="*", group=Group(title, sort_key=10))
+        fields[section] = (Annotated[Optional[cls], shown], None)  # noqa: UP045
+    if base is not None:
+        return create_model(base.__name__, __base__=base, **fields)
+    return create_model("Options", __config__=FROZEN, **fields)
 
 
-def merge(cls: type[M], section: dict[str, Any], values: dict[str, Any], place: str) -> M:
-    """Settings of `cls` from a configuration section and the options given over it.
+class Chosen:
+    """What the sections of a configuration file and the options given set."""
 
-    Options of `values` that the class does not have are not its own and are passed over.
-    """
-    mine = {k: v for k, v in values.items() if k in cls.model_fields}
-    try:
-        return cls.model_validate({**section, **mine})
-    except ValidationError as error:
-        field = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
-        problem = field_error(error)
-        if field not in mine:  # the file's, or options that do not go together
-            raise SettingsError(f"{place}, {problem}" if section else problem) from None
-        raise SettingsError(f"--{field.replace('_', '-')}{problem.removeprefix(field)}") from None
+    def __init__(
+        self, sections: Iterable[str], config: Path | None, given: BaseModel | None
+    ) -> None:
+        self.file = read_config(config, sections)
+        self.given: dict[str, Any] = given.model_dump(exclude_none=True) if given else {}
+        self._config = config
+
+    def values(self, section: str) -> dict[str, Any]:
+        """A section's values, unchecked."""
+        return {**self.file.get(section, {}), **self.given.get(section, {})}
+
+    def settings(self, section: str, cls: type[M], **more: Any) -> M:
+        """A section's settings; SettingsError that names the option, or the file's section."""
+        try:
+            return cls.model_validate({**more, **self.values(section)})
+        except ValidationError as error:
+            field = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
+            problem = field_error(error)
+            if field in self.given.get(section, {}):
+                option = f"--{field.replace('_', '-')}"
+                raise SettingsError(f"{option}{problem.removeprefix(field)}") from None
+            place = f"settings of the {section}"
+            if self._config and section in self.file:
+                place = f"{self._config}, section {section}"
+            other = more or self.file.get(section)  # else the options do not go together
+            raise SettingsError(f"{place}, {problem}" if other else problem) from None
 
 
 def read_config(path: Path | None, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The sections of a YAML configuration file; a missing one is empty, an unknown one refused."""
     known = list(sections)
-    if path is None:
-        return {name: {} for name in known}
-    with open_input(path) as file:
-        try:
-            value = yaml.safe_load(file)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or "cannot be read"
-            raise InputError(f"{path}{line}: not YAML ({problem})") from None
-    value = (
-        {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
-    )
-    value = value or {}
-    if not isinstance(value, dict):
+    value = read_yaml(path) if path else None
+    if value and not isinstance(value, dict):
         raise InputError(f"{path}: sections were expected ({', '.join(known)})")
-    for name, section in value.items():
+    found: dict[str, dict[str, Any]] = {name: {} for name in known}
+    for name, section in (value or {}).items():
         if name not in known:
             raise InputError(f"{path}: {unknown_name('section', str(name), known)}")
-        if not isinstance(section, dict):
+        if not isinstance(section or {}, dict):
             raise InputError(f"{path}: section {name} must hold settings, not {section!r}")
-    return {name: value.get(name, {}) for name in known}
+        found[name] = section or {}
+    return found
 
 
-def one_line(value: Any) -> str:
-    """A value as compact JSON."""
-    return orjson.dumps(value).decode()
+def at_least(least: int, **numbers: int | None) -> None:
+    """SettingsError for an option whose number is given and smaller."""
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            option = f"--{name.replace('_', '-')}"
+            raise SettingsError(f"{option} is {number}; at least {least} was expected")

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, get_args, get_type_hints
 
-from cyclopts import Group, Parameter
-
-from steper.cli.options import options
+from steper.cli.options import FLAT, grouped, options
 from steper.errors import SteperError
 from steper.lm.shipped import locate_model
 from steper.recipes import RECIPES
@@ -28,18 +26,18 @@ def with_parts(command: FunctionType, arguments: Sequence[str]) -> FunctionType:
     """
     copy = FunctionType(command.__code__, command.__globals__, command.__name__)
     copy.__defaults__, copy.__kwdefaults__ = command.__defaults__, command.__kwdefaults__
-    copy.__module__, copy.__annotations__ = command.__module__, {**command.__annotations__}
+    copy.__module__ = command.__module__
+    copy.__annotations__ = get_type_hints(command, include_extras=True)
     known = {"{strategies}": STRATEGIES.names(), "{recipes}": RECIPES.names()}
-    text = command.__doc__ or ""
+    copy.__doc__ = command.__doc__ or ""
     for mark, names in known.items():
-        text = text.replace(mark, ", ".join(names))
-    copy.__doc__ = text
-    if "strategy_options" in copy.__annotations__:
+        copy.__doc__ = copy.__doc__.replace(mark, ", ".join(names))
+    if "strategy" in copy.__annotations__:
         kind = named_strategy(arguments)
-        group = Group(f"Strategy {kind.name} (others: --strategy NAME --help)", sort_key=10)
-        own: Any = Optional[options("StrategyOptions", [kind.settings_type])]  # noqa: UP045
-        flat: Any = Annotated[own, Parameter(name="*", group=group)]
-        copy.__annotations__["strategy_options"] = flat
+        title = f"Strategy {kind.name} (others: --strategy NAME --help)"
+        every, *_ = get_args(get_args(copy.__annotations__["settings"])[0])  # of `every | None`
+        replaced = grouped({"strategy": (title, options(kind.settings_type))}, base=every)
+        copy.__annotations__["settings"] = Annotated[Optional[replaced], FLAT]  # noqa: UP045
     return copy
 
 

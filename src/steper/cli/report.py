@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from steper.cli.options import SWITCH
 
 
 def report(
-    runs: Annotated[list[str] | None, Parameter(negative="")] = None,
+    runs: Annotated[list[str] | None, SWITCH] = None,
     /,
     *,
     out: Path,
-    group: Annotated[list[str] | None, Parameter(negative="")] = None,
+    group: Annotated[list[str] | None, SWITCH] = None,
     baseline: str | None = None,
-    training: Annotated[list[str] | None, Parameter(negative="")] = None,
+    training: Annotated[list[str] | None, SWITCH] = None,
     examples: int = 20,
     seed: int = 0,
     resamples: int = 2000,
     title: str | None = None,
-    partial: Annotated[bool, Parameter(negative="")] = False,
+    partial: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Write runs over the same questions as one HTML page that needs no network.
 

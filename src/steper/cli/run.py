@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from steper.cli.options import SWITCH
+from steper.cli.terminal import PipelineBar, is_main, plain_console, quiet_transformers, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
-
-    from rich.console import Console
-    from rich.table import Table
 
     from steper.evaluation.compare import Comparison
     from steper.pipeline.config import PipelineSettings
     from steper.pipeline.pipeline import Outcome
-    from steper.pipeline.plan import PlannedTask, Task
+    from steper.pipeline.plan import PlannedTask
 
 INTERVAL = len("100.0 [99.9, 100]")
 """Room for a score with its interval: a name is folded, a number never cut."""
@@ -33,9 +35,9 @@ def run(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     stages: str | None = None,
     overwrite_from: str | None = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    smoke: Annotated[bool, Parameter(negative="")] = False,
-    show_settings: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, SWITCH] = False,
+    smoke: Annotated[bool, SWITCH] = False,
+    show_settings: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Run a whole pipeline: world, index, teach, build, train, eval, compare, report.
 
@@ -68,127 +70,41 @@ def run(
     show_settings
         Print every setting with its value and what it means, and do nothing.
     """
-    import os
-
-    from rich.console import Console
-
-    from steper.cli.train import _quiet
     from steper.dryrun.smoke import smoke_pipeline
-    from steper.pipeline.load import load_settings
+    from steper.pipeline.load import find_configuration, load_settings
     from steper.pipeline.pipeline import Pipeline
-    from steper.pipeline.shipped_recipes import find_configuration
 
-    console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
+    console = plain_console(quiet=not is_main())
     path, name, base = find_configuration(config)
-    settings = load_settings(path, set_ or (), base)
+    loaded = load_settings(path, set_ or (), base)
     if show_settings:
-        print_settings(settings, console)
+        print_settings(loaded, console)
         return
     folder = out or Path("runs") / (f"{name}-smoke" if smoke else name)
     if smoke:
-        pipeline, notes = smoke_pipeline(settings, folder)
+        pipeline, notes = smoke_pipeline(loaded, folder)
         for note in notes:
-            console.print(f"Smoke: {note}", markup=False, soft_wrap=True)
+            console.print(f"Smoke: {note}", soft_wrap=True)
     else:
-        pipeline = Pipeline(settings, folder)
+        pipeline = Pipeline(loaded, folder)
     wanted = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
     if dry_run:
         show_plan(pipeline.plan(wanted, overwrite_from), folder, console)
         return
     try:
-        with _quiet(), PipelineProgress(console) as progress:
-            outcome = pipeline.run(wanted, overwrite_from, progress)
+        with quiet_transformers(), PipelineBar(console) as bar:
+            outcome = pipeline.run(wanted, overwrite_from, bar)
     except KeyboardInterrupt:
         if overwrite_from:
-            console.print("Leave --overwrite-from out to go on from here.", markup=False)
+            console.print("Leave --overwrite-from out to go on from here.")
         raise
     show_outcome(outcome, console)
     if smoke:
-        console.print("Smoke: the stages ran; the scores of stand-ins mean nothing.", markup=False)
-
-
-class PipelineProgress:
-    """A bar for the task at work on standard error, and a line for each that is over."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn as Elapsed
-
-        self._out = console
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rates]}", markup=False),
-            Elapsed(),
-        )
-        errors = Console(stderr=True)
-        self._bar = Progress(
-            *columns, console=errors, transient=True, disable=not errors.is_terminal
-        )
-        self._current: int | None = None
-        self._before: int | None = None
-
-    def __enter__(self) -> PipelineProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def began(self, step: PlannedTask) -> None:
-        """See `steper.pipeline.pipeline.Watcher`."""
-        self._before = None
-        self._current = self._bar.add_task(step.task.describe(), total=None, rates="")
-
-    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
-        """See `steper.pipeline.pipeline.Watcher`."""
-        if self._current is None:
-            return
-        from rich.progress import TaskID
-
-        rates = self._rates(detail)
-        self._bar.update(TaskID(self._current), completed=done, total=total, rates=rates)
-
-    def _rates(self, detail: object) -> str:
-        from steper.cli.progress import describe_rates
-        from steper.cli.train import describe_row
-        from steper.engine import Stats
-
-        if isinstance(detail, Stats):
-            if self._before is None:
-                self._before = detail.done - sum(detail.by_status.values())
-            return describe_rates(detail, self._before)
-        return describe_row(detail) if isinstance(detail, dict) and "loss" in detail else ""
-
-    def ended(self, step: PlannedTask, summary: str, seconds: float) -> None:
-        """See `steper.pipeline.pipeline.Watcher`."""
-        from rich.progress import TaskID
-        from rich.text import Text
-
-        if self._current is not None:
-            self._bar.remove_task(TaskID(self._current))
-            self._current = None
-        done = summary or "done before"
-        line = Text.assemble(
-            ("✓ ", "green" if summary else "dim"),
-            f"{step.task.describe()}  ",
-            (done, "" if summary else "dim"),
-            (f"  {seconds:.1f} s", "dim"),
-        )
-        self._out.print(line, soft_wrap=True)
+        console.print("Smoke: the stages ran; the scores of stand-ins mean nothing.")
 
 
 def print_settings(settings: PipelineSettings, console: Console) -> None:
     """Every setting, as `--set` takes it, with its value and what it means."""
-    from rich.text import Text
-
     from steper.pipeline.config import describe
 
     for key, value, meaning in describe(settings):
@@ -198,30 +114,27 @@ def print_settings(settings: PipelineSettings, console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def show_plan(steps: Sequence[PlannedTask], out: Path, console: Console) -> None:
+def show_plan(plan: Sequence[PlannedTask], out: Path, console: Console) -> None:
     """Print what would be done: a line a task, with its state and why it differs."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, pad_edge=False)
     for heading in ("", "stage", "what", "state"):
         table.add_column(heading, header_style="dim", overflow="fold")
-    for step in steps:
-        state = step.state if step.wanted or step.state == "done" else "not asked for"
-        reasons = [r for r in step.reasons if not r.startswith("after.")]
-        why = f": {'; '.join(reasons[:2])}" if reasons and step.wanted else ""
-        if step.state == "differs" and not reasons:
+    for planned in plan:
+        task, state = planned.task, planned.state
+        reasons = [reason for reason in planned.reasons if not reason.startswith("after.")]
+        why = f": {'; '.join(reasons[:2])}" if reasons and planned.wanted else ""
+        if state == "differs" and not reasons:
             why = ": what it builds on differs"
-        cells = (MARKS[step.state] if step.wanted else " ", step.task.stage, step.task.name)
-        table.add_row(*(Text(cell) for cell in (*cells, state + why)))
+        told = state if planned.wanted or state == "done" else "not asked for"
+        mark = MARKS[state] if planned.wanted else " "
+        table.add_row(*map(Text, (mark, task.stage, task.name, told + why)))
     console.print(table)
-    console.print(f"Nothing was done. Everything would go to {out}", markup=False, soft_wrap=True)
-    differing = next((s for s in steps if s.state == "differs" and s.wanted), None)
+    console.print(f"Nothing was done. Everything would go to {out}", soft_wrap=True)
+    differing = next((p.task for p in plan if p.state == "differs" and p.wanted), None)
     if differing:
         console.print(
-            f"What differs is only done anew with --overwrite-from {differing.task.stage} "
+            f"What differs is only done anew with --overwrite-from {differing.stage} "
             "(or an earlier stage); another --out keeps both",
-            markup=False,
             soft_wrap=True,
         )
 
@@ -229,24 +142,23 @@ def show_plan(steps: Sequence[PlannedTask], out: Path, console: Console) -> None
 def show_outcome(outcome: Outcome, console: Console) -> None:
     """Print a table of the methods for each data set, and where the reports are."""
     for data, comparison in outcome.comparisons.items():
-        console.print()
         level = f"{100 * comparison.bootstrap.confidence:g}"
         title = f"{data}: {comparison.shared} test questions, %, with {level} % intervals"
-        console.print(title, style="bold", markup=False)
+        console.print()
+        console.print(title, style="bold")
         console.print(closing_table(comparison))
         for line in differences(comparison):
-            console.print(line, markup=False)
+            console.print(line)
     if outcome.comparisons or outcome.reports:
         console.print()
     for path in outcome.reports.values():
-        console.print(f"Report: {from_here(path)}", markup=False, soft_wrap=True)
+        console.print(f"Report: {from_here(path)}", soft_wrap=True)
     if not outcome.reports:
-        where = from_here(outcome.out)
-        console.print(f"Everything is in {where}", markup=False, soft_wrap=True)
+        console.print(f"Everything is in {from_here(outcome.out)}", soft_wrap=True)
     elif outcome.students:
         student, corpus = list(outcome.students.items())[-1]
         ask = f'steper ask "QUESTION" --student {from_here(student)} --corpus {from_here(corpus)}'
-        console.print(f"Next: {ask}", markup=False, soft_wrap=True)
+        console.print(f"Next: {ask}", soft_wrap=True)
 
 
 def from_here(path: Path | str) -> str:
@@ -259,24 +171,12 @@ def from_here(path: Path | str) -> str:
 
 def closing_table(comparison: Comparison) -> Table:
     """Each method's scores with their intervals."""
-    from rich.table import Table
-    from rich.text import Text
+    from steper.evaluation.tables import score_rows
 
-    from steper.evaluation.compare import METRIC_NAMES
-    from steper.evaluation.tables import with_interval
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", overflow="fold")
-    for one in comparison.metrics:
-        heading = METRIC_NAMES[one.metric]
-        table.add_column(
-            heading, justify="right", header_style="dim", no_wrap=True, min_width=INTERVAL
-        )
-    for number, (name, runs) in enumerate(comparison.methods.items()):
-        seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-        cells = [with_interval(one.means[number].mean) for one in comparison.metrics]
-        table.add_row(Text(f"{name}{seeds}"), *cells)
-    return table
+    rows = score_rows(comparison)
+    for row, runs in zip(rows[1:], comparison.methods.values(), strict=True):
+        row[0] += f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+    return table_of(rows, min_width=INTERVAL)
 
 
 def differences(comparison: Comparison) -> list[str]:
@@ -285,13 +185,9 @@ def differences(comparison: Comparison) -> list[str]:
     from steper.evaluation.tables import p_value, signed
 
     first = comparison.metrics[0]
-    return [
-        f"{found.method} − {comparison.baseline}: {METRIC_NAMES[first.metric]} "
-        f"{signed(found.difference)}, "
-        + (
-            f"p {p_value(found.p_value)}"
-            if found.p_holm is None
-            else f"p {p_value(found.p_holm)} (Holm)"
-        )
-        for found in first.differences
-    ]
+    lines = []
+    for found in first.differences:
+        p = p_value(found.p_value) if found.p_holm is None else f"{p_value(found.p_holm)} (Holm)"
+        what = f"{found.method} − {comparison.baseline}: {METRIC_NAMES[first.metric]}"
+        lines.append(f"{what} {signed(found.difference)}, p {p}")
+    return lines

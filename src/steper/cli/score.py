@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from steper.evaluation.predictions import PredictionMetrics
+from steper.cli.options import SWITCH
+from steper.cli.terminal import show_tables, warn
 
 
 def score(
@@ -18,7 +16,7 @@ def score(
     questions: Path,
     benchmark: str,
     aliases: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Score any system's predictions by the benchmark's own rules.
 
@@ -39,33 +37,19 @@ def score(
     json
         Print JSON instead of tables.
     """
-    from rich.console import Console
-
     from steper.data import load_questions
     from steper.evaluation.official_scores import check_benchmark
     from steper.evaluation.predictions import read_predictions, score_predictions
+    from steper.evaluation.tables import prediction_tables
 
     name = check_benchmark(benchmark)
     file = read_predictions(predictions, name)
     metrics = score_predictions(load_questions(questions, name, aliases), file, name)
-    for warning in metrics.warnings:
-        Console(stderr=True).print(f"Warning: {warning}", markup=False, style="yellow")
+    warn(metrics.warnings)
     if json:
         print(metrics.model_dump_json(indent=2))
-    else:
-        _show(metrics)
-
-
-def _show(metrics: PredictionMetrics) -> None:
-    from rich.console import Console
-
-    from steper.evaluation.tables import prediction_tables
-
-    out = Console(highlight=False)
+        return
     counts = f"{metrics.questions} questions, {metrics.predictions} predictions"
     if metrics.without_answers:
         counts += f"; {metrics.without_answers} without a gold answer (not scored)"
-    out.print(counts, markup=False)
-    for table in prediction_tables(metrics):
-        out.print()
-        out.print(table)
+    show_tables(counts, prediction_tables(metrics))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.padding import Padding
+from rich.text import Text
+
+from steper.cli.terminal import plain_console
 
 SNIPPET = 300
 
@@ -26,27 +31,16 @@ def search(
     k
         How many passages, at the most.
     """
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
-
     from steper.retrieve.opening import open_retriever
     from steper.text import snippet
 
-    console = Console()
-    retriever = open_retriever(index)
-    try:
+    console = plain_console()
+    with closing(open_retriever(index)) as retriever:
         found = retriever.search([query], k)[0]
-    finally:
-        retriever.close()
     if not found:
         console.print("no passage shares a word with this query")
-        return
     for rank, hit in enumerate(found, start=1):
-        head = Text.assemble(
-            (f"{rank:>2}", "bold"), (f"{hit.score:10.3f}  ", "cyan"), (hit.passage.title, "bold")
-        )
-        console.print(head)
-        console.print(
-            Padding(Text(snippet(hit.passage.text, SNIPPET)), (0, 0, 0, 14), expand=False)
-        )
+        score = (f"{hit.score:10.3f}  ", "cyan")
+        console.print(Text.assemble((f"{rank:>2}", "bold"), score, (hit.passage.title, "bold")))
+        text = Text(snippet(hit.passage.text, SNIPPET))
+        console.print(Padding(text, (0, 0, 0, 14), expand=False))

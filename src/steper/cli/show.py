@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from steper.cli.options import SWITCH
+from steper.cli.terminal import labelled, plain_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
-    from steper.records import Passage, Question, Trajectory
+    from steper.records import Question, Trajectory
     from steper.runs import Run
 
 
@@ -21,7 +24,7 @@ def show(
     /,
     *,
     question: Annotated[str | None, Parameter(name=["--question", "-q"])] = None,
-    full: Annotated[bool, Parameter(negative="")] = False,
+    full: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Show one trajectory, step by step.
 
@@ -34,8 +37,6 @@ def show(
     full
         Show the passages' whole text, and what the model wrote beside what was kept.
     """
-    from rich.console import Console
-
     from steper.errors import InputError, unknown_name
     from steper.runs import Run
 
@@ -43,7 +44,7 @@ def show(
     if not (run / "manifest.json").exists():
         raise InputError(f"{run} is not a run folder: it has no manifest.json")
     questions = {q.id: q for q in folder.questions()}
-    console = Console(highlight=False)
+    console = plain_console()
     if question is None:
         _list(folder, list(questions), console)
         return
@@ -60,26 +61,21 @@ def show(
 
 
 def _list(folder: Run, ids: list[str], console: Console) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("#", "id", "steps", "status", "question"):
         table.add_column(heading, overflow="fold" if heading == "id" else "ellipsis")
-    numbers = {own: str(number) for number, own in enumerate(ids, start=1)}
+    numbers = {question: str(number) for number, question in enumerate(ids, start=1)}
     for t in folder.trajectories():
         number = numbers.get(t.question_id, "?")
         table.add_row(number, Text(t.question_id), str(len(t.steps)), t.status, Text(t.question))
     console.print(table)
-    console.print(f"One of them: steper show {folder.path} --question ID", markup=False)
+    console.print(f"One of them: steper show {folder.path} --question ID")
 
 
 def show_trajectory(
     trajectory: Trajectory, question: Question, console: Console, full: bool = False
 ) -> None:
     """Print a trajectory: query, passages (gold ones marked), rationale of each step."""
-    from rich.text import Text
-
     from steper.evaluation.retrieval import same_passage
 
     passages = {p.id: p for p in trajectory.passages}
@@ -88,51 +84,38 @@ def show_trajectory(
         for p in trajectory.passages
         if any(same_passage(g, p, question.benchmark) for g in question.gold)
     }
+    about = f"{trajectory.question_id} · {trajectory.strategy} · {trajectory.model}"
     console.print(Text(trajectory.question, style="bold"))
-    console.print(
-        f"{trajectory.question_id} · {trajectory.strategy} · {trajectory.model}",
-        style="dim",
-        markup=False,
-    )
+    console.print(Text(about, style="dim"))
     for step in trajectory.steps:
         head = f"Step {step.index} · {step.kind}" + (" · reader" if step.role == "read" else "")
         console.print()
         console.print(Text(head, style="bold cyan"))
         if step.query is not None:
-            console.print(Text.assemble(("search  ", "dim"), step.query))
+            console.print(labelled("search", step.query))
         for hit in step.hits:
             passage = passages[hit.passage_id]
-            mark = "★" if passage.id in gold else " "
             text = passage.text if full else " ".join(passage.text.split())
-            line = Text.assemble(
-                (f"  {mark} {hit.rank} {hit.score:6.2f}  ", "dim"), (passage.title, "green"), "  "
-            )
-            console.print(line.append(text, "dim"), no_wrap=not full, overflow="ellipsis")
+            line = hit_line(hit.rank, hit.score, passage.title, text, passage.id in gold)
+            console.print(line, no_wrap=not full, overflow="ellipsis")
         for name, ids in (("left out for room", step.dropped), ("shortened", step.shortened)):
             if ids:
                 titles = ", ".join(passages[i].title for i in ids)
                 console.print(Text(f"  {name}: {titles}", style="yellow"))
         if full and step.raw.strip() != step.rationale:
-            console.print(Text.assemble(("wrote   ", "dim"), step.raw))
-        console.print(Text.assemble(("kept    ", "dim"), step.rationale))
+            console.print(labelled("wrote", step.raw))
+        console.print(labelled("kept", step.rationale))
     console.print()
-    console.print(Text.assemble(("answer  ", "dim"), (trajectory.answer or "none", "bold")))
+    console.print(labelled("answer", trajectory.answer or "none", "bold"))
     if question.answers:
-        console.print(Text.assemble(("gold    ", "dim"), " | ".join(question.answers)))
+        console.print(labelled("gold", " | ".join(question.answers)))
     status, reason = trajectory.status, trajectory.stop_reason.value
-    ended = status if status == reason else f"{status} ({reason})"
-    console.print(Text.assemble(("ended   ", "dim"), ended))
+    console.print(labelled("ended", status if status == reason else f"{status} ({reason})"))
     if trajectory.error:
-        console.print(Text.assemble(("because ", "dim"), trajectory.error))
+        console.print(labelled("because", trajectory.error))
 
 
-def hit_line(
-    passage: Passage, rank: int, score: float, gold: bool = False, full: bool = False
-) -> Text:
-    """A passage that a search found: rank, score, title and the beginning of its text."""
-    from rich.text import Text
-
-    text = passage.text if full else passage.text[:90].rsplit(" ", 1)[0] + " …"
-    mark = "★" if gold else " "
-    line = Text.assemble((f"  {mark} {rank} {score:6.2f}  ", "dim"), (passage.title, "green"), "  ")
-    return line.append(text, "dim")
+def hit_line(rank: int, score: float, title: str, text: str, gold: bool = False) -> Text:
+    """A passage that a search found, gold ones with a star."""
+    place = f"  {'★' if gold else ' '} {rank} {score:6.2f}  "
+    return Text.assemble((place, "dim"), (title, "green"), "  ", (text, "dim"))

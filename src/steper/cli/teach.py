@@ -4,57 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Group, Parameter
-
-from steper.cli.options import given, merge, options, read_config
-from steper.errors import SettingsError
-from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
-from steper.prompt.render import PromptSettings
-from steper.strategy import DEFAULT, STRATEGIES
+from steper.cli.asking import ALL, SECTIONS, AskingOptions, Selection, adopt, open_lm, open_strategy
+from steper.cli.options import FLAT, SWITCH, Chosen, at_least
+from steper.cli.terminal import plain_console, teach_bar
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel as GenerationOptions
-    from pydantic import BaseModel as HFOptions
-    from pydantic import BaseModel as OpenAIOptions
-    from pydantic import BaseModel as PromptOptions
-    from pydantic import BaseModel as StrategyOptions
-
-    from steper.data import QuestionFile
-    from steper.lm.base import LanguageModel
-    from steper.records import Question
-    from steper.strategy import Strategy
-else:
-    StrategyOptions = options("StrategyOptions", [STRATEGIES.find(DEFAULT).settings_type])
-    PromptOptions = options("PromptOptions", [PromptSettings])
-    GenerationOptions = options("GenerationOptions", [GenerationSettings])
-    HFOptions = options("HFOptions", [HFSettings], skip=["form", "context_window"])
-    OpenAIOptions = options("OpenAIOptions", [OpenAISettings])
-
-__all__ = [
-    "MODEL_SECTIONS",
-    "SECTIONS",
-    "GenerationOptions",
-    "HFOptions",
-    "OpenAIOptions",
-    "PromptOptions",
-    "StrategyOptions",
-    "choose_questions",
-    "describe_inputs",
-    "flat",
-    "open_lm",
-    "open_strategy",
-    "teach",
-]
-
-MODEL_SECTIONS = ("generation", "hf", "openai")
-SECTIONS = ("strategy", "prompt", *MODEL_SECTIONS)
-
-
-def flat(title: str) -> Parameter:
-    """Options of their own, under a heading of the help."""
-    return Parameter(name="*", group=Group(title, sort_key=10))
+    from steper.runs import Run
 
 
 def teach(
@@ -64,22 +21,14 @@ def teach(
     model: str,
     out: Path,
     strategy: str | None = None,
-    benchmark: str = "auto",
-    aliases: Path | None = None,
-    limit: int | None = None,
-    sample: int | None = None,
+    selection: Annotated[Selection, FLAT] = ALL,
     sample_dev: int | None = None,
-    sample_seed: int = 0,
     config: Path | None = None,
     in_flight: int = 64,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    retry_failed: Annotated[bool, Parameter(negative="")] = False,
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
-    strategy_options: Annotated[StrategyOptions | None, flat("Strategy")] = None,
-    prompt_options: Annotated[PromptOptions | None, flat("Prompt")] = None,
-    generation_options: Annotated[GenerationOptions | None, flat("Generation")] = None,
-    hf_options: Annotated[HFOptions | None, flat("Local model (hf:)")] = None,
-    openai_options: Annotated[OpenAIOptions | None, flat("Server (openai:)")] = None,
+    overwrite: Annotated[bool, SWITCH] = False,
+    retry_failed: Annotated[bool, SWITCH] = False,
+    allow_code: Annotated[bool, SWITCH] = False,
+    settings: Annotated[AskingOptions | None, FLAT] = None,
 ) -> None:
     """Run a teacher over questions and write its trajectories.
 
@@ -102,19 +51,8 @@ def teach(
         The run's folder.
     strategy
         {strategies}, or package.module:NAME of your own. Default: ircot, or a trained student's.
-    benchmark
-        The questions' benchmark where the file does not tell it, or package.module:NAME of a
-        function that makes a Question of a row.
-    aliases
-        2Wiki's id_aliases file.
-    limit
-        Take the first so many questions.
-    sample
-        Take so many questions at random (IRCoT's authors take 500).
     sample_dev
         Take so many questions at random that no --sample of the same seed has, for tuning.
-    sample_seed
-        Seed of the samples.
     config
         YAML file with settings in the sections strategy, prompt, generation, hf and openai;
         options on the command line go over it.
@@ -127,47 +65,28 @@ def teach(
     allow_code
         Let a student's folder name code outside this package (a strategy), which is then loaded.
     """
-    from steper.cli.progress import TeachProgress, print_summary
-    from steper.data import read_question_file
     from steper.data.retrievers import open_corpus
     from steper.runs import teach as run_teacher
-    from steper.student import adopt_student
+    from steper.student import student_retriever
 
-    if in_flight < 1:
-        raise SettingsError(f"--in-flight is {in_flight}; at least 1 was expected")
-    kind, sections = adopt_student(model, strategy, read_config(config, SECTIONS), allow_code)
-    file = read_question_file(questions, benchmark, aliases)
-    chosen = [
-        question.model_copy(update={"context": ()})
-        for question in choose_questions(file.questions, limit, sample, sample_dev, sample_seed)
-    ]
-    flags = {
-        "generation": given(generation_options),
-        "hf": given(hf_options),
-        "openai": given(openai_options),
-    }
-    inputs = describe_inputs(
-        questions,
-        file,
-        aliases,
-        limit=limit,
-        sample={"test": sample, "dev": sample_dev, "seed": sample_seed},
-        corpus=corpus,
-        model=model,
-    )
+    at_least(1, in_flight=in_flight)
+    chosen = Chosen(SECTIONS, config, settings)
+    kind = adopt(chosen, model, strategy, allow_code)
+    file = selection.read(questions)
+    asked = selection.choose(file.questions, sample_dev)
+    sample = {"test": selection.sample, "dev": sample_dev, "seed": selection.sample_seed}
+    inputs = selection.describe(questions, file, sample=sample, corpus=corpus, model=model)
     with ExitStack() as stack:
-        lm = open_lm(model, sections, flags, chosen, config)
+        lm = open_lm(chosen, model, asked)
         stack.callback(lm.close)
-        how = open_strategy(
-            kind, lm, sections, given(strategy_options), given(prompt_options), config
-        )
+        how = open_strategy(chosen, kind, lm)
         retriever = None
         if kind.searches:
-            retriever = open_corpus(corpus, file.questions)
+            retriever = student_retriever(model, open_corpus(corpus, file.questions), allow_code)
             stack.callback(retriever.close)
         del file  # its contexts are in the index by now
         run = run_teacher(
-            chosen,
+            asked,
             how,
             lm,
             retriever,
@@ -176,81 +95,25 @@ def teach(
             overwrite=overwrite,
             retry_failed=retry_failed,
             inputs=inputs,
-            progress=stack.enter_context(TeachProgress()),
+            progress=stack.enter_context(teach_bar("teach")),
         )
-    print_summary(run)
+    _show(run)
 
 
-def describe_inputs(
-    questions: Path, file: QuestionFile, aliases: Path | None, **more: object
-) -> dict[str, Any]:
-    """What a run's manifest says of its inputs: files with their hashes, what was left out."""
-    from steper.store import sha256_file
-
-    return {
-        "questions": file.describe(questions),
-        "aliases": sha256_file(aliases) if aliases else None,
-        **more,
-    }
-
-
-def choose_questions(
-    every: list[Question], limit: int | None, test: int | None, dev: int | None, seed: int
-) -> list[Question]:
-    """The first `limit` questions, or a random sample for testing or tuning; all by default."""
-    from steper.data import sample_questions
-
-    given_numbers = {"--limit": limit, "--sample": test, "--sample-dev": dev}
-    numbers = {name: number for name, number in given_numbers.items() if number is not None}
-    if len(numbers) > 1:
-        raise SettingsError(f"{' and '.join(numbers)} exclude each other; give one of them")
-    for name, number in numbers.items():
-        if number < 1:
-            raise SettingsError(f"{name} is {number}; at least 1 was expected")
-    if test is not None:
-        return sample_questions(every, test=test, dev=0, seed=seed).test
-    if dev is not None:
-        return sample_questions(every, test=0, dev=dev, seed=seed).dev
-    return every[:limit]
-
-
-def open_lm(
-    spec: str,
-    sections: dict[str, dict[str, Any]],
-    flags: dict[str, dict[str, Any]],
-    questions: list[Question],
-    config: Path | None,
-) -> LanguageModel:
-    """The model of a spec, with settings from the configuration's sections and the flags."""
-    from steper.lm.open import open_model
-
-    classes: dict[str, Any] = {
-        "generation": GenerationSettings,
-        "hf": HFSettings,
-        "openai": OpenAISettings,
-    }
-    settings: dict[str, Any] = {
-        name: merge(cls, sections[name], flags[name], f"{config}, section {name}")
-        for name, cls in classes.items()
-    }
-    return open_model(spec, questions=questions, **settings)
-
-
-def open_strategy(
-    kind: type[Strategy[Any]],
-    lm: LanguageModel,
-    sections: dict[str, dict[str, Any]],
-    flags: dict[str, Any],
-    prompt_flags: dict[str, Any],
-    config: Path | None,
-) -> Strategy[Any]:
-    """The strategy, with settings from the configuration's sections and the flags."""
-    from steper.runs import make_strategy
-
-    settings_type = kind.settings_type
-    for flag in flags:
-        if flag not in settings_type.model_fields:
-            raise SettingsError(f"--{flag.replace('_', '-')} is no setting of strategy {kind.name}")
-    settings = merge(settings_type, sections["strategy"], flags, f"{config}, section strategy")
-    prompt = merge(PromptSettings, sections["prompt"], prompt_flags, f"{config}, section prompt")
-    return make_strategy(kind, lm, settings, prompt)
+def _show(run: Run) -> None:
+    """What came of a run, and what to do next."""
+    console, manifest = plain_console(), run.manifest
+    counts = manifest["counts"]
+    console.print(f"{counts['questions']} questions: {run.outcomes()}")
+    for error, number in sorted(counts["errors"].items(), key=lambda item: -item[1]):
+        console.print(f"  {number} × {error}")
+    tokens = counts["prompt_tokens"] + counts["completion_tokens"]
+    cost = "" if counts["dollars"] is None else f", ${counts['dollars']:.2f}"
+    console.print(
+        f"{counts['generations']} generations, {counts['searches']} searches, "
+        f"{tokens:,} tokens{cost}, {manifest['seconds']:.1f} s"
+    )
+    if counts["failed"]:
+        console.print("Failed questions are asked again with --retry-failed.")
+    console.print(f"Trajectories: {run.path / 'trajectories.jsonl'}", soft_wrap=True)
+    console.print(f"Next: steper eval {run.path}", soft_wrap=True)

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from steper.cli.options import SWITCH
+from steper.cli.terminal import plain_console
 
 
 def world(
@@ -18,7 +19,7 @@ def world(
     train: int = 1200,
     dev: int = 200,
     test: int = 500,
-    recall: Annotated[bool, Parameter(negative="")] = False,
+    recall: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Generate a small encyclopedia with multi-hop questions.
 
@@ -47,12 +48,10 @@ def world(
         Also print how many gold passages BM25 finds with the question alone and with the gold
         rationales as further queries.
     """
-    from rich.console import Console
-
     from steper.data.world import make_world, measure_recall, write_world
     from steper.strategy.ircot.queries import without_wh_words
 
-    console = Console()
+    console = plain_console()
     made = make_world(seed, domain, {"train": train, "dev": dev, "test": test})
     files = write_world(made, out, benchmark)
     if recall:
@@ -64,10 +63,8 @@ def world(
                 f"{row.hops} hops, {row.questions} test questions: all gold passages among the "
                 f"first 4 by the question alone {row.question_alone:.1%}, in the loop with gold "
                 f"rationales {row.with_gold_rationales:.1%} (in time for each hop "
-                f"{row.followable:.1%})",
-                highlight=False,
+                f"{row.followable:.1%})"
             )
     counts = ", ".join(f"{len(questions)} {part}" for part, questions in made.questions.items())
-    names = ", ".join(path.name for path in files.values())
-    console.print(f"{len(made.passages)} articles; questions: {counts}", highlight=False)
-    console.print(f"Wrote {names} to {out}", markup=False, highlight=False)
+    console.print(f"{len(made.passages)} articles; questions: {counts}")
+    console.print(f"Wrote {', '.join(path.name for path in files.values())} to {out}")

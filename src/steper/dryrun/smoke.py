@@ -9,7 +9,7 @@ the same. Scores mean nothing then. What was replaced is said in `notes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from steper.dryrun.stand_ins import cut_files, generated, write_rows
 from steper.dryrun.tiny import LLAMA, Family, family_of, is_large, make_tiny_model
 from steper.errors import ModelError
 from steper.lm.shipped import locate_model
-from steper.pipeline.config import DataSettings, MethodSettings, PipelineSettings, StudentSettings
+from steper.pipeline.config import (
+    DataSettings,
+    PipelineSettings,
+    StudentSettings,
+    TeacherSettings,
+)
 from steper.pipeline.pipeline import Pipeline
-from steper.pipeline.plan import Advance, Task
-from steper.pipeline.workspace import Workspace
+from steper.pipeline.plan import Task
 from steper.store import sha256_file
 
 QUESTIONS = 10
@@ -40,17 +44,20 @@ CLUSTER = {"trainer", "processes", "report_to", "dtype"}
 
 def smoke_pipeline(settings: PipelineSettings, out: Path | str) -> tuple[Pipeline, list[str]]:
     """The small pipeline in the folder `out`, and in words what was replaced."""
-    maker = _Smoke(settings, Path(out).absolute())
+    maker = _Smaller(settings, Path(out).absolute() / "stand-ins")
     small = maker.settings()
     return Pipeline(small, out, tuple(maker.tasks), maker.digests), maker.notes
 
 
-class _Smoke:
-    """Makes the small settings, collecting what has to be made first, and what to say of it."""
+class _Smaller:
+    """Makes the small settings, collecting what has to be made first, and what to say of it.
 
-    def __init__(self, settings: PipelineSettings, out: Path) -> None:
+    `folder` is for what stands in for data and models.
+    """
+
+    def __init__(self, settings: PipelineSettings, folder: Path) -> None:
         self._old = settings
-        self._folder = out / "stand-ins"
+        self._folder = folder
         self.tasks: list[Task] = []
         self.digests: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -58,13 +65,16 @@ class _Smoke:
     def settings(self) -> PipelineSettings:
         """The small settings."""
         old = self._old
-        data = {name: self._data(name, own) for name, own in old.data.items()}
-        students = {name: self._student(name, own) for name, own in old.students.items()}
+        data = {name: self._data(name, settings) for name, settings in old.data.items()}
+        students = {name: self._student(name, settings) for name, settings in old.students.items()}
         teacher, teacher_model = self._teacher()
         limit = min(MAX_TOKENS, old.strategy_settings.max_tokens)
-        train = _without(old.train.model_dump(exclude_unset=True), LENGTHS | CLUSTER)
         small = {"max_steps": STEPS, "batch_size": BATCH, "micro_batch_size": 1}
-        recipes = {name: self._method(own) for name, own in old.recipes.items()}
+        train = {**_kept(old.train.model_dump(exclude_unset=True)), **small}
+        recipes = {
+            name: method.model_copy(update={"train": _kept(method.train)})
+            for name, method in old.recipes.items()
+        }
         evaluate = {
             "teacher_model": teacher_model,
             "bootstrap": old.evaluate.bootstrap.model_copy(update={"resamples": RESAMPLES}),
@@ -81,127 +91,112 @@ class _Smoke:
                 "students": students,
                 "teacher": teacher,
                 "strategy": {**old.strategy, "max_tokens": limit},
-                "train": type(old.train).model_validate({**train, **small}),
+                "train": type(old.train).model_validate(train),
                 "recipes": recipes,
                 "seeds": old.seeds[:1],
                 "evaluate": old.evaluate.model_copy(update=evaluate),
             }
         )
 
-    def _method(self, own: MethodSettings) -> MethodSettings:
-        return own.model_copy(update={"train": _without(own.train, LENGTHS | CLUSTER)})
-
-    def _data(self, name: str, own: DataSettings) -> DataSettings:
+    def _data(self, name: str, old: DataSettings) -> DataSettings:
         """A data set of ten training and ten test questions."""
-        if own.world is not None:
-            size = {
-                "train": min(QUESTIONS, own.world.train),
-                "test": min(QUESTIONS, own.world.test),
-            }
-            self.notes.append(f"{name}: a world of {size['train']} + {size['test']} questions")
-            world = own.world.model_copy(update=size)
-            return own.model_copy(update={"world": world, "train_size": None, "test_size": None})
-        there = [path for path in (own.questions, own.test) if path and path.is_file()]
-        kind = own.benchmark if own.benchmark != "auto" else "2wikimultihopqa"
+        whole = {"train_size": None, "test_size": None}
+        if old.world is not None:
+            train, test = min(QUESTIONS, old.world.train), min(QUESTIONS, old.world.test)
+            self.notes.append(f"{name}: a world of {train} + {test} questions")
+            world = old.world.model_copy(update={"train": train, "test": test})
+            return old.model_copy(update={"world": world, **whole})
+        named = [path for path in (old.questions, old.test) if path]
+        there = [path for path in named if path.is_file()]
+        kind = old.benchmark if old.benchmark != "auto" else "2wikimultihopqa"
+        missing = " and ".join(str(path) for path in named if path not in there)
+        if there:
+            source = " and ".join(path.name for path in there)
+            source += "" if len(there) > 1 else ", test questions held out"
+            source += f" ({missing} not there)" if missing else ""
+            note = f"questions of {source}; their contexts are the corpus"
+            self.notes.append(f"{name}: {QUESTIONS} + {QUESTIONS} {note}")
+        else:
+            note = f"{QUESTIONS} + {QUESTIONS} generated questions in {kind} format stand in"
+            self.notes.append(f"{name}: {missing} not there; {note}")
         suffix = there[0].suffix if there else (".jsonl" if kind == "musique" else ".json")
-        train, test = (self._folder / name / f"{part}{suffix}" for part in ("train", "test"))
-        self._say_data(name, own, there, kind)
-        key: dict[str, Any] = {"questions": QUESTIONS, "format": kind}
-        key["of"] = {str(path): sha256_file(path) for path in there} or "generated"
-        do = partial(_write_data, own=own, kind=kind, files=(train, test))
-        self._add(f"{name}", test, key, do, train, test)
-        aliases = own.aliases if own.aliases and own.aliases.is_file() and there else None
-        changed = {"questions": train, "test": test, "aliases": aliases, "corpus": "auto"}
-        sizes = {"train_size": None, "test_size": None}
-        return own.model_copy(update={**changed, **sizes})
+        files = [self._folder / name / f"{part}{suffix}" for part in ("train", "test")]
+        key = {
+            "questions": QUESTIONS,
+            "format": kind,
+            "of": {str(path): sha256_file(path) for path in there} or "generated",
+        }
+        work = partial(_write_data, old=old, kind=kind, files=files)
+        self._add(name, files[1], key, work, *files)
+        aliases = old.aliases if old.aliases and old.aliases.is_file() and there else None
+        made = {"questions": files[0], "test": files[1], "aliases": aliases, "corpus": "auto"}
+        return old.model_copy(update={**made, **whole})
 
-    def _say_data(self, name: str, own: DataSettings, there: Sequence[Path], kind: str) -> None:
-        missing = [str(p) for p in (own.questions, own.test) if p and p not in there]
-        if not there:
-            self.notes.append(
-                f"{name}: {' and '.join(missing)} not there; {QUESTIONS} + {QUESTIONS} generated "
-                f"questions in {kind} format stand in"
-            )
-            return
-        source = " and ".join(path.name for path in there)
-        held = "" if len(there) > 1 else ", test questions held out"
-        absent = f" ({' and '.join(missing)} not there)" if missing else ""
-        self.notes.append(
-            f"{name}: {QUESTIONS} + {QUESTIONS} questions of {source}{held}{absent}; "
-            "their contexts are the corpus"
-        )
+    def _add(
+        self, name: str, output: Path, key: dict[str, Any], work: Callable[..., str], *made: Path
+    ) -> None:
+        """A task that makes files or folders, which its key stands for until they are there."""
+        self.tasks.append(Task("stand-ins", name, output, key, work))
+        self.digests.update({str(path): key for path in made})
 
-    def _add(self, name: str, output: Path, key: dict[str, Any], do: Any, *made: Path) -> None:
-        self.tasks.append(Task("stand-ins", name, output, key, do))
-        for path in made:
-            self.digests[str(path)] = key
+    def _student(self, name: str, old: StudentSettings) -> StudentSettings:
+        model = self._model(f"student-{name}", old.model)
+        return old if model == old.model else old.model_copy(update={"model": model, **_local(old)})
 
-    def _student(self, name: str, own: StudentSettings) -> StudentSettings:
-        model = self._model(f"student-{name}", own.model)
-        hf = own.hf.model_copy(update={"revision": None, "trust_remote_code": False})
-        return own.model_copy(update={"model": model, "hf": hf if model != own.model else own.hf})
-
-    def _teacher(self) -> tuple[Any, str | None]:
+    def _teacher(self) -> tuple[TeacherSettings, str | None]:
         """The teacher of the training questions, and the model asked the test questions."""
         old = self._old.teacher
-        kind = old.model.partition(":")[0]
         words = min(PASSAGE_WORDS, old.prompt.passage_words)
-        prompt = old.prompt.model_copy(update={"passage_words": words})
-        if kind in ("gold", "scripted") or self._is_small(old.model):
-            return old.model_copy(update={"prompt": prompt}), self._old.evaluate.teacher_model
+        prompt = {"prompt": old.prompt.model_copy(update={"passage_words": words})}
+        if old.model.partition(":")[0] in ("gold", "scripted") or _is_small(old.model):
+            return old.model_copy(update=prompt), self._old.evaluate.teacher_model
         tiny = self._model("teacher", old.model)
         self.notes.append(
             "training trajectories come from the gold annotations, not from the random teacher; "
             "that one is asked the test questions"
         )
-        hf = old.hf.model_copy(update={"revision": None, "trust_remote_code": False})
-        return old.model_copy(update={"model": "gold", "hf": hf, "prompt": prompt}), tiny
+        return old.model_copy(update={"model": "gold", **_local(old), **prompt}), tiny
 
     def _model(self, name: str, spec: str) -> str:
         """A tiny random model in the place of a big one."""
-        if self._is_small(spec):
+        if _is_small(spec):
             return spec
-        family, large = family_of(spec), is_large(spec)
+        family, large, folder = family_of(spec), is_large(spec), self._folder / name
         known = "" if family else f", whose architecture is not known here, so a {LLAMA.name}"
         family = family or LLAMA
-        folder = self._folder / name
         key = {"family": family.name, "large": large, "version": 1}
-        do = partial(_write_model, folder=folder, family=family, large=large)
-        self._add(name, folder / "tokenizer_config.json", key, do, folder)
+        work = partial(_write_model, folder=folder, family=family, large=large)
+        self._add(name, folder / "tokenizer_config.json", key, work, folder)
         self.notes.append(f"{spec}{known}: a tiny random {family.name} stands in")
         return str(folder)
 
-    def _is_small(self, spec: str) -> bool:
-        try:
-            folder = Path(locate_model(spec).removeprefix("hf:"))
-        except ModelError:
-            return False
-        if not (folder / "config.json").is_file():
-            return False
-        return sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) < SMALL_BYTES
+
+def _is_small(spec: str) -> bool:
+    try:
+        folder = Path(locate_model(spec).removeprefix("hf:"))
+    except ModelError:
+        return False
+    if not (folder / "config.json").is_file():
+        return False
+    return sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) < SMALL_BYTES
 
 
-def _without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}
+def _local(old: TeacherSettings | StudentSettings) -> dict[str, Any]:
+    """Settings of a model that was made here."""
+    return {"hf": old.hf.model_copy(update={"revision": None, "trust_remote_code": False})}
 
 
-def _write_model(
-    ws: Workspace, overwrite: bool, advance: Advance, *, folder: Path, family: Family, large: bool
-) -> str:
+def _kept(training: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in training.items() if name not in LENGTHS | CLUSTER}
+
+
+def _write_model(*_: object, folder: Path, family: Family, large: bool) -> str:
     parameters = make_tiny_model(folder, family, large, seed=int(large))
     return f"a random {family.name} of {parameters:,} parameters"
 
 
-def _write_data(
-    ws: Workspace,
-    overwrite: bool,
-    advance: Advance,
-    *,
-    own: DataSettings,
-    kind: str,
-    files: tuple[Path, Path],
-) -> str:
-    train, test = (p if p and p.is_file() else None for p in (own.questions, own.test))
+def _write_data(*_: object, old: DataSettings, kind: str, files: Sequence[Path]) -> str:
+    train, test = (path if path and path.is_file() else None for path in (old.questions, old.test))
     rows = cut_files(train, test, QUESTIONS) if train or test else generated(kind, QUESTIONS)
     for path, part in zip(files, rows, strict=True):
         write_rows(path, part)

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from steper.prompt.words import demonstrations
 from steper.strategy import STRATEGIES
@@ -25,97 +28,33 @@ _SPLIT = (
 )
 """Llama 3's and Qwen 2's pre-tokenization (numbers by up to three digits, as in Llama 3)."""
 
-LLAMA_TEMPLATE = (
-    "{{- bos_token }}"
-    "{%- if messages[0]['role'] == 'system' %}"
-    "{%- set system = messages[0]['content'] | trim %}{%- set messages = messages[1:] %}"
-    "{%- else %}{%- set system = '' %}{%- endif %}"
-    "{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}"
-    "{{- 'Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n' }}"
-    "{{- system + '<|eot_id|>' }}"
-    "{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
-    "{{- message['content'] | trim + '<|eot_id|>' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}"
-    "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
-    "{%- endif %}"
-)
-QWEN_TEMPLATE = (
-    "{%- if messages[0]['role'] != 'system' %}"
-    "{{- '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
-    "{%- endif %}"
-    "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
-)
-
 
 @dataclass(frozen=True)
 class Family:
     """An architecture: transformers' model type, its configuration's shape, its tokenizer.
 
-    `special` are the special tokens, of which `bos` begins a text (None: none does), `ends` end a
-    turn or a text (the first is the tokenizer's own end), and `pad` fills up.
+    `names` is a pattern of its models' names. `special` are the special tokens, of which `bos`
+    begins a text (None: none does), `ends` end a turn or a text (the first is the tokenizer's own
+    end), and `pad` fills up. `template` is the file of the chat template.
     """
 
     name: str
+    names: str
     model_type: str
     shape: dict[str, Any]
-    special: tuple[str, ...]
+    special: list[str]
     bos: str | None
-    ends: tuple[str, ...]
+    ends: list[str]
     pad: str
     template: str
 
 
-LLAMA = Family(
-    "Llama 3.1",
-    "llama",
-    {
-        "rms_norm_eps": 1e-5,
-        "max_position_embeddings": 131072,
-        "tie_word_embeddings": False,
-        "rope_parameters": {
-            "rope_type": "llama3",
-            "rope_theta": 500000.0,
-            "factor": 8.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192,
-        },
-    },
-    (
-        "<|begin_of_text|>",
-        "<|end_of_text|>",
-        "<|finetune_right_pad_id|>",
-        "<|start_header_id|>",
-        "<|end_header_id|>",
-        "<|eom_id|>",
-        "<|eot_id|>",
-    ),
-    "<|begin_of_text|>",
-    ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
-    "<|finetune_right_pad_id|>",
-    LLAMA_TEMPLATE,
-)
-QWEN = Family(
-    "Qwen2.5",
-    "qwen2",
-    {
-        "rms_norm_eps": 1e-6,
-        "max_position_embeddings": 32768,
-        "tie_word_embeddings": True,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
-    },
-    ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
-    None,
-    ("<|im_end|>", "<|endoftext|>"),
-    "<|endoftext|>",
-    QWEN_TEMPLATE,
-)
-FAMILIES = {r"llama.?3": LLAMA, r"qwen.?2": QWEN}
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8").strip()
+
+
+FAMILIES = [Family(**row) for row in yaml.safe_load(_read("families.yaml"))]
+LLAMA, QWEN = FAMILIES
 
 SMALL = {"num_attention_heads": 4, "num_hidden_layers": 2}
 LARGE = {"num_attention_heads": 8, "num_hidden_layers": 3}
@@ -124,7 +63,7 @@ LARGE = {"num_attention_heads": 8, "num_hidden_layers": 3}
 
 def family_of(name: str) -> Family | None:
     """The architecture of a model by its name; None for an unknown one."""
-    return next((f for pattern, f in FAMILIES.items() if re.search(pattern, name.lower())), None)
+    return next((f for f in FAMILIES if re.search(f.names, name.lower())), None)
 
 
 def is_large(name: str) -> bool:
@@ -183,7 +122,7 @@ def make_tokenizer(family: Family) -> Any:
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=list(family.special),
+        special_tokens=family.special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -199,7 +138,7 @@ def make_tokenizer(family: Family) -> Any:
         model_max_length=family.shape["max_position_embeddings"],
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = family.template
+    tokenizer.chat_template = _read(family.template)
     return tokenizer
 
 

@@ -369,19 +369,14 @@ def compare(
         baseline=base,
         methods={m.name: tuple(str(p) for p in m.paths) for m in methods},
         shared=len(ids),
-        unshared={m.name: len(_all_ids(m)) - len(ids) for m in methods},
-        not_answered={m.name: _not_answered(m, ids) for m in methods},
+        unshared={m.name: len(set().union(*m.scores)) - len(ids) for m in methods},
+        not_answered={
+            m.name: sum(run[i].status != "answered" for run in m.scores for i in ids)
+            for m in methods
+        },
         metrics=tuple(found),
         bootstrap=settings,
         warnings=tuple(
             dict.fromkeys(w for m in methods for e in m.evaluations for w in e.metrics.warnings)
         ),
     )
-
-
-def _all_ids(method: Method) -> set[str]:
-    return {i for run in method.scores for i in run}
-
-
-def _not_answered(method: Method, ids: Sequence[str]) -> int:
-    return sum(run[i].status != "answered" for run in method.scores for i in ids)

@@ -158,7 +158,7 @@ def answer_metrics(scores: Sequence[AnswerScore], settings: Bootstrap) -> Answer
 _RETRIEVAL_NAMES = tuple(name for name in RetrievalMetrics.model_fields if name != "n")
 
 
-def _coverage_row(cover: Coverage, step: int | None) -> list[float]:
+def coverage_row(cover: Coverage, step: int | None) -> list[float]:
     """The values of `_RETRIEVAL_NAMES` up to `step` (from 0), or at the end."""
     if not cover.retrieved:
         return [0.0] * len(_RETRIEVAL_NAMES)
@@ -177,8 +177,8 @@ def _coverage_row(cover: Coverage, step: int | None) -> list[float]:
 def _retrieval_means(
     covers: Sequence[Coverage], steps: Sequence[int | None], settings: Bootstrap
 ) -> list[dict[str, Estimate]]:
-    """Means up to each of `steps` (see `_coverage_row`), by name; all from the same draws."""
-    table = np.array([[v for s in steps for v in _coverage_row(c, s)] for c in covers])
+    """Means up to each of `steps` (see `coverage_row`), by name; all from the same draws."""
+    table = np.array([[v for s in steps for v in coverage_row(c, s)] for c in covers])
     estimates = iter(estimate_means(table, settings))
     return [{name: next(estimates) for name in _RETRIEVAL_NAMES} for _ in steps]
 

@@ -82,11 +82,7 @@ def _prediction(where: str, field: str, qid: str, answer: Any, benchmark: Benchm
 
 
 def _read_object(path: Path, benchmark: Benchmark) -> PredictionFile:
-    try:
-        value = read_json(path)
-    except InputError as error:
-        hint = f"; {_FORMATS[benchmark]}" if "not JSON" in str(error) else ""
-        raise InputError(f"{error}{hint}") from None
+    value = read_json(path)
     answers = value.get("answer") if isinstance(value, dict) else None
     if not isinstance(answers, dict):
         what = (
@@ -110,25 +106,21 @@ def _read_lines(path: Path, benchmark: Benchmark) -> PredictionFile:
     lines: dict[str, int] = {}
     predictions: list[Prediction] = []
     ignored: dict[str, None] = {}
-    try:
-        for number, row in read_json_lines(path):
-            where = f"{path}, line {number}"
-            for field in ("id", "predicted_answer"):
-                if field not in row:
-                    raise InputError(f"{where}: field {field} is missing; {_FORMATS[benchmark]}")
-            qid = row["id"]
-            if not isinstance(qid, str):
-                raise InputError(f"{where}: id is {_shown(qid)}; a text was expected")
-            if qid in lines:
-                raise InputError(f"{where}: id {qid!r} was already predicted on line {lines[qid]}")
-            lines[qid] = number
-            answer = row["predicted_answer"]
-            predictions.append(_prediction(where, "predicted_answer", qid, answer, benchmark))
-            fields = row.keys() - {"id", "predicted_answer"}
-            ignored |= {name: None for name in sorted(fields) if _says_something(row[name])}
-    except InputError as error:
-        hint = f"; {_FORMATS[benchmark]}" if "not JSON" in str(error) else ""
-        raise InputError(f"{error}{hint}") from None
+    for number, row in read_json_lines(path):
+        where = f"{path}, line {number}"
+        for field in ("id", "predicted_answer"):
+            if field not in row:
+                raise InputError(f"{where}: field {field} is missing; {_FORMATS[benchmark]}")
+        qid = row["id"]
+        if not isinstance(qid, str):
+            raise InputError(f"{where}: id is {_shown(qid)}; a text was expected")
+        if qid in lines:
+            raise InputError(f"{where}: id {qid!r} was already predicted on line {lines[qid]}")
+        lines[qid] = number
+        answer = row["predicted_answer"]
+        predictions.append(_prediction(where, "predicted_answer", qid, answer, benchmark))
+        fields = row.keys() - {"id", "predicted_answer"}
+        ignored |= {name: None for name in sorted(fields) if _says_something(row[name])}
     return PredictionFile(predictions=tuple(predictions), ignored=tuple(ignored))
 
 
@@ -138,7 +130,11 @@ def read_predictions(path: Path | str, benchmark: str) -> PredictionFile:
     Raises InputError that names file, line and field, and says what was expected.
     """
     name = check_benchmark(benchmark)
-    return (_read_lines if name in JSON_LINES else _read_object)(Path(path), name)
+    try:
+        return (_read_lines if name in JSON_LINES else _read_object)(Path(path), name)
+    except InputError as error:
+        hint = f"; {_FORMATS[name]}" if "not JSON" in str(error) else ""
+        raise InputError(f"{error}{hint}") from None
 
 
 def _few(noun: str, ids: Sequence[str]) -> str:

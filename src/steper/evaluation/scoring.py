@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import MANIFEST
 from steper.errors import InputError
 from steper.evaluation.metrics import (
     Group,
@@ -27,7 +28,7 @@ from steper.evaluation.official_scores import check_benchmark, score_answer
 from steper.evaluation.predictions import submission_name, write_predictions
 from steper.evaluation.retrieval import coverage
 from steper.evaluation.statistics import Bootstrap
-from steper.journal import read_unfinished
+from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
 from steper.notebook import SHOWN_SCORES
 from steper.records import Prediction, Question, Record, Trajectory
 from steper.store import (
@@ -40,8 +41,6 @@ from steper.store import (
 )
 from steper.text import percent
 
-MANIFEST, QUESTIONS, TRAJECTORIES = "manifest.json", "questions.jsonl", "trajectories.jsonl"
-UNFINISHED = "trajectories.part"  # finished trajectories of a run under way, as they finish
 METRICS, SCORES = "metrics.json", "scores.jsonl"
 
 
@@ -158,15 +157,6 @@ def score_trajectories(
     return Evaluation(metrics=metrics, scores=scores, questions=tried)
 
 
-def evaluate_trajectories(
-    questions: Iterable[Question],
-    trajectories: Iterable[Trajectory],
-    bootstrap: Bootstrap | None = None,
-) -> Metrics:
-    """The Metrics of trajectories in memory; see `score_trajectories`."""
-    return score_trajectories(questions, trajectories, bootstrap).metrics
-
-
 def _read_manifest(run: Path) -> dict[str, Any]:
     if not run.is_dir():
         raise InputError(f"{run}: no such folder; a run that `steper teach` wrote was expected")
@@ -210,7 +200,7 @@ def score_run(
     if source.exists():
         trajectories = list(read_records(source, Trajectory))
     else:
-        source = run / UNFINISHED
+        source = run / PART
         trajectories = read_unfinished(source)
     warnings = _check_whole(run, status, len(questions) - len(trajectories), partial)
     if not trajectories:

@@ -140,13 +140,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     The i-th smallest of m is multiplied by m - i + 1, is never below a smaller one's, at most 1.
     """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    least = 0.0
-    for rank, i in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = least
-    return adjusted
+    order = np.argsort(p_values, kind="stable")
+    multiplied = np.arange(len(p_values), 0, -1) * np.asarray(p_values)[order]
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(np.minimum(multiplied, 1))
+    return adjusted.tolist()
 
 
 def relative_difference(a: Floats, b: Floats, settings: Bootstrap) -> Estimate | None:

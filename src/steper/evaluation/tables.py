@@ -9,7 +9,12 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from steper.evaluation.compare import METRIC_NAMES, Comparison, MetricComparison
+from steper.evaluation.compare import (
+    METRIC_NAMES,
+    RETRIEVAL_METRICS,
+    Comparison,
+    MetricComparison,
+)
 from steper.evaluation.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
 from steper.evaluation.predictions import PredictionMetrics
 from steper.evaluation.statistics import Bootstrap, Estimate
@@ -17,13 +22,8 @@ from steper.text import percent, percent_within
 
 _OUTCOME_ROWS = 12
 
-_ANSWER_ROWS = {
-    "em": "EM",
-    "f1": "F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "acc": "Acc",
-    "acc_token": "Acc (whole tokens)",
+_ANSWER_ROWS: dict[str, str] = {
+    name: label for name, label in METRIC_NAMES.items() if name not in RETRIEVAL_METRICS
 }
 _RETRIEVAL_ROWS = {
     "recall": "Gold passages retrieved",
@@ -85,13 +85,19 @@ def _searched(metrics: Metrics) -> bool:
     return metrics.effort is not None and metrics.effort.searches.value > 0
 
 
-def answers_table(title: str, parts: Mapping[str, AnswerMetrics]) -> Together:
-    """EM, F1 and Acc of each part."""
-    table = _table(["", "n", "EM", "F1", "Acc"])
-    for name, means in parts.items():
-        cells = (with_interval(e) for e in (means.em, means.f1, means.acc))
-        table.add_row(name, str(means.n), *cells)
-    return _titled(title, table)
+def part_tables(
+    by_hops: Mapping[str, AnswerMetrics], by_type: Mapping[str, AnswerMetrics]
+) -> list[Together]:
+    """EM, F1 and Acc of each part, where there are parts."""
+    tables = []
+    for title, parts in (("By hops, %", by_hops), ("By type, %", by_type)):
+        table = _table(["", "n", "EM", "F1", "Acc"])
+        for name, means in parts.items():
+            cells = (with_interval(e) for e in (means.em, means.f1, means.acc))
+            table.add_row(name, str(means.n), *cells)
+        if parts:
+            tables.append(_titled(title, table))
+    return tables
 
 
 def steps_table(metrics: Metrics) -> Together:
@@ -162,10 +168,7 @@ def _answer_parts(groups: Mapping[str, Group]) -> dict[str, AnswerMetrics]:
 def run_tables(metrics: Metrics) -> list[Together]:
     """All tables of an evaluated run that have something to say."""
     tables = overall_tables(metrics)
-    for title, groups in (("By hops, %", metrics.by_hops), ("By type, %", metrics.by_type)):
-        parts = _answer_parts(groups)
-        if parts:
-            tables.append(answers_table(title, parts))
+    tables += part_tables(_answer_parts(metrics.by_hops), _answer_parts(metrics.by_type))
     if metrics.steps and _searched(metrics):
         tables.append(steps_table(metrics))
     if set(metrics.statuses) - {"answered"}:
@@ -178,11 +181,7 @@ def prediction_tables(metrics: PredictionMetrics) -> list[Together]:
     overall = _table(["", "all"])
     _rows(overall, _ANSWER_ROWS, [metrics.overall])
     title = f"{metrics.benchmark}: answers, %, with {_level(metrics.bootstrap)} % intervals"
-    parts = (("By hops, %", metrics.by_hops), ("By type, %", metrics.by_type))
-    return [
-        _titled(title, overall),
-        *(answers_table(name, found) for name, found in parts if found),
-    ]
+    return [_titled(title, overall), *part_tables(metrics.by_hops, metrics.by_type)]
 
 
 def score_rows(comparison: Comparison) -> list[list[str]]:

@@ -16,7 +16,7 @@ from steper.gold.alignment import fold, without_qualifier
 from steper.gold.casing import restore_case, typed_in_lower_case
 from steper.gold.comparison import country_clause, date_clause
 from steper.gold.names import balanced, bare, definite, sentence
-from steper.gold.relations import ON_DATE
+from steper.gold.relations import relations
 from steper.gold.statements import STRANDED, WH, mended, statement
 from steper.gold.triples import triple_question, triple_statement
 from steper.records import Hop, Passage, Question
@@ -143,7 +143,7 @@ def _conclusion(question: Question, position: int, subjects: Sequence[str]) -> s
         return ""
     other = others[0]
     relation = hops[position].relation or ""
-    if relation in ON_DATE:
+    if relation in relations().dates:
         return date_clause(hops[position].answer, hops[other].answer, subjects[other])
     if relation.startswith("country"):
         answer = question.answers[0] if question.answers else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from steper.gold import verbs
 from steper.gold.names import (
     bare,
     definite,
@@ -18,16 +19,6 @@ from steper.gold.names import (
     when,
     where,
     with_article,
-)
-from steper.gold.verbs import (
-    base_of,
-    is_base,
-    is_finite,
-    is_participle,
-    is_past,
-    is_past_only,
-    past,
-    third,
 )
 
 BE = r"(?:is|was|are|were)"
@@ -70,10 +61,10 @@ def mended(question: str) -> str:
     """`When did X became Y` → `When did X become Y`."""
     found = re.match(rf"(.*\b{WH}\b.*?\bdid )(.+)$", question, re.I)
     parts = found and _split_verb(found[2], ())
-    if not found or not parts or not is_past_only(parts[1]):
+    if not found or not parts or not verbs.is_past_only(parts[1]):
         return question
     subject, verb, rest = parts
-    return f"{found[1]}{subject} {base_of(verb)} {rest}".rstrip()
+    return f"{found[1]}{subject} {verbs.base_of(verb)} {rest}".rstrip()
 
 
 def _leading_clause(text: str) -> tuple[str, str]:
@@ -200,9 +191,9 @@ def _stranded_be(be: str, rest: str, answer: str) -> str:
 def _be_clause(be: str, rest: str, tail: str, names: Sequence[str]) -> str | None:
     words = _words(rest, names)
     found = re.match(r"(.+?) (from) (.+)$", rest, re.I)
-    if found and not any(is_participle(w) for w in words):
+    if found and not any(verbs.is_participle(w) for w in words):
         return f"{found[1]} {be} from {re.sub('^in ', '', tail)} {found[3]}"
-    at = next((i for i, w in enumerate(words) if i and is_participle(w)), None)
+    at = next((i for i, w in enumerate(words) if i and verbs.is_participle(w)), None)
     if at is None:
         return f"{rest} {be} {tail}"
     subject, verb, rest = " ".join(words[:at]), words[at], " ".join(words[at + 1 :])
@@ -258,7 +249,7 @@ def _subject_question(rest: str, names: Sequence[str]) -> bool:
     if not words or STRANDED.match(rest):
         return not words
     named = words[0][:1].isupper() or words[0].lower() in ("the", "a", "an") or words[0] in names
-    return not (named and any(is_participle(w) for w in words[1:]))
+    return not (named and any(verbs.is_participle(w) for w in words[1:]))
 
 
 def _subject(text: str, answer: str, names: Sequence[str]) -> str | None:
@@ -267,17 +258,18 @@ def _subject(text: str, answer: str, names: Sequence[str]) -> str | None:
     if not found:
         return None
     words = _words(found[2], names)
-    at = next((i for i, w in enumerate(words) if w not in names and is_finite(w)), None)
+    at = next((i for i, w in enumerate(words) if w not in names and verbs.is_finite(w)), None)
     if at is None:
         return f"{_inner(answer)} {found[2]}" if found[1].lower() == "who" else None
     noun, rest = " ".join(words[:at]), " ".join(words[at:])
     if re.match(r"(kind|type|sort)\b", noun):
-        tense = "was" if is_past(words[at]) or words[at] in ("was", "were") else "is"
+        tense = "was" if verbs.is_past(words[at]) or words[at] in ("was", "were") else "is"
         return f"the {noun} that {rest} {tense} {_inner(answer)}"
     if re.match(r"(term|word|name|phrase)$", noun):
         return f"the {noun} {answer} {rest}"
     predicate = words[at + 1 :]
-    if at == 1 and words[at] in ("is", "are") and predicate and not is_participle(predicate[0]):
+    noun_follows = predicate and not verbs.is_participle(predicate[0])
+    if at == 1 and words[at] in ("is", "are") and noun_follows:
         return f"{answer} {words[at]} the {noun} {' '.join(predicate)}"
     return f"{_inner(answer)} {rest}"
 
@@ -292,7 +284,7 @@ def _words(text: str, names: Sequence[str]) -> list[str]:
 def _split_verb(rest: str, names: Sequence[str]) -> tuple[str, str, str] | None:
     """(subject, verb, remainder) of what follows did, does or do; None without a known verb."""
     words = _words(rest, names)
-    for fits in (lambda w: is_base(w) or is_past_only(w), is_past):
+    for fits in (lambda w: verbs.is_base(w) or verbs.is_past_only(w), verbs.is_past):
         for at, word in enumerate(words):
             if at and word not in names and word.islower() and fits(word):
                 return " ".join(words[:at]), word, " ".join(words[at + 1 :])
@@ -305,9 +297,9 @@ def _clause(auxiliary: str, parts: tuple[str, str, str], added: str, late: bool)
     `late` answers come last, except before a clause (`when he died`).
     """
     subject, verb, rest = parts
-    forms = {"did": past, "does": third, "do": str.lower}
+    forms = {"did": verbs.past, "does": verbs.third, "do": str.lower}
     told = forms[auxiliary.lower()](verb)
-    if auxiliary == "did" and is_past(verb):
+    if auxiliary == "did" and verbs.is_past(verb):
         told = verb
     clause = re.match(r"(.*?)((?:\b(?:when|while|because|before|after)\b).*)$", rest)
     if late and clause:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, SettingsError
-from steper.gold.plan import NO_ANNOTATION, NOT_RETRIEVED, NOT_SHOWN, Plan, make_plan
+from steper.gold.gold_plan import NO_ANNOTATION, NOT_RETRIEVED, NOT_SHOWN, GoldPlan, make_plan
 from steper.lm.base import Completion, Request
 from steper.lm.open import How
 from steper.prompt.segments import Form
@@ -39,7 +39,7 @@ class GoldTeacher:
     def __init__(self, questions: Iterable[Question], *, look_ahead: bool = False) -> None:
         self._questions = {q.id: q for q in questions}
         self._look_ahead = look_ahead
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, GoldPlan] = {}
 
     def fingerprint(self) -> dict[str, Any]:
         """The version of the wording, and whether it looks ahead."""
@@ -75,7 +75,7 @@ class GoldTeacher:
             return QuestionDropped(NOT_SHOWN, dropped.detail)
         return dropped
 
-    def _plan(self, question_id: str) -> Plan:
+    def _plan(self, question_id: str) -> GoldPlan:
         if question_id not in self._plans:
             question = self._questions.get(question_id)
             if question is None:

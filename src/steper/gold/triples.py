@@ -17,39 +17,11 @@ from steper.gold.names import (
     where,
     with_article,
 )
-from steper.gold.relations import (
-    CLASSES,
-    IN_PLACE,
-    ON_DATE,
-    RELATIONS,
-    WHO_ROLES,
-    Relation,
-)
-
-MAKERS = frozenset(
-    (*WHO_ROLES, "founded by", "voice actor", "partner", "student", "doctoral advisor")
-)
-"""Relations whose answers are people or groups: such a subject is *from* a country, not in it."""
+from steper.gold.relations import Relation, relations
 
 _GAMES = re.compile(r".+ at the (?P<event>(?:\d{4} .*)?(?:Olympics|Games|Championships?))$")
 _COUNTRY_OF_A_THING = re.compile(r"\b(Act|Party|Law|Treaty|Award|Prize|Representative)\b")
 _EVENT = re.compile(r"(Siege|Battle|Treaty|Olympiad|Olympics|Conference|Championships?|Games)\b")
-_PLACE_RELATIONS = frozenset(
-    {
-        "country",
-        "continent",
-        "location",
-        "conflict",
-        "capital",
-        "capital of",
-        "part of",
-        "instance of",
-        "shares border with",
-        "applies to jurisdiction",
-        "member of political party",
-        "located in the administrative territorial entity",
-    }
-)
 _ACCIDENT = re.compile(r"\b(accident|crash|collision|incident|fire|explosion|shipwreck|battle)\b")
 _COUNTABLE = re.compile(
     r"(heart attack|stroke|gunshot wound|(brain )?(tumou?r|hemorrhage)|cerebral|pulmonary embolism|"
@@ -109,7 +81,7 @@ def triple_question(subject: str, relation: str, previous: str = "", answer: str
     elif relation == "country":
         text = (
             f"Which country is {subject} from?"
-            if previous in MAKERS
+            if previous in relations().makers
             else f"Which country is {_noun(subject, relation)} in?"
         )
     elif relation == "cause of death":
@@ -121,16 +93,15 @@ def triple_question(subject: str, relation: str, previous: str = "", answer: str
 
 
 def _relation(name: str) -> Relation:
-    for table in (RELATIONS, IN_PLACE, ON_DATE, CLASSES):
-        if name in table:
-            return table[name]
+    if name in relations().words:
+        return relations().words[name]
     noun = re.sub(r"^(the|an?) ", "", name.strip())
     return Relation(f"The {noun} of {{s}} is {{a}}", f"What is the {noun} of {{s}}?")
 
 
 def _noun(subject: str, relation: str) -> str:
     """The subject with the article that rivers, parties, sieges, … need; titles of works stay."""
-    return definite(subject) if relation in _PLACE_RELATIONS else river(subject)
+    return definite(subject) if relation in relations().places else river(subject)
 
 
 def _object(relation: str, answer: str) -> str:
@@ -156,7 +127,7 @@ def _country(subject: str, relation: str, answer: str, previous: str) -> str | N
             return f"the {games['event']} were held in {country}"
         if _COUNTRY_OF_A_THING.search(subject):
             return f"the country of {_noun(subject, relation)} is {country}"
-        if previous not in MAKERS:
+        if previous not in relations().makers:
             return f"{_noun(subject, relation)} is in {country}"
     if relation == "country of citizenship":
         return f"{subject} is a citizen of {country}"

@@ -1,80 +1,60 @@
-"""The few English verb forms that turning questions into statements needs."""
+"""The few English verb forms that turning questions into statements needs; see `verbs.yaml`."""
 
 from __future__ import annotations
 
 import re
+from functools import cache, cached_property
 
-_IRREGULAR = {
-    "arise": "arose", "be": "was", "become": "became", "begin": "began", "bear": "bore",
-    "beat": "beat", "break": "broke", "bring": "brought", "build": "built", "buy": "bought",
-    "catch": "caught", "choose": "chose", "come": "came", "cost": "cost", "cut": "cut",
-    "deal": "dealt", "do": "did", "draw": "drew", "drive": "drove", "eat": "ate",
-    "fall": "fell", "fight": "fought", "find": "found", "flee": "fled", "fly": "flew",
-    "get": "got", "give": "gave", "go": "went", "grow": "grew", "have": "had",
-    "hear": "heard", "hit": "hit", "hold": "held", "keep": "kept", "know": "knew",
-    "lead": "led", "leave": "left", "lie": "lay", "lose": "lost", "make": "made",
-    "mean": "meant", "meet": "met", "pay": "paid", "put": "put", "read": "read",
-    "rise": "rose", "run": "ran", "say": "said", "see": "saw", "sell": "sold",
-    "send": "sent", "set": "set", "shoot": "shot", "sing": "sang", "sink": "sank",
-    "speak": "spoke", "spend": "spent", "split": "split", "stand": "stood", "steal": "stole",
-    "swear": "swore", "take": "took", "teach": "taught", "tell": "told", "think": "thought",
-    "win": "won", "write": "wrote", "wear": "wore",
-}  # fmt: skip
+import yaml
 
-_REGULAR_WORDS = """
-abandon abolish accept achieve acquire act adapt add adopt affect agree air allow annex announce
-appear apply appoint approve arrive ask assume attack attain attempt attend authorize ban base
-belong blame border call cancel capture carry cause celebrate change claim close collapse collect
-colonize combine compete complete compose concede consider conclude conquer consist constitute
-contain continue contract control convert cover create cross debut decide declare defeat defend
-deliver demand depart describe design destroy develop die direct disappear discover dissolve drop
-earn elect emerge employ encounter end enter escape establish estimate evolve exist expand
-experience explain explore express face fail feature flow focus follow force form formulate found
-gain govern graduate grant group handle happen help host identify implement import include increase
-influence inherit inhabit inspire intend introduce invade invent invest issue join kill land last
-launch learn legalize let list live locate look love maintain manage mark marry mature migrate
-move name need negotiate nominate note occupy occur offer open operate oppose order organize
-originate own pass perform place plan play prefer premiere present produce promise promote propose
-protect prove provide publish rank reach receive recognize recommend record reduce refer reflect
-refuse regain reign reject relate release remain remove replace report represent require resign
-result retain retire return reveal rule score seek seem separate serve settle share show sign
-sponsor star start state stay stop strike study succeed suffer suggest supply support surrender
-switch talk threaten toss trade train transfer travel treat try turn unite use visit vote wait
-walk want watch wish work worship yield define bundle depict tour deploy ratify
-"""
-_REGULAR = frozenset(_REGULAR_WORDS.split())
+from steper.prompt.words import read_text
+from steper.records import Record
 
-_PARTICIPLE_WORDS = """
-held built born found made taken known set written sung won shot fought lost sold seen given kept
-led left called put drawn thrown brought bought taught caught spoken broken chosen hidden grown
-laid run struck bound sent spent read told played
-"""
-_PARTICIPLES = frozenset(_PARTICIPLE_WORDS.split())
 
-_PAST = {past: base for base, past in _IRREGULAR.items()}
+class Verbs(Record):
+    """The verbs of `verbs.yaml`: `irregular` past tenses by base form, other bases, participles."""
+
+    irregular: dict[str, str]
+    regular: frozenset[str]
+    participles: frozenset[str]
+
+    @cached_property
+    def bases(self) -> dict[str, str]:
+        """Base forms by irregular past tense."""
+        return {past: base for base, past in self.irregular.items()}
+
+
+@cache
+def known() -> Verbs:
+    """What `verbs.yaml` says."""
+    return Verbs.model_validate(yaml.safe_load(read_text("steper.gold", "verbs.yaml")))
 
 
 def is_base(word: str) -> bool:
     """Whether a word is a known verb's base form."""
-    return word.lower() in _REGULAR or word.lower() in _IRREGULAR
+    return word.lower() in known().regular or word.lower() in known().irregular
 
 
 def is_past(word: str) -> bool:
     """Whether a word is a past tense form: irregular, or a known verb's -ed form."""
     word = word.lower()
-    return word in _PAST or (word.endswith("ed") and any(b in _REGULAR for b in _stems(word)))
+    return word in known().bases or (
+        word.endswith("ed") and any(b in known().regular for b in _stems(word))
+    )
 
 
 def is_past_only(word: str) -> bool:
     """Whether a word is a past tense that is no participle too: `became`, `wrote`."""
     word = word.lower()
-    return word in _PAST and word != _PAST[word] and word not in _PARTICIPLES
+    return word in known().bases and word != known().bases[word] and word not in known().participles
 
 
 def is_participle(word: str) -> bool:
     """Whether a word looks like a past participle."""
     word = word.lower()
-    return word in _PARTICIPLES or (word.endswith("ed") and any(is_base(b) for b in _stems(word)))
+    return word in known().participles or (
+        word.endswith("ed") and any(is_base(b) for b in _stems(word))
+    )
 
 
 def is_finite(word: str) -> bool:
@@ -88,8 +68,8 @@ def is_finite(word: str) -> bool:
 def past(base: str) -> str:
     """Simple past: `write` → `wrote`, `die` → `died`. A past form stays as it is."""
     word = base.lower()
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    if word in known().irregular:
+        return known().irregular[word]
     if is_past(word):
         return word
     if word.endswith("e"):
@@ -103,7 +83,7 @@ def past(base: str) -> str:
 
 def base_of(past_form: str) -> str:
     """The base form of an irregular past, other words as they are: `became` → `become`."""
-    return _PAST.get(past_form, past_form)
+    return known().bases.get(past_form, past_form)
 
 
 def third(base: str) -> str:

@@ -28,7 +28,7 @@ class Request:
     so far), `rationales` (the reasoning that stands) and `cue` (the text's beginning, on which the
     prompt ends) say in structured form what the prompt says in text, for teachers that are no LM
     (gold annotations, scripts). `stop` strings end the text and are not part of it. `gold` is how
-    the strategy words a question's gold annotation (`steper.gold.plan.Wording`).
+    the strategy words a question's gold annotation (`Strategy.word_gold`).
     """
 
     question_id: str

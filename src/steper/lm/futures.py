@@ -7,7 +7,6 @@ a cancelled request is thrown away.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
@@ -39,9 +38,3 @@ def settle(future: Future[Completion], outcome: Completion | BaseException) -> N
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
-
-
-def cancel_all(futures: Iterable[Future[Completion]]) -> None:
-    """Cancel whatever is still pending; callbacks and waiters are told."""
-    for future in futures:
-        future.cancel()

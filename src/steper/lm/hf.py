@@ -13,9 +13,9 @@ from typing import Any
 
 from steper.errors import ModelError
 from steper.lm.base import Completion, Request
-from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.futures import CompletionFuture, settle
 from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch
-from steper.lm.hf_load import load
+from steper.lm.hf_load import SMALL_PARAMETERS, load
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
 from steper.prompt.encode import EncodeError, encode_prompt
@@ -26,10 +26,6 @@ log = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.003
 """How long an idle worker lets requests arrive before it starts a batch with what is there."""
-
-SMALL_PARAMETERS = 50_000_000
-"""Below this, torch runs on one CPU thread: more are no faster on idle cores, and where other
-processes share them their spinning made a 1M-parameter model 10 to 60 times slower."""
 
 CLOSE_SECONDS = 10.0
 """How long `close` waits for the forward pass under way."""
@@ -149,11 +145,11 @@ class HFModel:
             futures = [f for _, f in self._inbox] + [row.future for row in list(self._open)]
             self._inbox.clear()
             self._changed.notify_all()
-        if error is None:
-            cancel_all(futures)
-            return
         for future in futures:
-            settle(future, error)
+            if error is None:
+                future.cancel()
+            else:
+                settle(future, error)
 
     def _run(self) -> None:
         """The worker thread; whatever ends it is told to all futures."""

@@ -7,14 +7,12 @@ off, and `wait_before_retry` decides.
 
 from __future__ import annotations
 
-import math
-import time
-from email.utils import mktime_tz, parsedate_tz
 from random import random
 from typing import Any
 
 from steper.errors import ModelError
 from steper.lm.base import FatalModelError
+from steper.text import seconds_to_wait
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
@@ -48,20 +46,10 @@ def wait_before_retry(error: Exception, attempt: int, longest_asked: float) -> f
 
 def retry_after(headers: Any) -> float | None:
     """Seconds that a response asks to wait (`retry-after-ms`, `retry-after` as number or date)."""
-    for header, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(header)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) / divisor
-        except ValueError:
-            date = parsedate_tz(value)
-            if date is None:
-                continue
-            seconds = mktime_tz(date) - time.time()
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    return None
+    milliseconds = seconds_to_wait(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    return seconds_to_wait(headers.get("retry-after", ""))
 
 
 def is_fatal(error: Exception) -> bool:

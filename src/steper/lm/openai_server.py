@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from steper.errors import ModelError, missing_extra
 from steper.lm.base import Completion, FatalModelError, Request, truncate_at_stop
-from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.futures import CompletionFuture, settle
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
 from steper.lm.open import How
 from steper.lm.openai_errors import explain, unreachable, wait_before_retry
@@ -129,7 +129,8 @@ class OpenAIModel:
                 self._closed = True
                 self._loop.call_soon_threadsafe(self._loop.stop)
             pending = list(self._open)
-        cancel_all(pending)
+        for future in pending:
+            future.cancel()
         if self._thread is not threading.current_thread():
             self._thread.join(CLOSE_SECONDS)
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError, model_validator
 
 from steper.errors import InputError, ModelError
 from steper.lm.base import Completion, Request, truncate_at_stop
-from steper.lm.futures import CompletionFuture, cancel_all, settle
+from steper.lm.futures import CompletionFuture, settle
 from steper.lm.open import How
 from steper.prompt.segments import Form
 from steper.records import Record, StepRole, Usage
@@ -194,7 +194,8 @@ class ScriptedModel:
             if self._closed:
                 return
             pending = self._shut()
-        cancel_all(pending)
+        for future in pending:
+            future.cancel()
         if self._timer is not None and self._timer is not threading.current_thread():
             self._timer.join()
         if self._log is not None:

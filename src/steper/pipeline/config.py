@@ -185,7 +185,7 @@ class PipelineSettings(Settings):
     def _check_tokens_of(self, name: str, method: MethodSettings) -> None:
         if method.tokens_of is None:
             return
-        others = {other for other, own in self.recipes.items() if own.tokens_of is None}
+        others = {other for other, m in self.recipes.items() if m.tokens_of is None}
         if method.tokens_of not in others:
             raise ValueError(
                 f"recipes.{name}.tokens_of is {method.tokens_of!r}; expected a method of this file "
@@ -211,27 +211,27 @@ class PipelineSettings(Settings):
     @property
     def strategy_settings(self) -> StepSettings:
         """The strategy's own settings."""
-        own = {key: value for key, value in self.strategy.items() if key != "name"}
+        values = {key: value for key, value in self.strategy.items() if key != "name"}
         kind: type[StepSettings] = self.strategy_kind.settings_type
-        return _section(kind, own, ("strategy",))
+        return _section(kind, values, ("strategy",))
 
     def example_settings(self, method: str) -> ExampleSettings:
         """Settings of a method's examples; `form` is the student's where none is given."""
-        own = self.recipes[method]
-        values = self.examples.model_dump(exclude_unset=True) | own.examples
-        values["recipe"] = own.recipe or method
-        return _section(ExampleSettings, values, ("recipes", method, "examples"))
+        recipe = self.recipes[method].recipe or method
+        return self._for_method(method, "examples", self.examples, recipe=recipe)
 
     def filter_settings(self, method: str) -> FilterSettings:
         """Settings of a method's filters."""
-        values = self.filters.model_dump(exclude_unset=True) | self.recipes[method].filters
-        return _section(FilterSettings, values, ("recipes", method, "filters"))
+        return self._for_method(method, "filters", self.filters)
 
     def train_settings(self, method: str, seed: int) -> TrainSettings:
         """Settings of a method's training with a seed."""
-        values = self.train.model_dump(exclude_unset=True) | self.recipes[method].train
-        values["seed"] = seed
-        return _section(TrainSettings, values, ("recipes", method, "train"))
+        return self._for_method(method, "train", self.train, seed=seed)
+
+    def _for_method(self, method: str, section: str, common: M, **more: Any) -> M:
+        """A common section with what a method says over it."""
+        values = common.model_dump(exclude_unset=True) | getattr(self.recipes[method], section)
+        return _section(type(common), values | more, ("recipes", method, section))
 
     def student_prompt(self) -> PromptSettings:
         """How an untrained student is prompted: as the examples of section `examples` are."""
@@ -244,7 +244,7 @@ class PipelineSettings(Settings):
 
 
 class SectionError(SettingsError):
-    """A bad value inside a section that is checked by hand; `place` leads to it."""
+    """A bad value inside a section that is checked by hand; `place` leads to the section."""
 
     def __init__(self, place: tuple[str | int, ...], error: ValidationError, cls: Any) -> None:
         super().__init__(str(error))
@@ -274,10 +274,8 @@ def known_fields(cls: Any, place: tuple[str | int, ...]) -> list[str]:
 
 def _model(annotation: Any) -> type[BaseModel] | None:
     """The settings class that an annotation is, alone or as `Class | None`."""
-    for candidate in (
-        annotation,
-        *(() if get_origin(annotation) is dict else get_args(annotation)),
-    ):
+    inside = () if get_origin(annotation) is dict else get_args(annotation)
+    for candidate in (annotation, *inside):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None

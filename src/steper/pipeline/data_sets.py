@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,35 +53,41 @@ class DataSet:
 
     def key(self, digest: Callable[[Path], Any] = sha256_file) -> dict[str, Any]:
         """All that decides which questions there are, as JSON values."""
-        own = self.settings
-        sampled = {"train_size": own.train_size, "test_size": own.test_size, "seed": own.seed}
-        if own.world is not None:
-            return {"world": own.world.model_dump(mode="json"), **sampled}
+        settings = self.settings
+        sampled = settings.model_dump(include={"train_size", "test_size", "seed"})
+        if settings.world is not None:
+            return {"world": settings.world.model_dump(mode="json"), **sampled}
         hashes = {"questions": digest(self.train_file)}
         hashes["test"] = digest(self.test_file) if self.test_file else "held out"
-        if own.aliases:
-            hashes["aliases"] = digest(own.aliases)
-        return {**hashes, "benchmark": own.benchmark, **sampled}
+        if settings.aliases:
+            hashes["aliases"] = digest(settings.aliases)
+        return {**hashes, "benchmark": settings.benchmark, **sampled}
 
     def _read(self, path: Path) -> QuestionFile:
         return read_question_file(path, self.settings.benchmark, self.settings.aliases)
 
+    def _read_bare(self, path: Path) -> QuestionFile:
+        """A file without its questions' contexts, which would fill the memory for nothing."""
+        file = self._read(path)
+        return replace(
+            file, questions=[q.model_copy(update={"context": ()}) for q in file.questions]
+        )
+
     @cached_property
     def _files(self) -> tuple[QuestionFile, QuestionFile | None]:
-        """Both files; contexts are left out, they would fill the memory for nothing."""
-        found = [without_contexts(self._read(path)) for path in self.files]
-        return found[0], found[1] if len(found) > 1 else None
+        train = self._read_bare(self.train_file)
+        return train, self._read_bare(self.test_file) if self.test_file else None
 
     @cached_property
     def _split(self) -> tuple[list[Question], list[Question]]:
         first, second = self._files
-        own = self.settings
-        if second is not None:
-            check_apart(self, first.questions, second.questions)
-            train = _sampled(first.questions, own.train_size, own.seed, self.train_file)
-            test = _sampled(second.questions, own.test_size, own.seed, self.test_file)
-            return train, test
-        return hold_out(self, first.questions)
+        settings = self.settings
+        if second is None:
+            return hold_out(self, first.questions)
+        check_apart(self, first.questions, second.questions)
+        train = _sampled(first.questions, settings.train_size, settings.seed, self.train_file)
+        test = _sampled(second.questions, settings.test_size, settings.seed, self.test_file)
+        return train, test
 
     @property
     def train(self) -> list[Question]:
@@ -104,12 +110,6 @@ class DataSet:
         return build_corpus(q for path in self.files for q in self._read(path).questions)
 
 
-def without_contexts(file: QuestionFile) -> QuestionFile:
-    """The file with questions that have no contexts."""
-    bare = [q.model_copy(update={"context": ()}) for q in file.questions]
-    return QuestionFile(bare, file.format, file.counts)
-
-
 def _sampled(
     questions: list[Question], size: int | None, seed: int, path: Path | None
 ) -> list[Question]:
@@ -122,14 +122,14 @@ def _sampled(
 
 def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
     """(train, test) of one file; what repeats a test question's text is left out of training."""
-    own = data.settings
-    size = own.test_size or HELD_OUT
+    settings = data.settings
+    size = settings.test_size or HELD_OUT
     if size >= len(questions):
         raise InputError(
             f"data.{data.name}: {size} questions are to be held out for the test, but "
             f"{data.train_file} holds {len(questions)}; name a `test` file, or a smaller test_size"
         )
-    test = sample_questions(questions, test=size, dev=0, seed=own.seed).test
+    test = sample_questions(questions, test=size, dev=0, seed=settings.seed).test
     ids = {q.id for q in test}
     texts = {normalize_answer(q.text) for q in test}
     others = [q for q in questions if q.id not in ids]
@@ -142,7 +142,7 @@ def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Questio
         )
     if not train:
         raise InputError(f"{data.train_file}: no question is left to train on")
-    return _sampled(train, own.train_size, own.seed, data.train_file), test
+    return _sampled(train, settings.train_size, settings.seed, data.train_file), test
 
 
 def check_apart(data: DataSet, train: Sequence[Question], test: Sequence[Question]) -> None:

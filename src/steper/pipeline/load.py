@@ -1,14 +1,17 @@
-"""A pipeline's configuration file → settings: YAML, overrides, paths, and errors with their place.
+"""A pipeline's configuration → settings: its file, overrides, paths, and errors with their place.
 
-Relative paths in the file are relative to its folder (those of a shipped recipe to the working
+The pipelines that come with the package (`small-world`, `llama-3.1-8b`, …) go by their names. They
+stand in the repository's `recipes/` folder, which a wheel holds as `assets/recipes`.
+
+Relative paths in a file are relative to its folder (those of a shipped recipe to the working
 folder), those in overrides to the working folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -17,11 +20,74 @@ from steper.errors import InputError, SettingsError, unknown_name
 from steper.pipeline.config import AUTO, PipelineSettings, SectionError, known_fields
 from steper.recipes import RECIPES
 from steper.retrieve.opening import names_code
-from steper.store import field_error, open_input
+from steper.store import field_error, read_yaml
 
 Place = tuple[str | int, ...]
+"""The keys and numbers that lead to a value."""
 
-DATA_PATHS = ("questions", "test", "aliases", "corpus")
+SUFFIX = ".yaml"
+
+PACKAGE = Path(__file__).parents[1]
+FOLDERS = (PACKAGE / "assets" / "recipes", PACKAGE.parents[1] / "recipes")
+"""Of an installed package; of a checkout, or an editable install of one."""
+
+PATHS = (
+    "data.*.questions",
+    "data.*.test",
+    "data.*.aliases",
+    "data.*.corpus",
+    "teacher.model",
+    "students.*.model",
+    "evaluate.teacher_model",
+    "train.trainer.deepspeed",
+    "recipes.*.train.trainer.deepspeed",
+)
+"""The settings that hold paths; models and corpora may be other things, too."""
+
+
+class Configuration(NamedTuple):
+    """A configuration file, and what goes with the way in which it was given."""
+
+    path: Path
+    name: str
+    """What its run is called: a shipped recipe's name, or the file's without its suffix."""
+    base: Path
+    """Where its relative paths start: a file's own folder; for a shipped recipe, which may lie in
+    site-packages, the working folder, by whichever way it was named."""
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file of every recipe that comes with the package."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    files = folder.glob(f"*{SUFFIX}") if folder else ()
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
+
+
+def find_configuration(given: str) -> Configuration:
+    """The file of that path or, where there is none, the shipped recipe of that name.
+
+    Raises InputError for what is neither, with the nearest names.
+    """
+    path = Path(given)
+    known = shipped_recipes()
+    if given in known and not path.is_file():
+        return Configuration(known[given], given, Path.cwd())
+    if _is_missing(path):
+        if len(path.parts) == 1 and path.suffix not in (SUFFIX, ".yml"):
+            raise InputError(unknown_name("recipe or file", given, known))
+        hint = f"; the shipped recipe is called {path.stem}" if path.stem in known else ""
+        raise InputError(f"{path}: no such file{hint}")
+    shipped = known.get(path.stem)
+    if shipped is not None and path.exists() and path.samefile(shipped):
+        return Configuration(path, path.stem, Path.cwd())
+    return Configuration(path, path.stem, path.absolute().parent)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # whoever opens it says why it cannot be read
+        return False
 
 
 def load_settings(
@@ -33,85 +99,45 @@ def load_settings(
     Raises InputError or SettingsError, one line with file, line and place, for whatever is wrong.
     """
     path = Path(path)
-    value, lines = _read_yaml(path)
+    value = read_yaml(path)
+    if not isinstance(value, dict):
+        known = ", ".join(PipelineSettings.model_fields)
+        raise InputError(f"{path}: sections were expected ({known})")
     resolve_paths(value, base or path.absolute().parent)
-    given: dict[Place, str] = {}
-    for override in overrides:
-        place = _apply(value, override)
-        given[place] = override
+    given = {_apply(value, override): f"--set {override}" for override in overrides}
     try:
         settings = PipelineSettings.model_validate(value)
         _check_sections(settings)
     except SectionError as error:
-        raise _located(path, error.error, error.place, error.cls, lines, given) from None
+        raise _located(path, error.error, error.place, error.cls, given) from None
     except ValidationError as error:
-        raise _located(path, error, (), PipelineSettings, lines, given) from None
+        raise _located(path, error, (), PipelineSettings, given) from None
     return settings
-
-
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
-    """The file's value, and the line of each of its places."""
-    with open_input(path) as file:
-        text = file.read().decode("utf-8", errors="replace")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InputError(f"{path}{line}: not YAML ({problem})") from None
-    if not isinstance(value, dict):
-        known = ", ".join(PipelineSettings.model_fields)
-        raise InputError(f"{path}: sections were expected ({known})")
-    return value, dict(_places(node, ()))
-
-
-def _places(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
-    yield place, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, inner in node.value:
-            here = (*place, key.value)
-            for found, line in _places(inner, here):
-                yield found, key.start_mark.line + 1 if found == here else line
-    elif isinstance(node, yaml.SequenceNode):
-        for number, inner in enumerate(node.value):
-            yield from _places(inner, (*place, number))
 
 
 def resolve_paths(value: dict[str, Any], base: Path) -> None:
     """Make the paths of a raw configuration absolute, in place; `base` is what they start from."""
-    for data in _sections(value.get("data")):
-        for name in DATA_PATHS:
-            if name in data:
-                data[name] = _resolved(name, data[name], base)
-    for section in (value.get("teacher"), *_sections(value.get("students"))):
-        if isinstance(section, dict) and "model" in section:
-            section["model"] = _resolved("model", section["model"], base)
-    for section in (value.get("train"), *_trained(value.get("recipes"))):
-        trainer = section.get("trainer") if isinstance(section, dict) else None
-        if isinstance(trainer, dict) and isinstance(trainer.get("deepspeed"), str):
-            trainer["deepspeed"] = _resolved("deepspeed", trainer["deepspeed"], base)
-    asked = value.get("evaluate")
-    if isinstance(asked, dict) and "teacher_model" in asked:
-        asked["teacher_model"] = _resolved("model", asked["teacher_model"], base)
+    for pattern in PATHS:
+        *above, name = pattern.split(".")
+        for section in _sections(value, above):
+            if isinstance(section.get(name), str):
+                section[name] = _resolved(name, section[name], base)
 
 
-def _trained(recipes: Any) -> list[Any]:
-    return [method.get("train") for method in _sections(recipes)]
+def _sections(value: Any, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The sections at a place below a raw value; the key `*` stands for any."""
+    if isinstance(value, dict) and not keys:
+        yield value
+    elif isinstance(value, dict):
+        for key in value if keys[0] == "*" else keys[:1]:
+            yield from _sections(value.get(key), keys[1:])
 
 
-def _sections(value: Any) -> list[dict[str, Any]]:
-    return [v for v in value.values() if isinstance(v, dict)] if isinstance(value, dict) else []
-
-
-def _resolved(name: str, value: Any, base: Path) -> Any:
+def _resolved(name: str, value: str, base: Path) -> str:
     """A path from `base`; what is no path (auto, an address, a hub name) stays."""
-    if not isinstance(value, str) or (
-        name == "corpus" and (value == AUTO or "://" in value or names_code(value))
-    ):
+    if name == "corpus" and (value == AUTO or "://" in value or names_code(value)):
         return value
-    if name == "model":
+    if name in ("model", "teacher_model"):
         folder = base / Path(value.removeprefix("hf:")).expanduser()
         is_path = value.startswith((".", "~", "hf:.", "hf:~")) or folder.is_dir()
         return str(folder.resolve()) if is_path else value
@@ -128,13 +154,10 @@ def _apply(value: dict[str, Any], override: str) -> Place:
         new = yaml.safe_load(text)
     except yaml.YAMLError:
         raise SettingsError(f"--set {override}: the value is not YAML") from None
-    holder: dict[str, Any] = {}
-    inner = holder
-    for part in place[:-1]:
-        inner = inner.setdefault(part, {})
-    inner[place[-1]] = new
-    resolve_paths(holder, Path.cwd())
-    _merge(value, holder)
+    for part in reversed(place):
+        new = {part: new}
+    resolve_paths(new, Path.cwd())
+    _merge(value, new)
     return place
 
 
@@ -152,12 +175,12 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 def _check_sections(settings: PipelineSettings) -> None:
     """Check what pydantic alone cannot: the strategy's and the recipes' own settings."""
     _ = settings.strategy_settings
-    for method, own in settings.recipes.items():
-        RECIPES.find(own.recipe or method)
+    for method, method_settings in settings.recipes.items():
+        RECIPES.find(method_settings.recipe or method)
         settings.example_settings(method)
         settings.filter_settings(method)
         for name in ("recipe", "seed"):
-            if name in own.examples or name in own.train:
+            if name in method_settings.examples or name in method_settings.train:
                 raise SettingsError(
                     f"recipes.{method}: {name} cannot be set there; `recipe` stands beside it, "
                     "and `seeds` are common to all"
@@ -171,37 +194,38 @@ def _check_sections(settings: PipelineSettings) -> None:
 
 
 def _located(
-    path: Path,
-    error: ValidationError,
-    base: Place,
-    cls: Any,
-    lines: dict[Place, int],
-    given: dict[Place, str],
+    path: Path, error: ValidationError, base: Place, cls: Any, given: Mapping[Place, str]
 ) -> SettingsError:
     """The first problem as one line: file and line, or the override; the field; what is wrong."""
     first = error.errors()[0]
     place = (*base, *first["loc"])
-    where = _where(path, place, lines, given)
-    dotted = ".".join(str(part) for part in place)
+    sources = {**_lines(path), **given}
+    above = (place[:length] for length in range(len(place), -1, -1))
+    where = next((sources[here] for here in above if here in sources), path)
     if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
+        *section, name = map(str, place)
         known = known_fields(cls, first["loc"][:-1])
-        above = ".".join(str(part) for part in place[:-1])
-        return SettingsError(
-            f"{where}: {unknown_name(f'setting of {above}' if above else 'section', name, known)}"
-        )
+        what = f"setting of {'.'.join(section)}" if section else "section"
+        return SettingsError(f"{where}: {unknown_name(what, name, known)}")
     problem = field_error(error)
     inside = ".".join(str(part) for part in first["loc"])
     problem = problem.removeprefix(f"{inside}: ") if inside else problem
+    dotted = ".".join(str(part) for part in place)
     return SettingsError(f"{where}: {dotted}: {problem}" if dotted else f"{where}: {problem}")
 
 
-def _where(path: Path, place: Place, lines: dict[Place, int], given: dict[Place, str]) -> str:
-    """`FILE, line N`, or `--set KEY=VALUE` where that set what is wrong."""
-    for length in range(len(place), -1, -1):
-        here = place[:length]
-        if here in given:
-            return f"--set {given[here]}"
-        if here in lines and length:
-            return f"{path}, line {lines[here]}"
-    return str(path)
+def _lines(path: Path) -> dict[Place, str]:
+    """`FILE, line N` for each place in a YAML file; what has a key stands in its key's line."""
+
+    def walk(node: yaml.Node, place: Place) -> Iterator[tuple[Place, str]]:
+        inside: list[tuple[yaml.Node, str | int, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            inside = [(key, key.value, inner) for key, inner in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            inside = [(inner, number, inner) for number, inner in enumerate(node.value)]
+        for begin, name, inner in inside:
+            yield (*place, name), f"{path}, line {begin.start_mark.line + 1}"
+            yield from walk(inner, (*place, name))
+
+    node = yaml.compose(path.read_text("utf-8", errors="replace"), Loader=yaml.SafeLoader)
+    return dict(walk(node, ())) if node else {}

@@ -14,9 +14,7 @@ from steper.errors import SettingsError, SteperError
 from steper.evaluation.compare import Comparison
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.load import load_settings
-from steper.pipeline.plan import PlannedTask, Task, check_steps, make_steps, stages_from
-from steper.pipeline.stages import comparison_file
-from steper.pipeline.stamps import Stamps
+from steper.pipeline.plan import PlannedTask, Stamps, Task, check_plan, make_plan, stages_from
 from steper.pipeline.tasks import TaskList
 from steper.pipeline.workspace import Workspace
 from steper.store import read_json
@@ -27,14 +25,24 @@ from steper.text import brief
 class Watcher(Protocol):
     """Who is told how a pipeline gets on."""
 
-    def began(self, step: PlannedTask) -> None:
+    def began(self, planned: PlannedTask) -> None:
         """A task begins."""
 
     def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
         """A task got on; `detail` is the engine's Stats, a row of the training's log, or None."""
 
-    def ended(self, step: PlannedTask, summary: str, seconds: float) -> None:
+    def ended(self, planned: PlannedTask, summary: str, seconds: float) -> None:
         """A task is over, or was done already (`summary` is empty then)."""
+
+
+class _Nobody:
+    """A watcher that does nothing."""
+
+    def began(self, planned: PlannedTask) -> None: ...
+
+    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None: ...
+
+    def ended(self, planned: PlannedTask, summary: str, seconds: float) -> None: ...
 
 
 class Pipeline:
@@ -69,7 +77,7 @@ class Pipeline:
         Raises InputError where a file that the configuration names is missing, SettingsError for
         unknown stages.
         """
-        return make_steps(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
+        return make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
 
     def run(
         self,
@@ -82,57 +90,52 @@ class Pipeline:
         Raises SettingsError, before anything is done, where a stage was done with other settings
         or lacks what it builds on; whatever the stages raise, with the stage's name before it.
         """
+        watcher = watcher or _Nobody()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return self._train_together(stages, overwrite_from, watcher)
         stamps = Stamps(self.out)
-        check_steps(self.plan(stages, overwrite_from), self.out)
-        stamps.lock()
-        try:
-            stamps.reload()
-            if overwrite_from:
-                anew = stages_from(overwrite_from)
-                stamps.make_stale(t.id for t in self.tasks.all() if t.stage in anew)
-            for step in make_steps(self.tasks.all(), stamps, stages):
-                if step.wanted:
-                    self._do(step, stamps, watcher)
-        finally:
-            self.workspace.close()
-            stamps.unlock()
+        check_plan(self.plan(stages, overwrite_from), self.out)
+        with stamps.locked():
+            try:
+                if overwrite_from:
+                    anew = stages_from(overwrite_from)
+                    stamps.make_stale(task for task in self.tasks.all() if task.stage in anew)
+                for planned in make_plan(self.tasks.all(), stamps, stages):
+                    if planned.wanted:
+                        self._do(planned, stamps, watcher)
+            finally:
+                self.workspace.close()
         return self.outcome()
 
-    def _do(self, step: PlannedTask, stamps: Stamps, watcher: Watcher | None) -> None:
-        task = step.task
-        if step.state == "done":
-            if watcher:
-                watcher.ended(step, "", float(stamps.get(task.id).get("seconds", 0.0)))
+    def _do(self, planned: PlannedTask, stamps: Stamps, watcher: Watcher) -> None:
+        task = planned.task
+        if planned.state == "done":
+            watcher.ended(planned, "", stamps.seconds(task))
             return
-        if watcher:
-            watcher.began(step)
-        earlier = float(stamps.get(task.id).get("seconds", 0.0)) if step.state == "resume" else 0.0
+        watcher.began(planned)
+        earlier = stamps.seconds(task) if planned.state == "resume" else 0.0
         began = time.monotonic()
-        stamps.write(task.id, "running", task.key, earlier)
+        stamps.write(task, "running", earlier)
         try:
-            summary = self._work(step, watcher)
+            summary = self._work(planned, watcher)
         except BaseException:
-            stamps.write(task.id, "running", task.key, earlier + time.monotonic() - began)
+            stamps.write(task, "running", earlier + time.monotonic() - began)
             raise
         seconds = earlier + time.monotonic() - began
-        stamps.write(task.id, "complete", task.key, seconds)
-        if watcher:
-            watcher.ended(step, summary, seconds)
+        stamps.write(task, "complete", seconds)
+        watcher.ended(planned, summary, seconds)
 
-    def _work(self, step: PlannedTask, watcher: Watcher | None) -> str:
-        task = step.task
+    def _work(self, planned: PlannedTask, watcher: Watcher) -> str:
+        task = planned.task
 
         def advance(done: int, total: int | None, detail: object) -> None:
-            if watcher:
-                watcher.advanced(task, done, total, detail)
+            watcher.advanced(task, done, total, detail)
 
         with _named(task):
-            return task.work(self.workspace, step.state == "again", advance)
+            return task.work(self.workspace, planned.state == "again", advance)
 
     def _train_together(
-        self, stages: Sequence[str], overwrite_from: str | None, watcher: Watcher | None
+        self, stages: Sequence[str], overwrite_from: str | None, watcher: Watcher
     ) -> Outcome:
         """Under torchrun: one training that is not done, in every process; the first stamps it.
 
@@ -147,60 +150,52 @@ class Pipeline:
                 "stages up to build in one process (with --overwrite-from, where it is wanted), "
                 "then torchrun … --stages train, then the rest"
             )
-        steps = self.plan(stages)
-        check_steps(steps, self.out)
+        plan = self.plan(stages)
+        check_plan(plan, self.out)
+        waiting = [planned for planned in plan if planned.wanted and planned.state != "done"]
         main = int(os.environ.get("RANK", "0")) == 0
-        waiting = [step for step in steps if step.wanted and step.state != "done"]
-        for step in waiting[:1]:
-            if main and watcher:
-                watcher.began(step)
+        for planned in waiting[:1]:
+            if not main:
+                self._work(planned, _Nobody())
+                continue
+            watcher.began(planned)
             began = time.monotonic()
-            summary = self._work(step, _Beginning(self.out, watcher) if main else None)
+            summary = self._work(planned, _StampsFirstStep(self.out, watcher))
             seconds = time.monotonic() - began
-            if main:
-                Stamps(self.out).write(step.task.id, "complete", step.task.key, seconds)
-            if main and watcher:
-                left = f"; trainings left: {len(waiting) - 1}, by the same command"
-                watcher.ended(step, summary + (left if len(waiting) > 1 else ""), seconds)
+            Stamps(self.out).write(planned.task, "complete", seconds)
+            left = f"; trainings left: {len(waiting) - 1}, by the same command"
+            watcher.ended(planned, summary + (left if len(waiting) > 1 else ""), seconds)
         return self.outcome()
 
     def outcome(self) -> Outcome:
         """What there is to read by now."""
-        found = Outcome(self.out)
+        found, workspace = Outcome(self.out), self.workspace
         for data in self.settings.data:
-            path = comparison_file(self.out, data)
-            if path.exists():
-                found.comparisons[data] = Comparison.model_validate(read_json(path))
-            if self.tasks.report_file(data).exists():
-                found.reports[data] = self.tasks.report_file(data)
-            for who in self.tasks.asked(data):
-                if who.folder is not None and (who.folder / STEPER).exists():
-                    searched = self.workspace.index(data) or self.settings.data[data].corpus
-                    found.students[who.folder] = str(searched)
+            comparison, report = workspace.comparison_file(data), workspace.report_file(data)
+            if comparison.exists():
+                found.comparisons[data] = Comparison.model_validate(read_json(comparison))
+            if report.exists():
+                found.reports[data] = report
+            for run in workspace.eval_runs(data):
+                if run.trained is not None and (run.trained / STEPER).exists():
+                    found.students[run.trained] = str(workspace.searched(data))
         return found
 
 
 @dataclass
-class _Beginning:
+class _StampsFirstStep(_Nobody):
     """A watcher of one task that stamps it when it gets on for the first time."""
 
     out: Path
-    watcher: Watcher | None
+    watcher: Watcher
     stamped: bool = False
-
-    def began(self, step: PlannedTask) -> None:
-        """See Watcher; told by the pipeline itself."""
 
     def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
         """See Watcher."""
         if not self.stamped:
-            Stamps(self.out).write(task.id, "running", task.key, 0.0)
+            Stamps(self.out).write(task, "running")
             self.stamped = True
-        if self.watcher:
-            self.watcher.advanced(task, done, total, detail)
-
-    def ended(self, step: PlannedTask, summary: str, seconds: float) -> None:
-        """See Watcher; told by the pipeline itself."""
+        self.watcher.advanced(task, done, total, detail)
 
 
 @dataclass

@@ -1,20 +1,27 @@
-"""From settings to tasks: what a pipeline has to do, in order, and how far each task is.
+"""What a pipeline has to do, what it has done, and so how far each task is.
 
 A task's key holds all that decides its result: its settings, hashes of the files that it reads, and
 the keys of the tasks that it builds on. So a change anywhere shows in every task that it concerns,
-before anything is run.
+before anything is run. What was done is stamped in `pipeline.json`:
+
+    {"tasks": {"train/small/tiny/steper-0": {"status": "complete", "key": {…}, "seconds": 41.2}}}
+
+A task whose stamp has the key that it would have now is done (`complete`) or to be taken up again
+(`running`). `stale` tasks are to be done anew, in place of what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from steper.artifact import as_json, listed, settings_hash
-from steper.errors import SettingsError, unknown_name
-from steper.pipeline.stamps import Stamps
+from steper.artifact import as_json, differing, listed, lock_folder
+from steper.errors import InputError, SettingsError, unknown_name
+from steper.records import SCHEMA_VERSION
+from steper.store import provenance, read_json, write_json
 
 if TYPE_CHECKING:
     from steper.pipeline.workspace import Workspace
@@ -27,6 +34,9 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 DERIVED: tuple[Stage, ...] = ("compare", "report")
 """Stages that cost nothing: they are done anew without asking where something has changed."""
 
+FILE = "pipeline.json"
+
+Status = Literal["running", "complete", "stale"]
 State = Literal["to do", "resume", "done", "again", "differs"]
 
 Advance = Callable[[int, "int | None", object], None]
@@ -53,13 +63,64 @@ class Task:
         return f"{self.stage}/{self.name}"
 
     def describe(self) -> str:
-        """`train steper-0 (small)`-like words for messages."""
+        """`train small/tiny/steper-0`, for messages."""
         return f"{self.stage} {self.name}"
 
 
-def chained(own: dict[str, Any], needs: Sequence[Task]) -> dict[str, Any]:
-    """A task's key: its own settings, and the short hashes of the keys that it builds on."""
-    return {**own, "after": {task.id: settings_hash(as_json(task.key)) for task in needs}}
+class Stamps:
+    """The stamps of one output folder. Reading writes nothing; `locked` is for those who write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tasks: dict[str, dict[str, Any]] = {}
+        self._read()
+
+    def _read(self) -> None:
+        path = self.folder / FILE
+        value = read_json(path) if path.exists() else {"tasks": {}}
+        if not isinstance(value, dict) or not isinstance(value.get("tasks"), dict):
+            raise InputError(f"{path}: not the record of a pipeline; name another --out")
+        self._tasks = value["tasks"]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for writing; InputError where another pipeline has it."""
+        lock = lock_folder(self.folder, "another `steper run` is at work there", (FILE,))
+        try:
+            self._read()  # another pipeline may have written since
+            yield
+        finally:
+            lock.release()
+
+    def status(self, task: Task) -> Status | None:
+        """A task's status; None where it was never begun."""
+        status: Status | None = self._tasks.get(task.id, {}).get("status")
+        return status
+
+    def seconds(self, task: Task) -> float:
+        """How long a task has been worked on."""
+        return float(self._tasks.get(task.id, {}).get("seconds", 0.0))
+
+    def differences(self, task: Task) -> list[str]:
+        """`name is A there, B now` for all that decides a task's result and has changed."""
+        return list(differing(self._tasks.get(task.id, {}).get("key"), as_json(task.key)))
+
+    def write(self, task: Task, status: Status, seconds: float = 0.0) -> None:
+        """Write a task's stamp."""
+        stamp = {"status": status, "key": as_json(task.key), "seconds": round(seconds, 3)}
+        self._tasks[task.id] = stamp
+        self._save()
+
+    def make_stale(self, tasks: Iterable[Task]) -> None:
+        """Mark those of the tasks that were begun as to be done anew."""
+        for task in tasks:
+            if task.id in self._tasks:
+                self._tasks[task.id]["status"] = "stale"
+        self._save()
+
+    def _save(self) -> None:
+        value = {"schema_version": SCHEMA_VERSION, "tasks": self._tasks, **provenance()}
+        write_json(self.folder / FILE, value)
 
 
 @dataclass(frozen=True)
@@ -72,7 +133,7 @@ class PlannedTask:
     wanted: bool = True
 
 
-def make_steps(
+def make_plan(
     tasks: Sequence[Task],
     stamps: Stamps,
     stages: Sequence[str] = (),
@@ -80,23 +141,23 @@ def make_steps(
 ) -> list[PlannedTask]:
     """How far each task is; `stages` are those wanted (all without), see `--overwrite-from`."""
     wanted = check_stages(stages) or STAGES
-    anew = set(stages_from(overwrite_from)) if overwrite_from else set()
-    steps = []
+    anew = stages_from(overwrite_from) if overwrite_from else ()
+    plan = []
     for task in tasks:
         state, reasons = _state(task, stamps)
-        if task.stage in anew and stamps.status(task.id):
+        if task.stage in anew and stamps.status(task):
             state, reasons = "again", []
-        steps.append(PlannedTask(task, state, tuple(reasons), task.stage in wanted))
-    return steps
+        plan.append(PlannedTask(task, state, tuple(reasons), task.stage in wanted))
+    return plan
 
 
 def _state(task: Task, stamps: Stamps) -> tuple[State, list[str]]:
-    status = stamps.status(task.id)
+    status = stamps.status(task)
     if status is None:
         return "to do", []
     if status == "stale":
         return "again", []
-    reasons = stamps.differences(task.id, task.key)
+    reasons = stamps.differences(task)
     if reasons:
         return ("again" if task.stage in DERIVED else "differs"), reasons
     if status == "running":
@@ -104,37 +165,31 @@ def _state(task: Task, stamps: Stamps) -> tuple[State, list[str]]:
     return ("done", []) if task.output.exists() else ("to do", [])
 
 
-def check_steps(steps: Sequence[PlannedTask], out: Path) -> None:
+def check_plan(plan: Sequence[PlannedTask], out: Path) -> None:
     """Refuse a plan that mixes settings, or whose wanted stages lack what they build on.
 
     Raises SettingsError, naming the first stage that differs, the settings, and how to go on.
     """
-    for step in steps:
-        if step.state == "differs" and step.wanted:
-            raise SettingsError(differs_message(step, out))
-    done = {step.task.id for step in steps if step.state == "done"}
-    planned: set[str] = set()
-    for step in steps:
-        if not step.wanted or step.state == "done":
-            continue
-        missing = next((n for n in step.task.needs if n not in done | planned), None)
-        if missing:
-            before = missing.partition("/")[0]
+    for planned in plan:
+        if planned.state == "differs" and planned.wanted:
+            itself = [reason for reason in planned.reasons if not reason.startswith("after.")]
+            stage, shown = planned.task.stage, listed(itself or planned.reasons)
             raise SettingsError(
-                f"stage {step.task.stage} needs {missing}, which is not done; add {before} to "
-                "--stages, or leave --stages out"
+                f"stage {stage} ({planned.task.name}) was done in {out} with other settings: "
+                f"{shown}. To do it and all that follows anew: --overwrite-from {stage}; to keep "
+                "both: another --out"
             )
-        planned.add(step.task.id)
-
-
-def differs_message(step: PlannedTask, out: Path) -> str:
-    """What has changed since a stage was done, and how to go on."""
-    own = [reason for reason in step.reasons if not reason.startswith("after.")]
-    shown, stage = listed(own or step.reasons), step.task.stage
-    return (
-        f"stage {stage} ({step.task.name}) was done in {out} with other settings: {shown}. "
-        f"To do it and all that follows anew: --overwrite-from {stage}; to keep both: another --out"
-    )
+    there = {planned.task.id for planned in plan if planned.state == "done"}
+    for planned in plan:
+        if not planned.wanted or planned.state == "done":
+            continue
+        missing = next((need for need in planned.task.needs if need not in there), None)
+        if missing:
+            raise SettingsError(
+                f"stage {planned.task.stage} needs {missing}, which is not done; add "
+                f"{missing.partition('/')[0]} to --stages, or leave --stages out"
+            )
+        there.add(planned.task.id)
 
 
 def check_stages(names: Sequence[str]) -> tuple[Stage, ...]:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import local_digest
+from steper.artifact import as_json, local_digest, settings_hash
 from steper.doors import origin
 from steper.examples.filters import FILTERS
 from steper.lm.shipped import locate_model
-from steper.pipeline import stages as do_stage
+from steper.pipeline import stages
 from steper.pipeline.config import StudentSettings, TeacherSettings
-from steper.pipeline.plan import Task, chained
-from steper.pipeline.stages import Asked
-from steper.pipeline.workspace import Workspace
+from steper.pipeline.plan import Stage, Task
+from steper.pipeline.workspace import EvalRun, Workspace
 from steper.recipes import RECIPES
 from steper.retrieve import open_retriever
 from steper.retrieve.index_folder import MANIFEST_FILE
 from steper.retrieve.opening import names_code
 from steper.store import sha256_file
-from steper.training.train_settings import TrainSettings
 
 HF_KEYS = {"dtype", "form", "context_window", "revision"}
 OPENAI_KEYS = {"api", "extra_body", "context_window"}
 """Settings that decide what a model writes; the others decide how fast it does."""
+
+Key = dict[str, Any]
 
 
 @dataclass
@@ -42,27 +43,32 @@ class TaskList:
 
     def all(self) -> list[Task]:
         """Every task, stage by stage."""
-        names = list(self.ws.settings.data)
-        stages = [*self.before]
-        for by_data in (self._worlds, self._indexes, self._taught):
-            stages += [by_data[n] for n in names if n in by_data]
-        stages += self._built.values()
-        stages += self._trained.values()
-        for name in names:
-            stages += self._asked(name).values()
-        for name in names:
-            stages += self._compared(name)
-        return stages + [self._reported(name) for name in names]
-
-    def _needed(self, *tasks: Task | None) -> tuple[list[Task], tuple[str, ...]]:
-        found = [*self.before, *(task for task in tasks if task is not None)]
-        return found, tuple(task.id for task in found)
+        names = list(self.ws.data)
+        return [
+            *self.before,
+            *self._worlds.values(),
+            *self._indexes.values(),
+            *self._taught.values(),
+            *self._built.values(),
+            *self._trained.values(),
+            *(task for name in names for task in self._evaluated(name)),
+            *(task for name in names for task in self._compared(name)),
+            *(self._reported(name) for name in names),
+        ]
 
     def _task(
-        self, stage: Any, name: str, output: Path, own: dict[str, Any], do: Any, *needs: Task | None
+        self,
+        stage: Stage,
+        name: str,
+        output: Path,
+        key: Key,
+        work: Callable[..., str],
+        *needs: Task | None,
     ) -> Task:
-        found, ids = self._needed(*needs)
-        return Task(stage, name, output, chained(own, found), do, ids)
+        """A task; its key has the short hashes of the keys that it builds on, too."""
+        before = [*self.before, *filter(None, needs)]
+        after = {task.id: settings_hash(as_json(task.key)) for task in before}
+        return Task(stage, name, output, {**key, "after": after}, work, tuple(after))
 
     @cached_property
     def _worlds(self) -> dict[str, Task]:
@@ -70,9 +76,9 @@ class TaskList:
         for name, data in self.ws.data.items():
             if data.world is None or data.settings.world is None:
                 continue
-            own = data.settings.world.model_dump(mode="json")
-            do = partial(do_stage.make_world, data=name)
-            worlds[name] = self._task("world", name, data.world / "world.json", own, do)
+            key = data.settings.world.model_dump(mode="json")
+            work = partial(stages.make_world, data=name)
+            worlds[name] = self._task("world", name, data.world / "world.json", key, work)
         return worlds
 
     @cached_property
@@ -82,14 +88,10 @@ class TaskList:
             folder = self.ws.index(name)
             if folder is None or not self.ws.settings.strategy_kind.searches:
                 continue
-            own = {
-                "corpus": self._corpus_key(name),
-                "bm25": self.ws.settings.index.model_dump(mode="json"),
-            }
-            do = partial(do_stage.make_index, data=name)
-            indexes[name] = self._task(
-                "index", name, folder / MANIFEST_FILE, own, do, self._worlds.get(name)
-            )
+            bm25 = self.ws.settings.index.model_dump(mode="json")
+            key = {"corpus": self._corpus_key(name), "bm25": bm25}
+            work, world = partial(stages.make_index, data=name), self._worlds.get(name)
+            indexes[name] = self._task("index", name, folder / MANIFEST_FILE, key, work, world)
         return indexes
 
     def _corpus_key(self, name: str) -> Any:
@@ -114,15 +116,11 @@ class TaskList:
         """What stands for a local model's files, short; None for other models."""
         return self.digests.get(spec) or (local_digest(spec) or "")[:16] or None
 
-    def _questions_key(self, name: str) -> dict[str, Any]:
-        data = self.ws.data[name]
-        return data.key(self._hash)
-
-    def _asking(self, name: str) -> dict[str, Any]:
+    def _asking_key(self, name: str) -> Key:
         """What every run over a data set's questions depends on."""
         settings = self.ws.settings
-        own: dict[str, Any] = {
-            "questions": self._questions_key(name),
+        key: Key = {
+            "questions": self.ws.data[name].key(self._hash),
             "strategy": {
                 "name": settings.strategy_name,
                 **settings.strategy_settings.model_dump(mode="json"),
@@ -130,208 +128,152 @@ class TaskList:
             },
         }
         if self.ws.index(name) is None:
-            own["corpus"] = self._corpus_key(name)
-        return own
+            key["corpus"] = self._corpus_key(name)
+        return key
 
-    def _model_key(self, spec: str, own: TeacherSettings | StudentSettings) -> dict[str, Any]:
+    def _model_key(self, spec: str, settings: TeacherSettings | StudentSettings) -> Key:
         """What decides what a model writes."""
         spec = locate_model(spec)
         named = {"model": spec, "digest": self._digest(spec)}
-        if spec.startswith("openai:") and isinstance(own, TeacherSettings):
-            openai = own.openai.model_dump(mode="json", include=OPENAI_KEYS)
-            return {**named, "generation": _sampling(own), "openai": openai}
-        return {**named, **_answering(own)}
+        if spec.startswith("openai:") and isinstance(settings, TeacherSettings):
+            openai = settings.openai.model_dump(mode="json", include=OPENAI_KEYS)
+            return {**named, "generation": _sampling_key(settings), "openai": openai}
+        return {**named, **_local_key(settings)}
 
     @cached_property
     def _taught(self) -> dict[str, Task]:
         teacher = self.ws.settings.teacher
         taught = {}
         for name in self.ws.data:
-            own = {
-                **self._asking(name),
+            key = {
+                **self._asking_key(name),
                 "teacher": self._model_key(teacher.model, teacher),
                 "prompt": teacher.prompt.model_dump(mode="json"),
             }
-            output = self.ws.out / "teach" / name / "trajectories.jsonl"
-            do = partial(do_stage.run_teacher, data=name)
-            taught[name] = self._task(
-                "teach", name, output, own, do, self._worlds.get(name), self._indexes.get(name)
-            )
+            output = self.ws.folder("teach", name, "trajectories.jsonl")
+            work, before = partial(stages.run_teacher, data=name), self._before_asking(name)
+            taught[name] = self._task("teach", name, output, key, work, *before)
         return taught
+
+    def _before_asking(self, name: str) -> tuple[Task | None, ...]:
+        return self._worlds.get(name), self._indexes.get(name)
 
     @cached_property
     def _built(self) -> dict[tuple[str, str, str], Task]:
-        settings = self.ws.settings
-        built = {}
+        settings, built = self.ws.settings, {}
         for data in self.ws.data:
-            for student, learner in settings.students.items():
+            for student, student_settings in settings.students.items():
                 for method in settings.recipes:
-                    examples = settings.example_settings(method)
-                    own = {
-                        "examples": examples.model_dump(
-                            mode="json",
-                            exclude=set() if "form" in examples.model_fields_set else {"form"},
-                        ),
-                        "filters": settings.filter_settings(method).model_dump(mode="json"),
-                        "form of": learner.model,
-                        **self._parts_key(method),
-                    }
+                    key = {"form of": student_settings.model, **self._recipe_key(method)}
                     name = f"{data}/{student}/{method}"
-                    output = self.ws.out / "build" / name / "manifest.json"
-                    do = partial(do_stage.make_examples, data=data, student=student, method=method)
+                    output = self.ws.folder("build", data, student, method, "manifest.json")
+                    work = partial(stages.make_examples, data=data, student=student, method=method)
                     built[data, student, method] = self._task(
-                        "build", name, output, own, do, self._taught[data]
+                        "build", name, output, key, work, self._taught[data]
                     )
         return built
 
-    def _parts_key(self, method: str) -> dict[str, Any]:
-        """Code and models of a method's own; {} where it has none."""
-        own = self.ws.settings.recipes[method]
-        recipe = RECIPES.find(own.recipe or method)
-        found = {
-            "recipe_from": origin(recipe.make),
-            "more_filters": [{name: origin(FILTERS.find(name))} for name in own.more_filters],
-            "judge": own.judge,
+    def _recipe_key(self, method: str) -> Key:
+        """A method's settings of examples and filters, and its own code and models, if any."""
+        method_settings = self.ws.settings.recipes[method]
+        examples = self.ws.settings.example_settings(method)
+        left_out = set() if "form" in examples.model_fields_set else {"form"}
+        parts = {
+            "recipe_from": origin(RECIPES.find(examples.recipe).make),
+            "more_filters": [
+                {name: origin(FILTERS.find(name))} for name in method_settings.more_filters
+            ],
+            "judge": method_settings.judge,
         }
-        return {name: value for name, value in found.items() if value}
+        return {
+            "examples": examples.model_dump(mode="json", exclude=left_out),
+            "filters": self.ws.settings.filter_settings(method).model_dump(mode="json"),
+            **{name: value for name, value in parts.items() if value},
+        }
 
     @cached_property
-    def _trained(self) -> dict[tuple[str, str, str, int], Task]:
-        settings = self.ws.settings
-        trained: dict[tuple[str, str, str, int], Task] = {}
+    def _trained(self) -> dict[Path, Task]:
+        """Trainings by the student's folder."""
+        settings, trained = self.ws.settings, dict[Path, Task]()
         # Those that take their length from another's come after it.
         for (data, student, method), built in sorted(
             self._built.items(), key=lambda item: bool(settings.recipes[item[0][2]].tokens_of)
         ):
+            spec = locate_model(settings.students[student].model)
+            like = settings.recipes[method].tokens_of
             for seed in settings.seeds:
-                train: TrainSettings = settings.train_settings(method, seed)
-                spec = locate_model(settings.students[student].model)
-                own = {
-                    "training": train.fingerprint(),
+                key = {
+                    "training": settings.train_settings(method, seed).fingerprint(),
                     "student": self._digest(spec) or spec,
                 }
-                like = settings.recipes[method].tokens_of
-                before = trained[data, student, like, seed] if like else None
-                name = f"{data}/{student}/{method}-{seed}"
-                output = self.ws.out / "train" / name / "config.json"
-                do = partial(
-                    do_stage.train_student, data=data, student=student, method=method, seed=seed
+                folder = self.ws.trained(data, student, method, seed)
+                work = partial(
+                    stages.train_student, data=data, student=student, method=method, seed=seed
                 )
-                trained[data, student, method, seed] = self._task(
-                    "train", name, output, own, do, built, before
-                )
+                before = trained[self.ws.trained(data, student, like, seed)] if like else None
+                name, output = f"{data}/{student}/{folder.name}", folder / "config.json"
+                trained[folder] = self._task("train", name, output, key, work, built, before)
         return trained
 
-    def _asked(self, data: str) -> dict[str, Task]:
-        """Evaluations of a data set, by the run's name."""
-        settings, asked = self.ws.settings, {}
-        folder = self.ws.out / "eval" / data
-        before = (self._worlds.get(data), self._indexes.get(data))
+    def _evaluated(self, data: str) -> list[Task]:
+        """Evaluations on a data set."""
+        tasks, before = [], self._before_asking(data)
+        for run in self.ws.eval_runs(data):
+            key = {
+                **self._asking_key(data),
+                **self._answering_key(run),
+                "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
+            }
+            name = run.path.relative_to(self.ws.folder("eval")).as_posix()
+            work = partial(stages.evaluate, data=data, eval_run=run)
+            trained = self._trained[run.trained] if run.trained else None
+            output = run.path / "metrics.json"
+            tasks.append(self._task("eval", name, output, key, work, *before, trained))
+        return tasks
 
-        def add(who: Asked, own: dict[str, Any], *needs: Task | None) -> None:
-            name = who.path.relative_to(folder).as_posix()
-            own = {**self._asking(data), **own}
-            own["bootstrap"] = settings.evaluate.bootstrap.model_dump(mode="json")
-            do = partial(do_stage.evaluate, data=data, asked=who)
-            output = who.path / "metrics.json"
-            asked[name] = self._task("eval", f"{data}/{name}", output, own, do, *before, *needs)
-
-        for who in self.asked(data):
-            if who.folder is not None and who.student is not None:
-                key = ("train", *who.folder.relative_to(self.ws.out / "train").parts)
-                trained = next(t for t in self._trained.values() if t.id == "/".join(key))
-                learner = settings.students[who.student]
-                add(who, {"model": _answering(learner)}, trained)
-            elif who.student is not None:
-                learner = settings.students[who.student]
-                prompt = do_stage.base_prompt(self.ws).model_dump(mode="json")
-                add(who, {"model": self._model_key(learner.model, learner), "prompt": prompt})
-            else:
-                teacher = settings.teacher
-                model = settings.evaluate.teacher_model or teacher.model
-                own = {"model": self._model_key(model, teacher)}
-                add(who, {**own, "prompt": teacher.prompt.model_dump(mode="json")})
-        return asked
-
-    def asked(self, data: str) -> list[Asked]:
-        """Who is asked a data set's test questions: teacher, untrained students, trained ones."""
+    def _answering_key(self, run: EvalRun) -> Key:
+        """Who answers, and how it is prompted; a trained student is part of the tasks before."""
         settings = self.ws.settings
-        folder, several = self.ws.out / "eval" / data, len(settings.students) > 1
-        found = []
-        if settings.evaluate.teacher:
-            found.append(Asked("teacher", folder / "teacher", "teacher"))
-        for student in settings.students:
-            prefix = f"{student} " if several else ""
-            if settings.evaluate.base != "none":
-                path = folder / student / "base"
-                found.append(Asked(f"{prefix}base", path, "base", student))
-            for method in settings.recipes:
-                for seed in settings.seeds:
-                    name = f"{method}-{seed}"
-                    trained = self.ws.out / "train" / data / student / name
-                    path = folder / student / name
-                    found.append(Asked(f"{prefix}{method}", path, "student", student, trained))
-        return found
-
-    def methods(self, data: str) -> dict[str, tuple[Path, ...]]:
-        """Run folders by method's name; several are a method's seeds."""
-        methods: dict[str, tuple[Path, ...]] = {}
-        for who in self.asked(data):
-            methods[who.method] = (*methods.get(who.method, ()), who.path)
-        return methods
-
-    def baseline(self, data: str) -> str:
-        """The name of the method that others are compared with."""
-        wanted = self.ws.settings.baseline
-        names = list(self.methods(data))
-        return next((n for n in names if n == wanted or n.endswith(f" {wanted}")), names[0])
+        if run.student is None:
+            teacher = settings.teacher
+            model = self._model_key(settings.evaluate.teacher_model or teacher.model, teacher)
+            return {"model": model, "prompt": teacher.prompt.model_dump(mode="json")}
+        student = settings.students[run.student]
+        if run.trained is not None:
+            return {"model": _local_key(student)}
+        prompt = stages.base_prompt(self.ws).model_dump(mode="json")
+        return {"model": self._model_key(student.model, student), "prompt": prompt}
 
     def _compared(self, data: str) -> list[Task]:
         """The comparison; none of a single method."""
-        methods = self.methods(data)
-        if len(methods) < 2:
+        if len(self.ws.methods(data)) < 2:
             return []
-        own = self.ws.settings.evaluate
+        settings = self.ws.settings.evaluate
         key = {
-            "baseline": self.baseline(data),
-            "metrics": list(own.metrics),
-            "bootstrap": own.bootstrap.model_dump(mode="json"),
+            "baseline": self.ws.baseline(data),
+            "metrics": list(settings.metrics),
+            "bootstrap": settings.bootstrap.model_dump(mode="json"),
         }
-        do = partial(
-            do_stage.compare_runs, data=data, methods=methods, baseline=self.baseline(data)
-        )
-        output = do_stage.comparison_file(self.ws.out, data)
-        return [self._task("compare", data, output, key, do, *self._asked(data).values())]
-
-    def report_file(self, data: str) -> Path:
-        """Where the report on a data set goes."""
-        if len(self.ws.data) == 1:
-            return self.ws.out / "report.html"
-        return self.ws.out / "report" / f"{data}.html"
+        output, work = self.ws.comparison_file(data), partial(stages.compare_runs, data=data)
+        return [self._task("compare", data, output, key, work, *self._evaluated(data))]
 
     def _reported(self, data: str) -> Task:
-        out = self.report_file(data)
         key = {
-            "baseline": self.baseline(data),
+            "baseline": self.ws.baseline(data),
             "report": self.ws.settings.report.model_dump(mode="json"),
             "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
         }
-        do = partial(
-            do_stage.make_report,
-            data=data,
-            methods=self.methods(data),
-            baseline=self.baseline(data),
-            out=out,
-        )
-        return self._task("report", data, out, key, do, *self._asked(data).values())
+        output, work = self.ws.report_file(data), partial(stages.make_report, data=data)
+        return self._task("report", data, output, key, work, *self._evaluated(data))
 
 
-def _sampling(own: TeacherSettings | StudentSettings) -> dict[str, Any]:
+def _sampling_key(settings: TeacherSettings | StudentSettings) -> Key:
     """How tokens are chosen; a seed says nothing where the likeliest is taken."""
-    own_settings = own.generation.model_dump(mode="json")
-    return own_settings if own.generation.temperature else {"temperature": 0.0}
+    generation = settings.generation
+    return generation.model_dump(mode="json") if generation.temperature else {"temperature": 0.0}
 
 
-def _answering(own: TeacherSettings | StudentSettings) -> dict[str, Any]:
+def _local_key(settings: TeacherSettings | StudentSettings) -> Key:
     """What decides what a local model writes, beside its weights."""
-    return {"generation": _sampling(own), "hf": own.hf.model_dump(mode="json", include=HF_KEYS)}
+    hf = settings.hf.model_dump(mode="json", include=HF_KEYS)
+    return {"generation": _sampling_key(settings), "hf": hf}

@@ -1,4 +1,4 @@
-"""What the tasks of one pipeline share: folders, questions, and at most one open model."""
+"""What the tasks of one pipeline share: where things go, questions, at most one open model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,25 @@ from steper.data import load_corpus
 from steper.lm.base import LanguageModel
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.data_sets import DataSet
+from steper.pipeline.plan import Stage
 from steper.records import Passage
 from steper.retrieve import open_retriever
 from steper.retrieve.base import Retriever
 from steper.retrieve.opening import names_code
+
+
+@dataclass(frozen=True)
+class EvalRun:
+    """A run over a data set's test questions: the teacher's, an untrained student's, a trained one.
+
+    `method` is what tables call it, `path` the run's folder. `student` is None for the teacher,
+    `trained`, a trained student's folder, is None for all others.
+    """
+
+    method: str
+    path: Path
+    student: str | None = None
+    trained: Path | None = None
 
 
 @dataclass
@@ -33,16 +48,67 @@ class Workspace:
     _model: tuple[str, LanguageModel] | None = None
 
     def __post_init__(self) -> None:
-        for name, own in self.settings.data.items():
-            world = self.out / "world" / name if own.world else None
-            self.data[name] = DataSet(name, own, world)
+        for name, settings in self.settings.data.items():
+            world = self.folder("world", name) if settings.world else None
+            self.data[name] = DataSet(name, settings, world)
+
+    def folder(self, stage: Stage, *names: str) -> Path:
+        """Where a stage writes what has these names."""
+        return self.out.joinpath(stage, *names)
+
+    def trained(self, data: str, student: str, method: str, seed: int) -> Path:
+        """Where a trained student goes."""
+        return self.folder("train", data, student, f"{method}-{seed}")
+
+    def comparison_file(self, data: str) -> Path:
+        """Where a data set's comparison goes."""
+        return self.folder("compare", f"{data}.json")
+
+    def report_file(self, data: str) -> Path:
+        """Where the report on a data set goes."""
+        if len(self.data) == 1:
+            return self.out / "report.html"
+        return self.folder("report", f"{data}.html")
+
+    def eval_runs(self, data: str) -> list[EvalRun]:
+        """All runs over a data set's test questions."""
+        settings, runs = self.settings, []
+        if settings.evaluate.teacher:
+            runs.append(EvalRun("teacher", self.folder("eval", data, "teacher")))
+        for student in settings.students:
+            prefix = f"{student} " if len(settings.students) > 1 else ""
+            if settings.evaluate.base != "none":
+                path = self.folder("eval", data, student, "base")
+                runs.append(EvalRun(f"{prefix}base", path, student))
+            for method in settings.recipes:
+                for seed in settings.seeds:
+                    trained = self.trained(data, student, method, seed)
+                    path = self.folder("eval", data, student, trained.name)
+                    runs.append(EvalRun(f"{prefix}{method}", path, student, trained))
+        return runs
+
+    def methods(self, data: str) -> dict[str, tuple[Path, ...]]:
+        """Run folders by method's name; several are a method's seeds."""
+        methods: dict[str, tuple[Path, ...]] = {}
+        for run in self.eval_runs(data):
+            methods[run.method] = (*methods.get(run.method, ()), run.path)
+        return methods
+
+    def baseline(self, data: str) -> str:
+        """The name of the method that others are compared with."""
+        wanted, names = self.settings.baseline, list(self.methods(data))
+        return next((n for n in names if n == wanted or n.endswith(f" {wanted}")), names[0])
 
     def index(self, data: str) -> Path | None:
         """Where a data set's index is made; None where it names an index or a server itself."""
         corpus = self.settings.data[data].corpus
         if "://" in corpus or names_code(corpus) or Path(corpus).is_dir():
             return None
-        return self.out / "index" / data
+        return self.folder("index", data)
+
+    def searched(self, data: str) -> Path | str:
+        """What is searched: the index that is made, or what the configuration names."""
+        return self.index(data) or self.settings.data[data].corpus
 
     def passages(self, data: str) -> list[Passage]:
         """The passages to index."""
@@ -58,8 +124,7 @@ class Workspace:
         if not self.settings.strategy_kind.searches:
             return None
         if data not in self._retrievers:
-            place = self.index(data) or self.settings.data[data].corpus
-            self._retrievers[data] = open_retriever(place)
+            self._retrievers[data] = open_retriever(self.searched(data))
         return self._retrievers[data]
 
     def release(self, data: str) -> None:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from steper.evaluation.compare import METRIC_NAMES, Metric
 from steper.evaluation.statistics import Estimate
+from steper.prompt.encode import KINDS
 from steper.records import StepKind
 from steper.reporting.score_tables import Part, StepPoint
 from steper.reporting.svg import (
@@ -23,7 +24,7 @@ from steper.reporting.svg import (
     line_plot,
     value_axis,
 )
-from steper.reporting.training_logs import KINDS, Points, TrainingLog, thin
+from steper.reporting.training_logs import Points, TrainingLog, thin
 from steper.reporting.wording import readable
 
 _LOG_FROM = 20.0  # a course that spans more than this factor is drawn on a logarithmic axis

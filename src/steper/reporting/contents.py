@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from steper.evaluation.compare import (
     shared_questions,
 )
 from steper.evaluation.statistics import Bootstrap
-from steper.records import Question, Record
+from steper.records import Record
 from steper.reporting import charts, score_tables
 from steper.reporting.provenance import RunFacts, compare_settings, flatten, run_facts
 from steper.reporting.svg import colour, key_mark
@@ -78,7 +78,7 @@ def gather(
         "entries": entries,
         "baseline": baseline,
         "bootstrap": bootstrap,
-        "benchmarks": _benchmarks(every.values()),
+        "benchmarks": list(dict.fromkeys(BENCHMARK_NAMES[q.benchmark] for q in every.values())),
         "questions": len(every),
         "shared": len(shared),
         "comparison": _comparison(methods, baseline, bootstrap),
@@ -105,7 +105,8 @@ def _entry(
         run_facts(path, index, evaluation.metrics)
         for path, evaluation in zip(method.paths, method.evaluations, strict=True)
     )
-    folders = training.get(method.name) or _training_folders(runs)
+    found = dict.fromkeys(find_training(run.manifest) for run in runs)
+    folders = training.get(method.name) or [folder for folder in found if folder]
     logs = tuple(read_training(folder) for folder in folders)
     effort = score_tables.effort(method, [run.seconds for run in runs], bootstrap)
     searched = effort.searches.value > 0
@@ -146,15 +147,6 @@ def _other_training(
         name: charts.training_panels(index, [read_training(path) for path in paths])
         for index, (name, paths) in enumerate(others.items(), start=len(names))
     }
-
-
-def _training_folders(runs: Sequence[RunFacts]) -> list[Path]:
-    found = (find_training(run.manifest) for run in runs)
-    return list(dict.fromkeys(folder for folder in found if folder))
-
-
-def _benchmarks(questions: Iterable[Question]) -> list[str]:
-    return list(dict.fromkeys(BENCHMARK_NAMES[q.benchmark] for q in questions))
 
 
 def _comparison(

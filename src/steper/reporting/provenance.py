@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from steper.artifact import MANIFEST
 from steper.evaluation.metrics import Metrics
-from steper.evaluation.scoring import MANIFEST
 from steper.reporting.svg import shorten
 from steper.store import read_json
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steper.evaluation.compare import Method, Metric, value_of
-from steper.evaluation.metrics import QuestionScore, partition
-from steper.evaluation.retrieval import Coverage
+from steper.evaluation.metrics import QuestionScore, coverage_row, partition
 from steper.evaluation.statistics import Bootstrap, Estimate, estimate_means
 from steper.records import Question
 
@@ -113,15 +112,6 @@ def parts(
     return found
 
 
-def _reached(cover: Coverage, step: int) -> tuple[float, float, float]:
-    """Recall and all-gold up to `step` (from 0; the last value if it ended before), and running."""
-    length = len(cover.retrieved)
-    if not length:
-        return 0.0, 0.0, 0.0
-    found = cover.retrieved[min(step, length - 1)]
-    return found / cover.gold, float(found == cover.gold), float(step < length)
-
-
 def steps(method: Method, settings: Bootstrap) -> list[StepPoint]:
     """Recall after each step over the questions with gold passages."""
     ids = [i for i in method.questions if method.scores[0][i].coverage is not None]
@@ -133,7 +123,11 @@ def steps(method: Method, settings: Bootstrap) -> list[StepPoint]:
     def columns(score: QuestionScore) -> list[float]:
         cover = score.coverage
         assert cover is not None
-        return [value for step in range(longest) for value in _reached(cover, step)]
+        return [
+            value
+            for step in range(longest)
+            for value in (*coverage_row(cover, step)[:2], step < len(cover.retrieved))
+        ]
 
     if not longest:
         return []

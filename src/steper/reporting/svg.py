@@ -8,7 +8,7 @@ class (`m0`, `m1`, …), so that they follow the page's light and dark.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -223,8 +223,9 @@ def line_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, x_label: str)
     return _svg(bottom + 38, title, *frame, axis_name, *drawn, *labels)
 
 
-def _one_line(line: Line, places: Sequence[tuple[float, float]], height: object) -> Markup:
-    assert callable(height)
+def _one_line(
+    line: Line, places: Sequence[tuple[float, float]], height: Callable[[float], float]
+) -> Markup:
     if line.style == "dots":
         circles = (tag("circle", cx=x, cy=y, r=2.2, class_="dot") for x, y in places)
         return tag("g", *circles, class_=colour(line.index))

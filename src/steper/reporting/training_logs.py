@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import MANIFEST
 from steper.errors import InputError
+from steper.prompt.encode import KINDS
 from steper.records import StepKind
 from steper.store import read_json, read_json_lines
 
-LOG, MANIFEST = "log.jsonl", "manifest.json"
-
-KINDS: tuple[StepKind, ...] = ("init", "exp", "agg")
+LOG = "log.jsonl"
 
 PREFIXES = ("loss_", "eval_loss_", "sigma_")
 

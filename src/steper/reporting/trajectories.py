@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steper.evaluation.compare import Method
 from steper.evaluation.metrics import QuestionScore
 from steper.evaluation.retrieval import same_passage
-from steper.evaluation.scoring import TRAJECTORIES, UNFINISHED
+from steper.journal import PART, TRAJECTORIES, read_unfinished
 from steper.records import Passage, Question, Step, Trajectory
 from steper.reporting.pick_trajectories import Verdict, choose, verdict
 from steper.store import read_records
@@ -98,9 +99,6 @@ def gather_examples(
     They are chosen by how those of `judged` did.
     """
     verdicts = {i: verdict(judged, i) for i in shared}
-    counts: dict[Verdict, int] = {}
-    for found in verdicts.values():
-        counts[found] = counts.get(found, 0) + 1
     ids = choose(shared, verdicts, count, seed) if count else []
     read = [_read(method, set(ids)) for method in methods]
     shown = tuple(
@@ -116,21 +114,14 @@ def gather_examples(
         for number, i in enumerate(ids, start=1)
     )
     names = [m.name for m in judged] if len(judged) < len(methods) else []
-    return Examples(shown, counts, seed, tuple(names))
+    return Examples(shown, Counter(verdicts.values()), seed, tuple(names))
 
 
 def _read(method: Method, ids: set[str]) -> dict[str, Trajectory]:
-    """The first run's trajectories of these questions.
-
-    Of an unfinished run those that are there, without a line that is being written; of two of one
-    question (one failed and was tried again) the later, as in the scores.
-    """
+    """The first run's trajectories of these questions; of an unfinished run those there are."""
     run = method.paths[0]
-    path = run / TRAJECTORIES
-    if path.exists():
-        return {t.question_id: t for t in read_records(path, Trajectory) if t.question_id in ids}
-    lines = (run / UNFINISHED).read_bytes().rpartition(b"\n")[0].splitlines()
-    found = (Trajectory.model_validate_json(line) for line in lines)
+    whole = run / TRAJECTORIES
+    found = read_records(whole, Trajectory) if whole.exists() else read_unfinished(run / PART)
     return {t.question_id: t for t in found if t.question_id in ids}
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from importlib import metadata
+from operator import iadd
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +199,7 @@ class BM25Index:
     def _best(self, terms: list[int], k: int) -> list[Found]:
         if not terms:
             return []
-        scores = sum_scores([field.scores(terms) for field in self._fields.values()])
+        scores = reduce(iadd, (field.scores(terms) for field in self._fields.values()))
         return [Found(self._passages[n], float(scores[n])) for n in top(scores, k).tolist()]
 
     def _manifest(self) -> IndexManifest:
@@ -235,14 +237,6 @@ def _read(
     if on_progress:
         on_progress(len(writer))
     return terms
-
-
-def sum_scores(scores: list[Array]) -> Array:
-    """The sum of the fields' scores, (n,) float32; the first is added to in place."""
-    total = scores[0]
-    for more in scores[1:]:
-        total += more
-    return total
 
 
 def top(scores: Array, k: int) -> Array:

@@ -11,17 +11,15 @@ Source: PeterGriffinJin/Search-R1, search_r1/search/retrieval_server.py.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
 from steper.retrieve.base import Found
 from steper.retrieve.retriever_settings import HttpSettings
-from steper.text import brief
+from steper.text import brief, seconds_to_wait
 
 if TYPE_CHECKING:
     import httpx
@@ -123,7 +121,9 @@ class HttpRetriever:
         import httpx
 
         error = state.outcome.exception() if state.outcome else None
-        asked = _retry_after(error.response) if isinstance(error, httpx.HTTPStatusError) else None
+        asked = None
+        if isinstance(error, httpx.HTTPStatusError):
+            asked = seconds_to_wait(error.response.headers.get("retry-after", ""))
         if asked is None:
             backoff: float = self.settings.backoff_s * 2 ** (state.attempt_number - 1)
             return min(backoff, self.settings.max_wait_s)
@@ -144,21 +144,6 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError) and not isinstance(
         error, httpx.UnsupportedProtocol
     )
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that `Retry-After` asks for (a number or a date), or None."""
-    value = response.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _refusal(response: httpx.Response) -> str:

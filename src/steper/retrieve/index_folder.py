@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from steper.artifact import remembered, replacing_folder
 from steper.errors import InputError, RetrievalError
 from steper.retrieve.retriever_settings import BM25Settings
-from steper.store import field_error, sha256_file
+from steper.store import field_error, sha256_file, write_json
 
 FORMAT = 2
 READABLE = (1, FORMAT)
@@ -83,10 +83,7 @@ def write_manifest(folder: Path, manifest: IndexManifest) -> None:
     sizes = {name: file.stat().st_size for name, file in found.items()}
     checksums = {name: sha256_file(file) for name, file in found.items()}
     full = manifest.model_copy(update={"files": sizes, "sha256": checksums})
-    text = orjson.dumps(
-        full.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    )
-    (folder / MANIFEST_FILE).write_bytes(text)
+    write_json(folder / MANIFEST_FILE, full.model_dump(mode="json"))
 
 
 def read_manifest(path: Path) -> IndexManifest:

@@ -50,18 +50,18 @@ class Reranked:
 
 
 def reranked(
-    retriever: Retriever | None,
+    retriever: Retriever,
     spec: str,
     candidates: int,
     *,
     allow_code: bool = False,
     place: str = "",
-) -> Retriever | None:
+) -> Retriever:
     """`retriever` with the reranker that `package.module:Name`, a class or function, makes.
 
     Raises SettingsError, naming `place`, where loading code is not allowed.
     """
-    if retriever is None or not spec:
+    if not spec:
         return retriever
     if not allow_code and not spec.startswith("steper."):
         raise SettingsError(

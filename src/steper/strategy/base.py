@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 from pydantic import Field
 
 from steper.doors import origin
-from steper.gold.plan import Plan, all_shown, closing
+from steper.gold.gold_plan import GoldPlan, all_shown, closing
 from steper.lm.base import Request
 from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
 from steper.prompt.segments import Form, Prompt
@@ -116,14 +116,14 @@ class Strategy(Generic[S]):
             return [*told, f"{self.final_cue} {strip_full_stop(answer)}."]
         return [step.rationale for step in steps]
 
-    def word_gold(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+    def word_gold(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """What a perfect reader writes at a request: the bare answer where that is forced."""
         if request.cue == self.final_cue:
             all_shown(plan, plan.untold(request.rationales), request.passages)
             return plan.answer
         return self.gold_text(plan, request, look_ahead)
 
-    def gold_text(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+    def gold_text(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """What a perfect reader writes at this step; raises QuestionDropped (see `gold`).
 
         Here the whole chain at once; all its passages must be shown, if the strategy searches.

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from steper.artifact import local_digest
 from steper.errors import SettingsError, missing_extra
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
+from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.shipped import locate_model
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
@@ -38,14 +39,12 @@ from steper.training.data import Data, load_data
 from steper.training.model import (
     count_parameters,
     export,
-    few_threads,
-    load_config,
+    from_pretrained,
     load_student,
     load_tokenizer,
     pick_attention,
     stop_at,
     uses_bfloat16,
-    window,
 )
 from steper.training.objective import Objective
 from steper.training.trainer import StepTrainer
@@ -157,7 +156,7 @@ class Job:
         self.manifest = self.source.manifest
         self.form: Form = self.manifest["settings"]["form"]
         self.tokenizer = load_tokenizer(self.student, self.settings, self.form)
-        self.config = load_config(self.student, self.settings)
+        self.config = from_pretrained(transformers.AutoConfig, self.student, self.settings)
         self.encoder = Encoder(self.tokenizer)
         limit = self.settings.max_length or window(self.config, self.tokenizer)
         self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
@@ -194,7 +193,8 @@ class Job:
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
         attention = pick_attention(settings, trees)
         model = load_student(self.student, settings, attention, trees)
-        few_threads(model.num_parameters(), args.device.type == "cpu")
+        if args.device.type == "cpu" and model.num_parameters() < SMALL_PARAMETERS:
+            torch.set_num_threads(1)
         weights = settings.weights or self.manifest["weights"]
         objective = Objective(weights, settings, data.learnt_kinds(), self.resolved["steps"])
         self.resolved |= {
@@ -291,7 +291,7 @@ class Job:
             "student": self.student,
             "examples": {"path": str(self.source.path), "settings": manifest["settings_hash"]},
             "resolved": self.resolved,
-            "counts": self.data.counts.as_dict(),
+            "counts": asdict(self.data.counts),
             "trained": {"steps": trainer.state.global_step, **trainer.counted()},
             "sigma": trainer.objective.sigma if learned else None,
         }

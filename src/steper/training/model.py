@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +10,22 @@ import torch
 import transformers
 
 from steper.errors import ModelError, SettingsError, missing_extra
+from steper.lm.hf_load import is_path, one_line
 from steper.prompt.segments import Form
 from steper.training.train_settings import TrainSettings
 
-SMALL_PARAMETERS = 50_000_000
 
-
-@contextmanager
-def one_line(name: str) -> Iterator[None]:
-    """Turn what loading raises into a ModelError of one line."""
-    if (name.startswith(("/", "./", "../", "~")) or name.count("/") > 1) and not Path(
-        name
-    ).is_dir():
+def from_pretrained(kind: Any, name: str, settings: TrainSettings, **options: Any) -> Any:
+    """What a class of transformers loads of the student; ModelError, of one line, if it cannot."""
+    if is_path(name) and not Path(name).is_dir():
         raise ModelError(f"{name}: no such folder")
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ModelError(
-            f"{name}: cannot be loaded as a student ({type(error).__name__}: {reason[:300]})"
-        ) from error
-
-
-def hub_options(settings: TrainSettings) -> dict[str, Any]:
-    """What every from_pretrained gets."""
-    return {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+    with one_line(name, "a student"):
+        return kind.from_pretrained(
+            name,
+            revision=settings.revision,
+            trust_remote_code=settings.trust_remote_code,
+            **options,
+        )
 
 
 def load_tokenizer(name: str, settings: TrainSettings, form: Form) -> Any:
@@ -44,8 +33,7 @@ def load_tokenizer(name: str, settings: TrainSettings, form: Form) -> Any:
 
     A student trained on plain text loses its chat template, so that inference prompts it alike.
     """
-    with one_line(name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **hub_options(settings))
+    tokenizer = from_pretrained(transformers.AutoTokenizer, name, settings)
     if form == "chat" and not getattr(tokenizer, "chat_template", None):
         raise SettingsError(
             f"the examples are chats, but the tokenizer of {name} has no chat template; build them "
@@ -62,16 +50,6 @@ def uses_bfloat16(settings: TrainSettings, on_gpu: bool) -> bool:
         return settings.dtype == "bfloat16"
     # On a CPU autocast gains nothing at the sizes that are trained there (measured with AMX).
     return on_gpu and bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-
-def few_threads(parameters: int, on_cpu: bool) -> None:
-    """One thread for small models on a CPU: more gain nothing and wait for each other.
-
-    Where other processes share the cores, two threads trained a 0.4M-parameter model 5 times slower
-    than one.
-    """
-    if on_cpu and parameters < SMALL_PARAMETERS:
-        torch.set_num_threads(1)
 
 
 def pick_attention(settings: TrainSettings, trees: bool) -> str:
@@ -93,13 +71,13 @@ def load_student(
     `trees`: some sequence branches. Raises ModelError, SettingsError or MissingExtraError.
     """
     frozen = bool(settings.lora_rank)
-    with one_line(name):
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype="auto" if frozen else torch.float32,
-            attn_implementation=attention,
-            **hub_options(settings),
-        )
+    model = from_pretrained(
+        transformers.AutoModelForCausalLM,
+        name,
+        settings,
+        dtype="auto" if frozen else torch.float32,
+        attn_implementation=attention,
+    )
     check_branching(model.config, trees)
     return with_lora(model, settings) if frozen else model
 
@@ -136,12 +114,6 @@ def with_lora(model: Any, settings: TrainSettings) -> Any:
         return peft.get_peft_model(model, config)
 
 
-def load_config(name: str, settings: TrainSettings) -> Any:
-    """The student's configuration."""
-    with one_line(name):
-        return transformers.AutoConfig.from_pretrained(name, **hub_options(settings))
-
-
 def count_parameters(config: Any, settings: TrainSettings) -> int:
     """The parameters of a model of this configuration, without making room for them."""
     with torch.device("meta"):
@@ -149,15 +121,6 @@ def count_parameters(config: Any, settings: TrainSettings) -> int:
             config, trust_remote_code=settings.trust_remote_code
         )
     return int(model.num_parameters())
-
-
-def window(config: Any, tokenizer: Any) -> int | None:
-    """Longest sequence that the student takes; None if unlimited."""
-    limits = (
-        getattr(config.get_text_config(), "max_position_embeddings", None),
-        tokenizer.model_max_length,
-    )
-    return min((n for n in limits if isinstance(n, int) and 0 < n < 1 << 31), default=None)
 
 
 def export(

@@ -24,7 +24,15 @@ from steper.artifact import (
 )
 from steper.errors import InputError
 from steper.records import SCHEMA_VERSION
-from steper.store import dump_line, provenance, read_json, read_json_lines, write_json, write_jsonl
+from steper.store import (
+    cut_unfinished_line,
+    dump_line,
+    provenance,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_jsonl,
+)
 
 LOG, STEPER, CHECKPOINTS = "log.jsonl", "steper.json", "checkpoints"
 
@@ -80,31 +88,30 @@ class TrainFolder:
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint: one that the Trainer came to write its state into."""
-        found = {
-            int(path.name.rpartition("-")[2]): path
-            for path in self.checkpoints.glob("checkpoint-*")
-            if _whole(path / "trainer_state.json")
-        }
+        found = {s: p for s, p in self._by_step().items() if _whole(p / "trainer_state.json")}
         return found[max(found)] if found else None
+
+    def _by_step(self) -> dict[int, Path]:
+        """The checkpoints, whole or not, in order."""
+        found = self.checkpoints.glob("checkpoint-*")
+        return dict(sorted((int(path.name.rpartition("-")[2]), path) for path in found))
 
     def checkpoint(self, step: int) -> Path:
         """The whole checkpoint of a step; InputError, naming those that are there, for another."""
         path = self.checkpoints / f"checkpoint-{step}"
         if _whole(path / "trainer_state.json"):
             return path
-        there = sorted(
-            int(p.name.rpartition("-")[2]) for p in self.checkpoints.glob("checkpoint-*")
-        )
+        there = ", ".join(map(str, self._by_step())) or "none"
         raise InputError(
-            f"{self.checkpoints} has no checkpoint of step {step}; there are: "
-            f"{', '.join(map(str, there)) or 'none'} (keep_checkpoints says how many are kept)"
+            f"{self.checkpoints} has no checkpoint of step {step}; there are: {there} "
+            "(keep_checkpoints says how many are kept)"
         )
 
     def go_back(self, step: int) -> None:
         """Make the checkpoint of a step the last one: later ones are removed."""
         self.checkpoint(step)
-        for path in self.checkpoints.glob("checkpoint-*"):
-            if int(path.name.rpartition("-")[2]) > step:
+        for later, path in self._by_step().items():
+            if later > step:
                 shutil.rmtree(path)
         self.write_manifest("running", {})
 
@@ -112,7 +119,9 @@ class TrainFolder:
         """Take out the log's lines after `step`; training goes on from there."""
         path = self.path / LOG
         if path.exists():
-            write_jsonl(path, [r for _, r in _whole_lines(path) if r["step"] <= step])
+            with path.open("rb+") as file:
+                cut_unfinished_line(file.fileno())
+            write_jsonl(path, [r for _, r in read_json_lines(path) if r["step"] <= step])
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a line to the log."""
@@ -144,13 +153,3 @@ def _whole(path: Path) -> bool:
     except InputError:
         return False
     return True
-
-
-def _whole_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The log's lines, without one that a crash cut off."""
-    text = path.read_bytes()
-    end = text.rfind(b"\n") + 1
-    if end != len(text):
-        with path.open("rb+") as file:
-            file.truncate(end)
-    return list(read_json_lines(path))

@@ -164,38 +164,12 @@ class TrainSettings(Settings):
 PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}
 """Settings that may change when a training is taken up again."""
 
-OWN_ARGUMENTS = {
-    "output_dir",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "bf16",
-    "activation_checkpointing",
-    "gradient_checkpointing",
-    "seed",
-    "data_seed",
-    "logging_steps",
-    "logging_strategy",
-    "eval_strategy",
-    "eval_steps",
-    "save_strategy",
-    "save_steps",
-    "save_total_limit",
-    "report_to",
-    "use_cpu",
-    "remove_unused_columns",
-    "label_smoothing_factor",
-    "train_sampling_strategy",
-    "dataloader_drop_last",
-    "accelerator_config",
-    "disable_tqdm",
-    "label_names",
-    "ignore_data_skip",
-}
+_OWN_ARGUMENTS = """
+output_dir per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps
+num_train_epochs max_steps learning_rate lr_scheduler_type warmup_steps weight_decay max_grad_norm
+bf16 activation_checkpointing gradient_checkpointing seed data_seed logging_steps logging_strategy
+eval_strategy eval_steps save_strategy save_steps save_total_limit report_to use_cpu
+remove_unused_columns label_smoothing_factor train_sampling_strategy dataloader_drop_last
+accelerator_config disable_tqdm label_names ignore_data_skip
+"""
+OWN_ARGUMENTS = frozenset(_OWN_ARGUMENTS.split())

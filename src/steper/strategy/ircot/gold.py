@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from steper.gold.gold_plan import GoldPlan, closing, missing, shown
 from steper.gold.hops import stem
-from steper.gold.plan import Plan, closing, missing, shown
 from steper.lm.base import Request
 from steper.records import Passage
 
 _WH = re.compile(r"(Who|What|Which|Where|When|How|In|Of|At|To|The)\b")
 
 
-def next_sentence(plan: Plan, request: Request, look_ahead: bool, cue: str) -> str:
+def next_sentence(plan: GoldPlan, request: Request, look_ahead: bool, cue: str) -> str:
     """The next hop whose passage is there and whose premises are told, or the answer after `cue`.
 
     Looking ahead, the sentence goes on to what is asked next if that passage is still to be found.
@@ -31,7 +31,7 @@ def next_sentence(plan: Plan, request: Request, look_ahead: bool, cue: str) -> s
     raise missing(plan.hops[ready[0]])
 
 
-def _following(plan: Plan, rest: Sequence[int], passages: Sequence[Passage]) -> str | None:
+def _following(plan: GoldPlan, rest: Sequence[int], passages: Sequence[Passage]) -> str | None:
     """The sub-question of the next hop, unless some next hop's passage is there already."""
     ready = [plan.hops[i] for i in rest if not plan.hops[i].needs & set(rest)]
     if not ready or any(shown(hop, passages) for hop in ready):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from steper.gold.plan import Plan
+from steper.gold.gold_plan import GoldPlan
 from steper.lm.base import Request
 from steper.records import StopReason
 from steper.strategy.actions import Actions
@@ -87,7 +87,7 @@ class IRCoT(Strategy[IRCoTSettings]):
             return (yield from loop.forced_answer(self.final_cue, ending.reason))
         return ending
 
-    def gold_text(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+    def gold_text(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """A sentence a hop; see `gold`."""
         if request.role == "read":
             return super().gold_text(plan, request, look_ahead)

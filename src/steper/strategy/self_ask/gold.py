@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from steper.gold.plan import Plan, closing, missing, shown
+from steper.gold.gold_plan import GoldPlan, closing, missing, shown
 from steper.lm.base import Request
 
 _MARKER = re.compile(r"(?P<asked>follow[- ]?up\s*:)|(?P<told>intermediate answer\s*:)", re.I)
 
 
-def next_piece(plan: Plan, request: Request, cue: str) -> str:
+def next_piece(plan: GoldPlan, request: Request, cue: str) -> str:
     """The hops in order: the next follow-up, after the answer of the last one if it is open.
 
     A separate reader (`request.role` is `read`) answers the follow-up that is open.

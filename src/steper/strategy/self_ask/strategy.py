@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from steper.errors import QuestionDropped, SettingsError
-from steper.gold.plan import NO_ANNOTATION, Plan
+from steper.gold.gold_plan import NO_ANNOTATION, GoldPlan
 from steper.lm.base import Request
 from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
@@ -98,7 +98,7 @@ class SelfAsk(Strategy[SelfAskSettings]):
         """The follow-up question; "" without one."""
         return normalise_space(parse_piece(rationale).follow_up or "")
 
-    def gold_text(self, plan: Plan, request: Request, look_ahead: bool) -> str:
+    def gold_text(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """A follow-up a hop; see `gold`."""
         if not plan.sub_questions:
             raise QuestionDropped(NO_ANNOTATION, "no sub-questions")

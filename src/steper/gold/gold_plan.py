@@ -5,7 +5,7 @@ A strategy words its own gold steps (`Strategy.gold_text`): which hop comes next
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from steper.errors import QuestionDropped
@@ -17,12 +17,9 @@ NOT_RETRIEVED = "gold_passage_not_retrieved"
 NOT_SHOWN = "gold_passage_not_in_prompt"
 NO_ANNOTATION = "no_gold_annotation"
 
-Wording = Callable[..., str]
-"""`word_gold(plan, request, look_ahead)`: what a perfect reader writes, or a QuestionDropped."""
-
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GoldPlan:
     """A question's hops in words, and its official answer."""
 
     hops: tuple[GoldHop, ...]
@@ -51,11 +48,11 @@ class Plan:
         return untold
 
 
-def make_plan(question: Question) -> Plan:
+def make_plan(question: Question) -> GoldPlan:
     """What can be told of a question; no hops where the annotation does not allow it."""
     answer = question.answers[0].strip() if question.answers else ""
     hops = gold_hops(question)
-    return Plan(hops or fact_hops(question), answer, sub_questions=bool(hops))
+    return GoldPlan(hops or fact_hops(question), answer, sub_questions=bool(hops))
 
 
 def closing(cue: str, answer: str) -> str:
@@ -71,7 +68,7 @@ def shown(hop: GoldHop, passages: Sequence[Passage]) -> bool:
     )
 
 
-def all_shown(plan: Plan, hops: Iterable[int], passages: Sequence[Passage]) -> None:
+def all_shown(plan: GoldPlan, hops: Iterable[int], passages: Sequence[Passage]) -> None:
     """Drop the question unless the gold passages of these hops are all shown."""
     for position in hops:
         if not shown(plan.hops[position], passages):
