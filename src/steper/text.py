@@ -30,6 +30,13 @@ def normalise_space(text: str) -> str:
     return " ".join(text.lower().split())
 
 
+def without_surrogates(text: str) -> str:
+    """`text` as UTF-8 can hold it: halves of a surrogate pair are joined, lone ones become �."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def limit_words(text: str, limit: int) -> tuple[str, bool]:
     """At most the first `limit` words of a text, and whether any were cut."""
     words = text.split(" ")
