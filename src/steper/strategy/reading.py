@@ -12,11 +12,8 @@ from collections.abc import Iterator
 
 from steper.text import sentences, strip_full_stop
 
-BLOCK = 2000
-"""Characters that the sentence splitter sees at a time: unpaired quotes make it quadratic."""
-
 # "1. FC Köln" and its like are names.
-_MARK = re.compile(r"(?:\d{1,2}[.)]\s(?!F?FC\b|FSV\b)|[-*•–—]\s|#{1,6}\s|>)\s*")
+_MARK = re.compile(r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|\Z)|[-*•–—]\s|#{1,6}\s|>+)\s*")
 
 _PREAMBLE = re.compile(
     r"(?:"
@@ -36,6 +33,7 @@ _PREAMBLE = re.compile(
 )
 
 _LATEX = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\{(.*)\}\Z", re.DOTALL)
+_BRACE = re.compile(r"[{}]")
 _ESCAPED = re.compile(r"\\([&%$#_])")
 
 # Lower case on purpose: "Unknown" and "Not Without My Daughter" are titles.
@@ -95,17 +93,21 @@ def without_preamble(text: str, marks: bool = True) -> str:
     return rest if says_something(rest) else ""
 
 
-def sentences_by_line(text: str, as_written: str = "") -> list[list[str]]:
+def sentences_by_line(text: str, as_written: str = "") -> Iterator[list[str]]:
     """The sentences of each line that says something, without marks and preambles.
 
     Lines that the regular expression `as_written` finds are left as they are.
     """
     kept = re.compile(as_written) if as_written else None
-    lines = (
-        line.strip() if kept and kept.search(line) else without_preamble(plain(line))
-        for line in without_thoughts(text).splitlines()
-    )
-    return [[s for block in _blocks(line) for s in sentences(block)] for line in lines if line]
+    known: dict[str, list[str]] = {}
+    for line in without_thoughts(text).splitlines():
+        # A model that is stuck writes the same line hundreds of times.
+        if line not in known:
+            as_it_is = kept is not None and kept.search(line)
+            bare = line.strip() if as_it_is else without_preamble(plain(line))
+            known[line] = sentences(bare)
+        if known[line]:
+            yield known[line]
 
 
 def first_line(text: str) -> str:
@@ -137,10 +139,10 @@ def _unboxed(text: str) -> str:
     if not box:
         return text
     depth = 1
-    for at, char in enumerate(rest):
-        depth += (char == "{") - (char == "}")
+    for brace in _BRACE.finditer(rest):
+        depth += 1 if brace.group() == "{" else -1
         if not depth:
-            rest = rest[:at]
+            rest = rest[: brace.start()]
             break
     for _ in range(3):
         if found := _LATEX.match(rest.strip()):
@@ -161,7 +163,7 @@ def _first_sentence(text: str) -> str:
     """Up to the first full stop after which another sentence begins; titles hold "?" and "!"."""
     if found := _YES_OR_NO.match(text):
         return text[: found.end()]
-    said = sentences(text[:BLOCK])
+    said = sentences(text)
     for end, sentence in enumerate(said[:-1], start=1):
         # "D.C. United" is no second sentence.
         if sentence.endswith((".", "。")) and len(said[end].split()) >= 3:
@@ -182,12 +184,3 @@ def _without_marks(text: str) -> str:
 def _without_stop(text: str) -> str:
     text = strip_full_stop(text)
     return text[:-1].rstrip() if text.endswith("。") else text
-
-
-def _blocks(line: str) -> Iterator[str]:
-    """A line in pieces of at most `BLOCK` characters, cut at a space where there is one."""
-    while len(line) > BLOCK:
-        cut = line.rfind(" ", 1, BLOCK) + 1 or BLOCK
-        yield line[:cut]
-        line = line[cut:]
-    yield line

@@ -66,7 +66,9 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
 
 def _after_marker(line: str) -> str | None:
     r"""What follows the marker that counts in a line; a line with a `\boxed{…}` needs none."""
-    found = next((m for m in _MARKER.finditer(line) if not m.group().endswith("Answer Is")), None)
+    found = next(
+        (m for m in _MARKER.finditer(line) if not m.group().rstrip().endswith("Answer Is")), None
+    )
     if found is None:
         return line if is_boxed(line) else None
     end, length = found.end(), len(line.rstrip())

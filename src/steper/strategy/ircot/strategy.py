@@ -27,6 +27,8 @@ from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
 from steper.text import normalise_space, sentences, strip_full_stop
 
+_NO = re.compile(r"\bno\.(?=\s+[^\W\d])", re.IGNORECASE)
+
 
 class IRCoTSettings(StepSettings):
     """Settings of IRCoT; the defaults are StepER's (S = 5, K = 4).
@@ -173,7 +175,7 @@ def _is_fact(sentence: str) -> bool:
     return bool(without_preamble(sentence)) and not is_reasoning(sentence)
 
 
-def kept_sentence(text: str, answer_pattern: str, told: Sequence[str] = ()) -> str:
+def kept_sentence(text: str, answer_pattern: str = ANSWER_PATTERN, told: Sequence[str] = ()) -> str:
     """The first sentence of what a model wrote that is not among those `told`.
 
     List marks, bold marks and preambles ("Here is the next step:") are left out of it. Where all
@@ -185,26 +187,30 @@ def kept_sentence(text: str, answer_pattern: str, told: Sequence[str] = ()) -> s
     by_line = sentences_by_line(text, own_pattern)
     before = {_bare(sentence) for sentence in told}
     first = ""
-    for number, line in enumerate(by_line):
+    for line in by_line:
         for at, sentence in enumerate(line):
+            if _bare(sentence) in before:
+                first = first or sentence
+                continue
             answer = stated_answer(sentence, answer_pattern)
             if answer is not None:
-                return _statement(line[at:], by_line[number + 1 :], answer)
-            if _bare(sentence) not in before:
-                return sentence
-            first = first or sentence
+                rest = line[at + 1 :] or (next(by_line, []) if not answer else [])
+                return _statement(sentence, rest, answer)
+            return sentence
     return first or plain(text).partition("\n")[0].strip()
 
 
-def _statement(line: Sequence[str], later: Sequence[Sequence[str]], answer: str) -> str:
-    """The sentences that state an answer: the first of `line`, or more where it is cut in two."""
-    said = [line[0]]
-    rest = list(line[1:])
-    if not answer and not rest and later:
-        rest = list(later[0])
-    while rest and (not answer or not said[-1].endswith((".", "。"))):
-        said.append(rest.pop(0))
-        answer = answer or said[-1]
+def _statement(sentence: str, rest: Sequence[str], answer: str) -> str:
+    """The sentence that states the answer, with those of the `rest` that belong to it."""
+    if answer.lower() == "no" and (found := _NO.search(sentence)):
+        # The sentence splitter takes "No." for the abbreviation of number.
+        return sentence[: found.end()]
+    said = [sentence]
+    for more in rest:
+        if answer and said[-1].endswith((".", "。")):
+            break
+        said.append(more)
+        answer = answer or more
     return " ".join(said)
 
 

@@ -29,6 +29,7 @@ _NEXT_ON_THE_LINE = re.compile(
 _NEXT_AFTER_A_QUESTION = re.compile(
     rf"(?<=\?)\s(?={_FOLLOW_UP}|{_INTERMEDIATE}|{_FINAL})", re.IGNORECASE
 )
+_MAY_SAY = re.compile(r"follow[- ]?up|answer|\\boxed\{", re.IGNORECASE)
 _CERTAIN = re.compile(rf"{_FOLLOW_UP}|{_INTERMEDIATE}|the final answer is", re.IGNORECASE)
 
 
@@ -61,6 +62,8 @@ def parse_piece(text: str) -> Piece:
     unless the markers go on after them; one that says there is none is left out.
     """
     found: dict[str, str] = {}
+    if not _MAY_SAY.search(text):
+        return Piece()
     lines = [line for line in _lines(text) if line.strip()]
     certain = max((i for i, line in enumerate(lines) if _CERTAIN.search(line)), default=-1)
     for number, line in enumerate(lines):
