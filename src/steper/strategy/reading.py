@@ -15,11 +15,11 @@ from steper.text import sentences, strip_full_stop
 # "1. FC Köln" and its like are names.
 _MARK = re.compile(r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|\Z)|[-*•–—]\s|#{1,6}\s|>+)\s*")
 
+# Titles begin with "Here is" and "Let's", too: hence a word like "step", and verbs in lower case.
 _PREAMBLE = re.compile(
     r"(?:"
     r"(?i:sure|certainly|of course|okay|ok|alright|absolutely|understood|got it)"
     r"(?i: thing)?(?:[!.]|,(?=\s{1,3}(?i:here|let|I\b|we\b|based)))(?=\s|$)"
-    # The words that follow keep the first lines of films and songs out.
     r"|(?i:(?:based on|according to|using) [^\n:.,]{1,80},\s{1,3}(?=here))"
     r"|(?i:here(?:'s|’s| is| are) [^\n:：.]{0,80}?\b(?:step|sentence|fact|answer|reasoning|question"
     r"|information|response|follow-up|thought|continuation|solution|explanation|statement)s?\b"
