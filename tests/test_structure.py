@@ -164,7 +164,7 @@ def test_defaults_are_printed_as_they_are_typed(capsys):
     run_command(["teach", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "[default: OPENAI_API_KEY]" in shown
-    assert "[default: first_sentence]" in shown
+    assert "[default: first_new_sentence]" in shown
 
 
 def test_help_names_every_recipe_and_strategy(capsys):

@@ -1,8 +1,16 @@
 import pytest
 
+from steper.lm.base import Completion
 from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.stated_answer import stated_answer
-from steper.text import brief, counted, sentences, snippet, strip_full_stop
+from steper.text import (
+    brief,
+    counted,
+    sentences,
+    snippet,
+    strip_full_stop,
+    without_surrogates,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +105,12 @@ def test_a_snippet_ends_at_a_word():
 def test_a_brief_is_one_line():
     assert brief("Run", "'runs/m1'", "2\nquestions") == "Run('runs/m1', 2 questions)"
     assert brief("Run", "x" * 200) == "Run(" + "x" * 94 + "…)"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Ann \ud83d", "Ann \ufffd"), ("\ud83d\ude00", "😀"), ("\udc00É", "\ufffdÉ"), ("Ann", "Ann")],
+)
+def test_lone_surrogates_become_what_utf8_can_hold(text, expected):
+    assert without_surrogates(text) == expected
+    assert Completion(text=text).text == expected

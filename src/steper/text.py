@@ -11,6 +11,12 @@ from email.utils import mktime_tz, parsedate_tz
 _ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
 
 
+_ORDINAL, _CLUB = re.compile(r"(?:^|\s)1\.$"), re.compile(r"(?:F?FC|FSV)\b")
+
+_BLOCK = 1000
+"""Characters that the sentence splitter sees at a time: unpaired quotes make it quadratic."""
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of an English text, without white space around them.
 
@@ -18,7 +24,30 @@ def sentences(text: str) -> list[str]:
     """
     from sentencex import segment
 
-    return [clean for piece in segment("en", text) if (clean := piece.strip())]
+    said: list[str] = []
+    while text:
+        block = text
+        if len(text) > _BLOCK:
+            block = text[: text.rfind(" ", 1, _BLOCK) + 1 or _BLOCK]
+        pieces = _joined([clean for piece in segment("en", block) if (clean := piece.strip())])
+        end = len(block)
+        if end < len(text) and len(pieces) > 1:
+            # The last one may go on in the next block.
+            end = block.rfind(pieces.pop())
+        said += pieces
+        text = text[end:]
+    return said
+
+
+def _joined(pieces: list[str]) -> list[str]:
+    """The sentences with "1. FC Köln" and its like in one piece."""
+    said: list[str] = []
+    for piece in pieces:
+        if said and _CLUB.match(piece) and _ORDINAL.search(said[-1]):
+            said[-1] += f" {piece}"
+        else:
+            said.append(piece)
+    return said
 
 
 def strip_full_stop(text: str) -> str:
@@ -32,6 +61,13 @@ def strip_full_stop(text: str) -> str:
 def normalise_space(text: str) -> str:
     """Lower-cased text with single spaces, for comparing queries and titles."""
     return " ".join(text.lower().split())
+
+
+def without_surrogates(text: str) -> str:
+    """`text` as UTF-8 can hold it: halves of a surrogate pair are joined, lone ones become �."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def limit_words(text: str, limit: int) -> tuple[str, bool]:

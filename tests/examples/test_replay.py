@@ -108,6 +108,11 @@ PIECES = [
     "in Norway\nFollow up: What is Gold Rain?",
     "Intermediate answer: 1950\nSo the final answer is: 1950.",
     "1950\nSo the final answer is: 1950",
+    "Sure! Here is the next step:\n1. Gold Rain was directed by **Ann Lee**.\n2. She is from Oslo.",
+    "Gold Rain was directed by Ann Lee. Ann Lee was born in Oslo. The answer is: Oslo.",
+    "The answer is:",
+    "The answer is not available.",
+    "Answer: \\boxed{Ann Lee}",
 ]
 
 
@@ -150,6 +155,7 @@ def random_strategy(rng):
         "show_passages": [True, False],
         "force_answer": [True, True, False],
         "query_sentences": ["last", "all"],
+        "keep": ["first_new_sentence", "first_sentence", "all"],
         "max_passages": [1, 2, 15],
     }
     fields = kind.settings_type.model_fields

@@ -112,7 +112,7 @@ def test_a_repeated_query_ends_the_loop():
 def test_nothing_written_is_an_end_with_its_reason():
     record, _ = run(["  "])
     assert (record.status, record.stop_reason) == ("capped", StopReason.EMPTY_GENERATION)
-    record, _ = run(["So the answer is:"])
+    record, _ = run(["So the answer is:"], force_answer=False)
     assert (record.status, record.stop_reason) == ("capped", StopReason.EMPTY_GENERATION)
 
 

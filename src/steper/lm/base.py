@@ -11,9 +11,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from pydantic import field_validator
+
 from steper.errors import ModelError
 from steper.prompt.segments import Form, Prompt
 from steper.records import Passage, Record, StepRole, Usage
+from steper.text import without_surrogates
 
 
 class FatalModelError(ModelError):
@@ -51,6 +54,12 @@ class Completion(Record):
     text: str
     finish: Literal["stop", "length"] = "stop"
     usage: Usage = Usage()
+
+    @field_validator("text")
+    @classmethod
+    def _can_be_written(cls, value: str) -> str:
+        # Half an emoji, cut by a token limit, is valid JSON from a server but no valid UTF-8.
+        return without_surrogates(value)
 
 
 class LanguageModel(Protocol):

@@ -114,6 +114,13 @@ class Loop:
         self.rationales.append(text)
         return self.trace.steps[-1]
 
+    def left_blank(self, reason: StopReason) -> bool:
+        """Whether the loop ended on "The answer is:" with nothing after it (a stop string cut)."""
+        last = self.trace.steps[-1]
+        return (
+            reason is StopReason.EMPTY_GENERATION and last.role == "reason" and bool(last.rationale)
+        )
+
     def forced_answer(self, cue: str, reason: StopReason) -> Actions:
         """Ask once more, without a search, with `cue` as the beginning of the text."""
         completion = yield from self.step(None, ("\n",), cue)

@@ -12,9 +12,9 @@ from typing import Literal
 
 from steper.prompt.words import Demo, DemoTurns, Words, read_text
 from steper.records import StopReason
+from steper.strategy.reading import clean_answer, first_line
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending
-from steper.text import strip_full_stop
 
 ReaderName = Literal["direct", "cot"]
 
@@ -33,8 +33,8 @@ class Reader:
     def answer(self, text: str, reason: StopReason) -> Ending:
         """The answer in the reader's text: what it states, or for `direct` its first line."""
         answer = stated_answer(text)
-        if answer is None and self.name == "direct" and text:
-            answer = strip_full_stop(text.splitlines()[0])
+        if answer is None and self.name == "direct":
+            answer = clean_answer(first_line(text))
         if answer:
             return Ending(answer, reason)
         return Ending("", StopReason.NO_MARKER if text else StopReason.EMPTY_GENERATION)

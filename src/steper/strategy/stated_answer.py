@@ -4,29 +4,77 @@ from __future__ import annotations
 
 import re
 
-from steper.text import strip_full_stop
+from steper.strategy.reading import clean_answer, is_boxed, plain, says_something
 
 ANSWER_PATTERN = r"(?is)\banswer is\s*:?\s*(.*)"
 """The group is what follows "answer is:"."""
 
-_STATED_AGAIN = re.compile(
-    r"(?:the (?:final )?answer is\s*:"
-    r"|.*(?:[.,;!?]|\band|\bso)\s+(?:so,? |and )?the (?:final )?answer is\s*:?)\s*(.+)",
+_OF_QUESTION = r"(?: to (?:this|the|your) question)?"
+
+_MARKER = re.compile(
+    rf"\banswer{_OF_QUESTION} is(?!\w)\s{{0,9}}[:：]?"
+    # A label begins a line or a sentence: "Intermediate answer:" is none.
+    r"|(?:^|[.!?。]\s{1,3})(?:(?:(?:so )?the )?final |short |correct |my )?answer\s?[:：]"
+    r"|<answer>",
     re.IGNORECASE,
+)
+_AGAIN = re.compile(
+    r"(?:[.,;!?。]|\b(?:and|so|thus|therefore|hence))\s{1,3}"
+    r"(?:(?:so|and|thus|therefore|hence),?\s{1,3})?"
+    rf"the (?:final |correct )?answer{_OF_QUESTION} is(?!\w)\s{{0,9}}[:：]?",
+    re.IGNORECASE,
+)
+_AT_ONCE = re.compile(
+    r"\s*(?:(?:"
+    r"(?:[Ss]o,? )?(?:[Tt]he (?:final |correct )?answer is(?!\w)"
+    # In other cases it may be a title ("The Answer Is Blowing") unless a colon follows.
+    r"|(?i:the (?:final |correct )?answer is\s?[:：]))"
+    r"|(?i:(?:intermediate |final |short )?answer\s?[:：])"
+    r")\s{0,9}[:：]?\s{0,9}){1,3}"
 )
 
 
 def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
-    """What follows "answer is:" in a rationale, or None where it says no such thing.
+    r"""What a text states as the answer, or None where it says no such thing.
 
     IRCoT stops at `.* answer is:? (.*)\\.?`: only the rest of the line counts, and where its
-    sentences state an answer again, the last one. A Markdown emphasis around the answer is taken
-    off. `pattern` may be another; its group is the answer.
+    sentences state an answer again, the last one. Differs from it, because of what chat models
+    write: "Answer: X", `\boxed{X}` and `<answer>X</answer>` state one, too; an answer may begin on
+    the next line; marks, and sentences after the answer, do not belong to it. "The answer is not
+    available" states none. "" where nothing follows. `pattern` may be another; its group is the
+    answer.
     """
-    found = re.search(pattern, text)
-    if not found:
-        return None
-    lines = found.group(1).strip().splitlines()
-    if lines and pattern == ANSWER_PATTERN and (again := _STATED_AGAIN.match(lines[0])):
-        lines = [again.group(1)]
-    return strip_full_stop(strip_full_stop(lines[0]).strip("* ")) if lines else ""
+    if pattern != ANSWER_PATTERN:
+        found = re.search(pattern, text)
+        if not found:
+            return None
+        lines = (found.group(1) or "").strip().splitlines()
+        return clean_answer(lines[0]) if lines else ""
+    lines = [line for line in plain(text).splitlines() if line.strip()]
+    empty = False
+    for line in lines:
+        value = _after_marker(line)
+        if value is None:
+            if not empty or not says_something(line):
+                continue
+            value = line
+        empty = not value.strip(" \t*$:：")
+        if not empty and (answer := clean_answer(value)):
+            return answer
+    return "" if empty else None
+
+
+def _after_marker(line: str) -> str | None:
+    r"""What follows the marker that counts in a line; a line with a `\boxed{…}` needs none."""
+    found = next(
+        (m for m in _MARKER.finditer(line) if not m.group().rstrip().endswith("Answer Is")), None
+    )
+    if found is None:
+        return line if is_boxed(line) else None
+    end, length = found.end(), len(line.rstrip())
+    for again in _AGAIN.finditer(line, end):
+        if again.end() < length:
+            end = again.end()
+    if once := _AT_ONCE.match(line, end):
+        end = once.end()
+    return line[end:].lstrip(" \t:：")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _REASONING_START = re.compile(r"(thus|so|that is|therefore|hence)\b", re.IGNORECASE)
-_ARITHMETIC = re.compile(r"\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
+_ARITHMETIC = re.compile(r"(?<![\d,.])\d[\d,.]*\s*[-+*/×÷−]\s*\d[\d,.]*\s*=\s*\d")
 _WH_WORDS = frozenset(["who", "what", "when", "where", "why", "which", "how", "does", "is"])
 
 

@@ -7,6 +7,7 @@ follow the authors' code (StonyBrookNLP/ircot); each is a setting.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -21,20 +22,33 @@ from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.ircot.words import WORDS
 from steper.strategy.loop import Loop
 from steper.strategy.readers import READERS
+from steper.strategy.reading import plain, sentences_by_line, without_preamble
 from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
-from steper.text import normalise_space, sentences
+from steper.text import normalise_space, sentences, strip_full_stop
+
+_NO = re.compile(r"\bno\.(?=\s+[^\W\d])", re.IGNORECASE)
 
 
 class IRCoTSettings(StepSettings):
-    """Settings of IRCoT; the defaults are StepER's (S = 5, K = 4)."""
+    """Settings of IRCoT; the defaults are StepER's (S = 5, K = 4).
+
+    `keep` differs from IRCoT's `first_sentence` by default: chat models that saw demonstrations,
+    and Vanilla-KD's students, begin the chain anew at each step. Their first sentence is then the
+    one of step 1, and the loop would end at step 2 on a repeated query. With `first_new_sentence`
+    they go on; a text that says nothing new still ends the loop. Where the first sentence is new
+    the two are the same. A run and a student record their own `keep`, so earlier ones are replayed
+    and asked as they were.
+    """
 
     max_steps: int = Field(5, ge=1, description="steps at most (S)")
     query_sentences: Literal["last", "all"] = Field(
         "last", description="the reasoning that makes the next query"
     )
-    keep: Literal["first_sentence", "all"] = Field(
-        "first_sentence", description="what is kept of the text that a step writes"
+    keep: Literal["first_new_sentence", "first_sentence", "all"] = Field(
+        "first_new_sentence",
+        description="what is kept of a step's text: its first sentence that was not kept before, "
+        "its first (IRCoT's), or all",
     )
     conclusions: Literal["skip", "previous"] = Field(
         "skip",
@@ -83,7 +97,7 @@ class IRCoT(Strategy[IRCoTSettings]):
             return ending
         if self.settings.reader != "none":
             return (yield from self._read(loop, ending))
-        if self.settings.force_answer and self._may_force(ending.reason):
+        if self.settings.force_answer and self._may_force(ending.reason, loop):
             return (yield from loop.forced_answer(self.final_cue, ending.reason))
         return ending
 
@@ -102,10 +116,10 @@ class IRCoT(Strategy[IRCoTSettings]):
         step = loop.keep(completion, completion.text)
         return reader.answer(step.rationale, ending.reason)
 
-    def _may_force(self, reason: StopReason) -> bool:
+    def _may_force(self, reason: StopReason, loop: Loop) -> bool:
         if reason is StopReason.REPEATED_QUERY:
             return self.settings.repeated_query == "answer"
-        return reason is StopReason.STEP_CAP
+        return reason is StopReason.STEP_CAP or loop.left_blank(reason)
 
     def _reason(self, loop: Loop) -> Actions:
         query: str | None = loop.trace.question
@@ -117,7 +131,7 @@ class IRCoT(Strategy[IRCoTSettings]):
             completion = yield from loop.step(query, stop)
             if completion is None:
                 return Ending("", StopReason.CONTEXT_BUDGET)
-            sentence = self._kept(completion.text)
+            sentence = self._kept(completion.text, loop.rationales)
             told = sentence in loop.rationales
             loop.keep(completion, sentence)
             if not sentence:
@@ -134,10 +148,11 @@ class IRCoT(Strategy[IRCoTSettings]):
                     return Ending("", StopReason.REPEATED_QUERY)
         return Ending("", StopReason.STEP_CAP)
 
-    def _kept(self, text: str) -> str:
+    def _kept(self, text: str, rationales: list[str]) -> str:
         if self.settings.keep == "all":
             return text.strip()
-        return kept_sentence(text, self.settings.answer_pattern)
+        told = rationales if self.settings.keep == "first_new_sentence" else ()
+        return kept_sentence(text, self.settings.answer_pattern, told)
 
     def _next_query(self, rationales: list[str]) -> str | None:
         """The next query, or None where there is nothing to search for.
@@ -148,21 +163,56 @@ class IRCoT(Strategy[IRCoTSettings]):
         said = rationales
         if self.settings.keep == "all":
             said = [sentence for text in rationales for sentence in sentences(text)]
-        facts = [sentence for sentence in said if not is_reasoning(sentence)]
-        if not facts or (is_reasoning(said[-1]) and self.settings.conclusions == "skip"):
+        facts = [sentence for sentence in said if _is_fact(sentence)]
+        if not facts or (not _is_fact(said[-1]) and self.settings.conclusions == "skip"):
             return None
         query = " ".join(facts) if self.settings.query_sentences == "all" else facts[-1]
         return (without_wh_words(query) if self.settings.drop_wh_words else query) or None
 
 
-def kept_sentence(text: str, answer_pattern: str) -> str:
-    """The first sentence of what a model wrote.
+def _is_fact(sentence: str) -> bool:
+    """Whether a sentence names something to search for; "Here is the next step:" does not."""
+    return bool(without_preamble(sentence)) and not is_reasoning(sentence)
 
-    Where it states the answer it goes on to the next full stop: titles hold "?" and "!".
+
+def kept_sentence(text: str, answer_pattern: str = ANSWER_PATTERN, told: Sequence[str] = ()) -> str:
+    """The first sentence of what a model wrote that is not among those `told`.
+
+    List marks, bold marks and preambles ("Here is the next step:") are left out of it. Where all
+    sentences were told it is the first one; where there is only a preamble, that. A line ends a
+    sentence. One that states the answer goes on to the next full stop, for titles hold "?" and
+    "!"; where the answer begins on the next line, that line belongs to it.
     """
-    kept = ""
-    for sentence in sentences(text.strip()):
-        kept = f"{kept} {sentence}".strip()
-        if kept.endswith(".") or stated_answer(kept, answer_pattern) is None:
+    own_pattern = answer_pattern if answer_pattern != ANSWER_PATTERN else ""
+    by_line = sentences_by_line(text, own_pattern)
+    before = {_bare(sentence) for sentence in told}
+    first = ""
+    for line in by_line:
+        for at, sentence in enumerate(line):
+            if _bare(sentence) in before:
+                first = first or sentence
+                continue
+            answer = stated_answer(sentence, answer_pattern)
+            if answer is not None:
+                rest = line[at + 1 :] or (next(by_line, []) if not answer else [])
+                return _statement(sentence, rest, answer)
+            return sentence
+    return first or plain(text).partition("\n")[0].strip()
+
+
+def _statement(sentence: str, rest: Sequence[str], answer: str) -> str:
+    """The sentence that states the answer, with those of the `rest` that belong to it."""
+    if answer.lower() == "no" and (found := _NO.search(sentence)):
+        # The sentence splitter takes "No." for the abbreviation of number.
+        return sentence[: found.end()]
+    said = [sentence]
+    for more in rest:
+        if answer and said[-1].endswith((".", "。")):
             break
-    return kept
+        said.append(more)
+        answer = answer or more
+    return " ".join(said)
+
+
+def _bare(sentence: str) -> str:
+    return strip_full_stop(normalise_space(sentence))

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from steper.text import strip_full_stop
+from steper.strategy.reading import plain
+from steper.strategy.stated_answer import stated_answer
 
 FINAL_CUE = "So the final answer is:"
 INTERMEDIATE_CUE = "Intermediate answer:"
 
+_FOLLOW_UP = r"follow[- ]?up(?: question)?(?: \d{1,2})?\s{0,9}[:：]"
+_INTERMEDIATE = r"intermediate answer(?: \d{1,2})?\s{0,9}[:：]"
+_FINAL = r"(?:(?:so|thus|therefore|hence),?\s{1,9})?the (?:final |correct )?answer is(?!\w)"
+
 _MARKERS = re.compile(
-    r"(?P<follow_up>follow[- ]?up(?: question)?\s*:)"
-    r"|(?P<intermediate>intermediate answer\s*:)"
-    r"|(?P<final>(?:so,?\s+)?the final answer is\s*:?)",
+    rf"(?P<follow_up>{_FOLLOW_UP})|(?P<intermediate>{_INTERMEDIATE})|(?P<final>{_FINAL})",
     re.IGNORECASE,
 )
 
 _NEXT_ON_THE_LINE = re.compile(
-    r"(intermediate answer\s*:.*?)\s+(?=follow[- ]?up\s*:|so the final answer is\s*:)",
+    rf"\s(?={_FOLLOW_UP}|(?:(?:so|thus|therefore|hence),?\s{{1,9}}the (?:final )?"
+    r"|the final )answer is\s{0,9}[:：])",
     re.IGNORECASE,
 )
+_NEXT_AFTER_A_QUESTION = re.compile(
+    rf"(?<=\?)\s(?={_FOLLOW_UP}|{_INTERMEDIATE}|{_FINAL})", re.IGNORECASE
+)
+_MAY_SAY = re.compile(r"follow[- ]?up|answer|\\boxed\{", re.IGNORECASE)
+_CERTAIN = re.compile(rf"{_FOLLOW_UP}|{_INTERMEDIATE}|the final answer is", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +54,69 @@ class Piece:
 
 
 def parse_piece(text: str) -> Piece:
-    """The first intermediate answer, and the first follow-up or final answer, of a generation.
+    r"""The first intermediate answer, and the first follow-up or final answer, of a generation.
 
     A marker's value is all that follows it on its line, colons included; but what comes next may
-    stand on the intermediate answer's line. Markdown's `**` is taken off.
+    stand on the intermediate answer's line, or after a follow-up's question mark. A final answer
+    is read as `stated_answer` does, so "The answer is: X", "Answer: X" and `\boxed{X}` are one,
+    unless the markers go on after them; one that says there is none is left out.
     """
     found: dict[str, str] = {}
-    for line in _NEXT_ON_THE_LINE.sub(r"\1\n", text.replace("**", "")).splitlines():
-        marker = _MARKERS.search(line)
-        if marker is None or marker.lastgroup is None:
+    if not _MAY_SAY.search(text):
+        return Piece()
+    lines = [line for line in _lines(text) if line.strip()]
+    certain = max((i for i, line in enumerate(lines) if _CERTAIN.search(line)), default=-1)
+    for number, line in enumerate(lines):
+        name, value = _read(line, lines[number + 1 : number + 2], goes_on=number < certain)
+        if value is None:
             continue
-        value = line[marker.end() :].strip()
-        name = marker.lastgroup
         if name in found or (name == "intermediate" and found):
             break
-        found[name] = strip_full_stop(value) if name == "final" else value
+        found[name] = value
         if name != "intermediate":
             break
     return Piece(found.get("intermediate"), found.get("follow_up"), found.get("final"))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines of one marker each."""
+    for line in plain(text).splitlines():
+        marker = _MARKERS.search(line)
+        cut = None
+        if marker and marker.lastgroup == "intermediate":
+            cut = _NEXT_ON_THE_LINE.search(line, marker.end())
+        elif marker and marker.lastgroup == "follow_up":
+            cut = _NEXT_AFTER_A_QUESTION.search(line, marker.end())
+        yield from (line[: cut.start()], line[cut.end() :]) if cut else (line,)
+
+
+def _read(line: str, following: Sequence[str], goes_on: bool) -> tuple[str, str | None]:
+    """(kind, value) of a line; the value is None where it says nothing by a marker.
+
+    `goes_on`: a marker of Self-Ask's own follows on a later line.
+    """
+    marker = _MARKERS.search(line)
+    if marker is not None and marker.lastgroup == "final":
+        # "So the final answer is: Follow up: …" asks.
+        rest = line[marker.end() :].lstrip(" :：")
+        asked = _MARKERS.match(rest)
+        if asked is not None and asked.lastgroup == "follow_up":
+            return "follow_up", rest[asked.end() :].strip()
+        line = line[marker.start() :]
+    elif marker is not None:
+        return str(marker.lastgroup), line[marker.end() :].strip()
+    answer = stated_answer(line)
+    if answer is None:
+        return "final", None
+    certain = marker is not None and ("final" in marker.group().lower() or _has_colon(line, marker))
+    if not certain and goes_on:
+        # "Answer: X" before the next follow-up is an intermediate one; a remark is none.
+        labelled = marker is None
+        return "intermediate", answer if labelled else None
+    if not answer and following and not _MARKERS.search(following[0]):
+        answer = stated_answer(f"{line}\n{following[0]}") or ""
+    return "final", answer
+
+
+def _has_colon(line: str, marker: re.Match[str]) -> bool:
+    return line[len(marker.group()) :].lstrip().startswith((":", "："))

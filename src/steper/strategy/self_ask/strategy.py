@@ -26,6 +26,7 @@ from steper.strategy.base import StepSettings, Strategy
 from steper.strategy.context import Budget
 from steper.strategy.loop import Loop, with_cue
 from steper.strategy.readers import READERS
+from steper.strategy.reading import first_line
 from steper.strategy.self_ask.gold import next_piece
 from steper.strategy.self_ask.pieces import FINAL_CUE, INTERMEDIATE_CUE, Piece, parse_piece
 from steper.strategy.self_ask.words import WORDS
@@ -85,7 +86,7 @@ class SelfAsk(Strategy[SelfAskSettings]):
         """The loop; see `steper.strategy.base.Strategy`."""
         loop = self.loop(trace)
         ending = yield from self._reason(loop)
-        if self.settings.force_answer and self._may_force(ending.reason):
+        if self.settings.force_answer and self._may_force(ending.reason, loop):
             return (yield from loop.forced_answer(self.final_cue, ending.reason))
         return ending
 
@@ -104,10 +105,11 @@ class SelfAsk(Strategy[SelfAskSettings]):
             raise QuestionDropped(NO_ANNOTATION, "no sub-questions")
         return next_piece(plan, request, self.final_cue)
 
-    def _may_force(self, reason: StopReason) -> bool:
+    def _may_force(self, reason: StopReason, loop: Loop) -> bool:
         if reason is StopReason.REPEATED_QUERY:
             return self.settings.repeated_query == "answer"
-        return reason in (StopReason.STEP_CAP, StopReason.NO_MARKER)
+        unanswered = reason in (StopReason.STEP_CAP, StopReason.NO_MARKER)
+        return unanswered or loop.left_blank(reason)
 
     def _reason(self, loop: Loop) -> Actions:
         inline = not self.reads_apart
@@ -156,7 +158,7 @@ class SelfAsk(Strategy[SelfAskSettings]):
             loop.keep(completion, "")
             return Ending("", StopReason.EMPTY_GENERATION)
         piece = parse_piece(text)
-        loop.keep(completion, piece.text() or text.splitlines()[0])
+        loop.keep(completion, piece.text() or first_line(text) or text.splitlines()[0])
         return piece if piece != Piece() else Ending("", StopReason.NO_MARKER)
 
     def _read(self, loop: Loop, follow_up: str) -> Generator[Action, object, Ending | None]:

@@ -1,0 +1,186 @@
+r"""What models write around what they mean: list marks, bold marks, "Sure! Here is …:", `\boxed{}`.
+
+In: a text as a model wrote it, or what follows "the answer is:" in it. Out: the same without what
+only wraps it. Pure functions, each linear in the length of the text: patterns hold no run without
+a bound, or begin at a fixed place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from steper.text import sentences, strip_full_stop
+
+# "1. FC Köln" and its like are names.
+_MARK = re.compile(r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|\Z)|[-*•–—]\s|#{1,6}\s|>+)\s*")
+
+# Titles begin with "Here is" and "Let's", too: hence a word like "step", and verbs in lower case.
+_PREAMBLE = re.compile(
+    r"(?:"
+    r"(?i:sure|certainly|of course|okay|ok|alright|absolutely|understood|got it)"
+    r"(?i: thing)?(?:[!.]|,(?=\s{1,3}(?i:here|let|I\b|we\b|based)))(?=\s|$)"
+    r"|(?i:(?:based on|according to|using) [^\n:.,]{1,80},\s{1,3}(?=here))"
+    r"|(?i:here(?:'s|’s| is| are) [^\n:：.]{0,80}?\b(?:step|sentence|fact|answer|reasoning|question"
+    r"|information|response|follow-up|thought|continuation|solution|explanation|statement)s?\b"
+    r"[^\n:：.]{0,60}(?:[:：]|\.(?=\s|$)))"
+    r"|(?i:(?:step|sentence|fact|thought)\s\d{1,2}\s?[:：.)](?=\s|$))"
+    r"|(?i:(?:(?:next|new|first)\s)?(?:step|sentence|fact)\s?[:：])"
+    r"|(?i:(?:reasoning|thought|rationale|assistant|response|A)\s?[:：])"
+    r"|[Ll]et(?:'s|’s| us| me) (?:think|see|begin|start|look|analy[sz]e|find|continue|reason|figure"
+    r"|consider|check|solve|proceed|break|work|take|go)\b[^\n.!:]{0,120}[.!:](?=\s|$)"
+    r")\s*"
+)
+
+_LATEX = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\{(.*)\}\Z", re.DOTALL)
+_BRACE = re.compile(r"[{}]")
+_ESCAPED = re.compile(r"\\([&%$#_])")
+
+# Lower case on purpose: "Unknown" and "Not Without My Daughter" are titles.
+_NO_ANSWER = re.compile(
+    r"(?:(?:[Ss]o,? )?[Tt]he (?:\w{1,20} )?answer (?:to (?:this|the) question )?(?:is )?)?"
+    r"(?:(?:still|currently|therefore) )?"
+    r"(?:[Nn]ot (?:yet )?(?:(?:explicitly|directly|clearly|specifically) )?"
+    r"(?:available|known|stated|given|provided|mentioned|found|specified|clear|certain|determined"
+    r"|possible|present|included|contained|listed|enough|sufficient|answerable"
+    r"|in (?:any of )?(?:the|these) (?:given |provided )?(?:passages?|texts?|context|documents?))\b"
+    r"|(?:[Cc]annot|[Cc]an not|[Cc]an't|[Cc]ould not) be \w"
+    r"|[Ii]mpossible to \w"
+    r"|(?:unknown|unclear|unavailable|undetermined|uncertain)"
+    r"(?=\W*\Z|[.,;]|\s(?:from|in the|based|as|because|since|to|without|given|due)\b)"
+    r"|[Nn]/[Aa]\W*\Z"
+    r"|[Nn]o (?:information|mention|evidence|answer|passage)\b"
+    r"|[Ii]nsufficient information\b"
+    r"|[Nn]one of the (?:given |provided )?(?:passages|documents|texts)\b"
+    r"|[Tt]here (?:is|was) (?:no|not) (?:enough |sufficient )?(?:information|mention|evidence)\b"
+    r"|[Tt]he (?:given |provided )?(?:passages?|context|text|information|documents?)"
+    r" (?:do(?:es)? not|don['’]t|doesn['’]t|is not|are not|cannot)\b"
+    r"|(?:I|[Ww]e)(?: do not| don['’]t| cannot| can['’]t| could not| couldn['’]t| am not| am unable"
+    r"|['’]m not|['’]m unable)\b"
+    r"|(?i:follow[- ]?up(?: question)?(?: \d{1,2})?\s?[:：]))"
+)
+
+_YES_OR_NO = re.compile(r"(?:yes|no)[.!](?=\s+[^\W\d])", re.IGNORECASE)
+
+
+def without_thoughts(text: str) -> str:
+    """`text` after a closed `<think>` block."""
+    return text.rpartition("</think>")[2]
+
+
+def plain(text: str) -> str:
+    """`text` without white space around it, Markdown's bold marks and closed `<think>` blocks."""
+    return without_thoughts(text).replace("**", "").strip()
+
+
+def says_something(text: str) -> bool:
+    """Whether there is a letter or a digit."""
+    return any(c.isalnum() for c in text)
+
+
+def without_preamble(text: str, marks: bool = True) -> str:
+    """`text` without what models write first: "Sure!", "Here is the next step:", "Step 2:".
+
+    With `marks` also without list marks. "" where that is all there was.
+    """
+    at, text = 0, text.strip()
+    while True:
+        found = _PREAMBLE.match(text, at) or (_MARK.match(text, at) if marks else None)
+        if found is None:
+            break
+        at = found.end()
+    rest = text[at:]
+    return rest if says_something(rest) else ""
+
+
+def sentences_by_line(text: str, as_written: str = "") -> Iterator[list[str]]:
+    """The sentences of each line that says something, without marks and preambles.
+
+    Lines that the regular expression `as_written` finds are left as they are.
+    """
+    kept = re.compile(as_written) if as_written else None
+    known: dict[str, list[str]] = {}
+    for line in without_thoughts(text).splitlines():
+        # A model that is stuck writes the same line hundreds of times.
+        if line not in known:
+            as_it_is = kept is not None and kept.search(line)
+            bare = line.strip() if as_it_is else without_preamble(plain(line))
+            known[line] = sentences(bare)
+        if known[line]:
+            yield known[line]
+
+
+def first_line(text: str) -> str:
+    """The first line that is more than a preamble, without one; "" where there is none."""
+    lines = (without_preamble(line, marks=False) for line in plain(text).splitlines())
+    return next((line for line in lines if line), "")
+
+
+def clean_answer(value: str) -> str:
+    r"""An answer without marks, `\boxed{}`, `<answer>`, closing full stop and further sentences.
+
+    "" where it says that there is no answer.
+    """
+    value = without_preamble(_unboxed(value), marks=False).removeprefix("- ")
+    value = _first_sentence(_untagged(value))
+    # A mark may stand within the full stop or after it.
+    value = _without_stop(_without_marks(_without_stop(value)))
+    return "" if _NO_ANSWER.match(value) or not says_something(value) else value
+
+
+def is_boxed(text: str) -> bool:
+    r"""Whether a text holds a `\boxed{…}`."""
+    return r"\boxed{" in text
+
+
+def _unboxed(text: str) -> str:
+    r"""What the last `\boxed{…}` holds; the text itself where there is none."""
+    _, box, rest = text.rpartition(r"\boxed{")
+    if not box:
+        return text
+    depth = 1
+    for brace in _BRACE.finditer(rest):
+        depth += 1 if brace.group() == "{" else -1
+        if not depth:
+            rest = rest[: brace.start()]
+            break
+    for _ in range(3):
+        if found := _LATEX.match(rest.strip()):
+            rest = found.group(1)
+    return _ESCAPED.sub(r"\1", rest)
+
+
+def _untagged(text: str) -> str:
+    """Without `<answer>` tags, and without the brackets of `<Paris>`: the instruction has them."""
+    text = text.strip().removeprefix("<answer>").partition("</answer>")[0].strip()
+    inner = text.rstrip(".")
+    if inner.startswith("<") and inner.endswith(">") and not set("<>") & set(inner[1:-1]):
+        return inner[1:-1]
+    return text
+
+
+def _first_sentence(text: str) -> str:
+    """Up to the first full stop after which another sentence begins; titles hold "?" and "!"."""
+    if found := _YES_OR_NO.match(text):
+        return text[: found.end()]
+    said = sentences(text)
+    for end, sentence in enumerate(said[:-1], start=1):
+        # "D.C. United" is no second sentence.
+        if sentence.endswith((".", "。")) and len(said[end].split()) >= 3:
+            return " ".join(said[:end])
+    return text
+
+
+def _without_marks(text: str) -> str:
+    """Without emphasis around the whole; a single mark within stays ("M*A*S*H")."""
+    text = text.strip("* ")
+    for mark in ("`", "_", "“”", "$"):
+        inner = text.removeprefix(mark[0]).removesuffix(mark[-1])
+        if len(text) > 2 and len(inner) == len(text) - 2:
+            text = inner.strip()
+    return text
+
+
+def _without_stop(text: str) -> str:
+    text = strip_full_stop(text)
+    return text[:-1].rstrip() if text.endswith("。") else text

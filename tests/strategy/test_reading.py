@@ -1,0 +1,370 @@
+r"""What models write, as they write it, and what the strategies make of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from doubles import FILM, DictRetriever, drive
+from steper.data import load_questions
+from steper.evaluation.official_scores import normalize_answer
+from steper.prompt.render import PromptSettings
+from steper.records import StopReason
+from steper.strategy.actions import Generate, Search
+from steper.strategy.closed_book import ClosedBook
+from steper.strategy.ircot import IRCoT, IRCoTSettings
+from steper.strategy.ircot.strategy import kept_sentence
+from steper.strategy.one_shot import OneShot
+from steper.strategy.readers import READERS
+from steper.strategy.reading import clean_answer, without_preamble
+from steper.strategy.replay import Replay
+from steper.strategy.self_ask import SelfAsk, SelfAskSettings
+from steper.strategy.self_ask.pieces import parse_piece
+from steper.strategy.single import SingleSettings
+from steper.strategy.stated_answer import stated_answer
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SAMPLES = ("hotpotqa_sample.json", "2wikimultihopqa_sample.json", "musique_sample.jsonl")
+
+BARE = PromptSettings(instruction=False, demos=0)
+QUESTION = "When was the director of Gold Rain born?"
+BY = "Gold Rain was directed by Ann Lee."
+BORN = "Ann Lee was born in 1950."
+ASK = "Follow up: Who directed Gold Rain?"
+
+
+def find(query):
+    return DictRetriever(FILM).search([query], 10)[0]
+
+
+def ircot(**settings):
+    return IRCoT(IRCoTSettings(**settings), BARE, "chat")
+
+
+def self_ask(**settings):
+    return SelfAsk(SelfAskSettings(**settings), BARE, "chat")
+
+
+once = {"max_steps": 1, "force_answer": False}
+forced = {"max_steps": 1}
+PLACES = {
+    "ircot": (ircot(**once), ()),
+    "ircot, step 2": (ircot(max_steps=2, force_answer=False), (BY,)),
+    "ircot, forced": (ircot(**forced), (BY,)),
+    "ircot, direct reader": (ircot(**once, reader="direct"), (BY,)),
+    "ircot, cot reader": (ircot(**once, reader="cot"), (BY,)),
+    "self_ask": (self_ask(**once), ()),
+    "self_ask, forced": (self_ask(**forced), (ASK,)),
+    "one_shot": (OneShot(SingleSettings(force_answer=False), BARE), ()),
+    "closed_book": (ClosedBook(SingleSettings(force_answer=False), BARE), ()),
+}
+"""Strategies, and what was written before the text in question."""
+
+IS = "So the answer is:"
+FINAL = "So the final answer is:"
+
+ROWS = [
+    # List marks, labels, preambles, emphasis: IRCoT keeps the sentence.
+    ("ircot", f"1. {BY}\n2. {BORN}", BY, None),
+    ("ircot", f"1. {BY} 2. {BORN}", BY, None),
+    ("ircot", f"1) {BY}", BY, None),
+    ("ircot", f"- {BY}\n- {BORN}", BY, None),
+    ("ircot", f"* {BY}", BY, None),
+    ("ircot", f"• {BY}", BY, None),
+    ("ircot", f"### Step 1:\n{BY}", BY, None),
+    ("ircot", f"**Step 1:** {BY}", BY, None),
+    ("ircot", f"Step 1: {BY}\nStep 2: {BORN}", BY, None),
+    ("ircot", "1. FC Köln was founded in 1948.", "1. FC Köln was founded in 1948.", None),
+    ("ircot", f"Here is the next step:\n\n{BY}", BY, None),
+    ("ircot", f"Here's the next sentence: {BY}", BY, None),
+    ("ircot", f"Sure! Here is the next step: {BY}", BY, None),
+    ("ircot", f"Sure! {BY}", BY, None),
+    ("ircot", f"Certainly! {BY} {BORN}", BY, None),
+    ("ircot", f"Okay, let's think step by step. {BY}", BY, None),
+    ("ircot", f"Let's break this down.\n\n1. {BY}", BY, None),
+    ("ircot", f"Based on the passages, here is the next fact: {BY}", BY, None),
+    ("ircot", f"A: {BY}", BY, None),
+    ("ircot", f"Reasoning: {BY}", BY, None),
+    ("ircot", f"<think>\n\n</think>\n\n{BY}", BY, None),
+    ("ircot", f"<think>\nWho made it?\n</think>\n{BORN}", BORN, None),
+    ("ircot", "**Gold Rain** was directed by **Ann Lee**.", BY, None),
+    ("ircot", f"> {BY}", BY, None),
+    ("ircot", "Here Is the Night is a song by Bo.", "Here Is the Night is a song by Bo.", None),
+    ("ircot", "Sure Thing is a song by Miguel.", "Sure Thing is a song by Miguel.", None),
+    ("ircot", "Let's Go is a band.", "Let's Go is a band.", None),
+    ("ircot", "Here is the next step:", "Here is the next step:", None),
+    ("ircot", "Gold Rain is by Ann Lee\nAnn Lee is from Oslo", "Gold Rain is by Ann Lee", None),
+    ("ircot", f"Ann \ud83d Lee. {BORN}", "Ann \ufffd Lee.", None),
+    # The chain begun anew.
+    ("ircot, step 2", f"{BY} {BORN} {IS} 1950.", BORN, None),
+    ("ircot, step 2", f"1. {BY}\n2. {BORN}\n3. {IS} 1950.", BORN, None),
+    ("ircot, step 2", f"gold rain was directed by Ann Lee\n{IS} 1950.", f"{IS} 1950.", "1950"),
+    ("ircot, step 2", BY, BY, None),
+    ("ircot, step 2", f"Sure! {BY} {BY}", BY, None),
+    # Answers in IRCoT.
+    ("ircot", f"{IS} 1950.", f"{IS} 1950.", "1950"),
+    ("ircot", f"{IS} **1950**.", f"{IS} 1950.", "1950"),
+    ("ircot", f"**{IS} Ann Lee.**", f"{IS} Ann Lee.", "Ann Lee"),
+    ("ircot", "**So the answer is:** Ann Lee", f"{IS} Ann Lee", "Ann Lee"),
+    ("ircot", "So the answer is：Ann Lee。", "So the answer is：Ann Lee。", "Ann Lee"),
+    ("ircot", "The answer is:\n\nAnn Lee", "The answer is: Ann Lee", "Ann Lee"),
+    ("ircot", "The answer is:\n- Ann Lee", "The answer is: Ann Lee", "Ann Lee"),
+    ("ircot", "The answer is:", "The answer is:", None),
+    ("ircot", r"\boxed{Ann Lee}", r"\boxed{Ann Lee}", "Ann Lee"),
+    (
+        "ircot",
+        r"The final answer is: $\boxed{\text{Ann Lee}}$. I hope it is correct.",
+        r"The final answer is: $\boxed{\text{Ann Lee}}$.",
+        "Ann Lee",
+    ),
+    ("ircot", "Answer: Ann Lee", "Answer: Ann Lee", "Ann Lee"),
+    ("ircot", "**Final Answer:** Ann Lee.", "Final Answer: Ann Lee.", "Ann Lee"),
+    ("ircot", "<answer>Ann Lee</answer>", "<answer>Ann Lee</answer>", "Ann Lee"),
+    ("ircot", f"{IS} <Ann Lee>.", f"{IS} <Ann Lee>.", "Ann Lee"),
+    ("ircot", f"{IS} `Ann Lee`.", f"{IS} `Ann Lee`.", "Ann Lee"),
+    ("ircot", f"{IS} Ann Lee. She was born in 1950.", f"{IS} Ann Lee.", "Ann Lee"),
+    ("ircot", f"{IS} No. Oslo is the older one.", f"{IS} No.", "No"),
+    ("ircot", f"{IS} Guess Who? The Film.", f"{IS} Guess Who? The Film.", "Guess Who? The Film"),
+    ("ircot", f"{IS} M*A*S*H.", f"{IS} M*A*S*H.", "M*A*S*H"),
+    ("ircot", f"{IS} 1. FC Köln.", f"{IS} 1. FC Köln.", "1. FC Köln"),
+    ("ircot", f"{IS} D.C. United.", f"{IS} D.C. United.", "D.C. United"),
+    ("ircot", f"{IS} Paris\nQ: Who is it?", f"{IS} Paris", "Paris"),
+    ("ircot", "The answer to the question is Oslo.", "The answer to the question is Oslo.", "Oslo"),
+    (
+        "ircot",
+        "The answer is not available in the passages.",
+        "The answer is not available in the passages.",
+        None,
+    ),
+    ("ircot", "So the answer is unknown.", "So the answer is unknown.", None),
+    ("ircot", f"{IS} Unknown.", f"{IS} Unknown.", "Unknown"),
+    ("ircot", f"{IS} The Unknown Soldier.", f"{IS} The Unknown Soldier.", "The Unknown Soldier"),
+    ("ircot", "The Answer Is Love is by Bo.", "The Answer Is Love is by Bo.", None),
+    ("ircot", "We see what the answer is.", "We see what the answer is.", None),
+    ("ircot", "The answer isn't clear.", "The answer isn't clear.", None),
+    # After the forced cue.
+    ("ircot, forced", "1950.", f"{IS} 1950.", "1950"),
+    ("ircot, forced", "The answer is 1950.", f"{IS} The answer is 1950.", "1950"),
+    ("ircot, forced", "the answer is: 1950", f"{IS} the answer is: 1950", "1950"),
+    ("ircot, forced", "Answer: 1950", f"{IS} Answer: 1950", "1950"),
+    ("ircot, forced", "Sure! The answer is 1950.", f"{IS} Sure! The answer is 1950.", "1950"),
+    ("ircot, forced", "\n\n**1950**", f"{IS} **1950**", "1950"),
+    ("ircot, forced", r"\boxed{1950}", rf"{IS} \boxed{{1950}}", "1950"),
+    (
+        "ircot, forced",
+        "The Answer Is Blowing",
+        f"{IS} The Answer Is Blowing",
+        "The Answer Is Blowing",
+    ),
+    ("ircot, forced", "not available.", f"{IS} not available.", None),
+    ("ircot, forced", "I cannot tell from this.", f"{IS} I cannot tell from this.", None),
+    ("ircot, forced", "Not Fade Away", f"{IS} Not Fade Away", "Not Fade Away"),
+    ("ircot, forced", "1950。", f"{IS} 1950。", "1950"),
+    # Separate readers.
+    ("ircot, direct reader", "Ann Lee.", "Ann Lee.", "Ann Lee"),
+    ("ircot, direct reader", "**Ann Lee**", "**Ann Lee**", "Ann Lee"),
+    ("ircot, direct reader", "Answer: Ann Lee", "Answer: Ann Lee", "Ann Lee"),
+    ("ircot, direct reader", "A: Ann Lee", "A: Ann Lee", "Ann Lee"),
+    ("ircot, direct reader", "Sure! Ann Lee.", "Sure! Ann Lee.", "Ann Lee"),
+    ("ircot, direct reader", "Here is the answer:", "Here is the answer:", None),
+    (
+        "ircot, direct reader",
+        "Ann Lee. She was born there.",
+        "Ann Lee. She was born there.",
+        "Ann Lee",
+    ),
+    (
+        "ircot, direct reader",
+        "The answer is not available.",
+        "The answer is not available.",
+        None,
+    ),
+    (
+        "ircot, cot reader",
+        f"{BORN} {IS} 1950.\n\nNote: ok.",
+        f"{BORN} {IS} 1950.\n\nNote: ok.",
+        "1950",
+    ),
+    ("ircot, cot reader", "The passages do not say.", "The passages do not say.", None),
+    # Self-Ask.
+    ("self_ask", f"Sure! {ASK}", ASK, None),
+    ("self_ask", "**Follow up:** Who directed Gold Rain?", ASK, None),
+    ("self_ask", "1. Follow-up question 1: Who directed Gold Rain?", ASK, None),
+    ("self_ask", "Follow up：Who directed Gold Rain?", ASK, None),
+    ("self_ask", f"{ASK} Intermediate answer: Ann Lee", ASK, None),
+    ("self_ask", f"{ASK}\n{ASK}", ASK, None),
+    ("self_ask", "The answer is: No.", f"{FINAL} No", "No"),
+    ("self_ask", "So the answer is No. Oslo is older than it.", f"{FINAL} No", "No"),
+    ("self_ask", f"{FINAL}\n\n**Ann Lee**", f"{FINAL} Ann Lee", "Ann Lee"),
+    ("self_ask", r"So the final answer is: \boxed{Ann Lee}.", f"{FINAL} Ann Lee", "Ann Lee"),
+    ("self_ask", "Answer: Ann Lee", f"{FINAL} Ann Lee", "Ann Lee"),
+    ("self_ask", f"Answer: Bo\n{ASK}", f"Intermediate answer: Bo\n{ASK}", None),
+    ("self_ask", f"The answer is not known yet.\n{ASK}", ASK, None),
+    ("self_ask", "Sure!\nI need the director.", "I need the director.", None),
+    (
+        "self_ask",
+        "Intermediate answer：1950 So the answer is: 1950。",
+        f"Intermediate answer: 1950\n{FINAL} 1950",
+        "1950",
+    ),
+    ("self_ask", f"{FINAL} {ASK}", ASK, None),
+    ("self_ask, forced", ASK, f"{FINAL} {ASK}", None),
+    ("self_ask, forced", "The answer is: No.", f"{FINAL} The answer is: No.", "No"),
+    ("self_ask, forced", "Intermediate answer: 1950", f"{FINAL} Intermediate answer: 1950", "1950"),
+    # One generation for all.
+    (
+        "one_shot",
+        f"{BY} {BORN}\n{IS} 1950. It is so.",
+        f"{BY} {BORN}\n{IS} 1950. It is so.",
+        "1950",
+    ),
+    ("one_shot", f"Sure! {BORN}\n\nAnswer: 1950", f"Sure! {BORN}\n\nAnswer: 1950", "1950"),
+    ("closed_book", "The answer is:\n\n1950", "The answer is:\n\n1950", "1950"),
+    ("closed_book", "$$\n\\boxed{1950}\n$$", "$$\n\\boxed{1950}\n$$", "1950"),
+    (
+        "closed_book",
+        "The answer is not stated there.\nSo the answer is: 1950.",
+        "The answer is not stated there.\nSo the answer is: 1950.",
+        "1950",
+    ),
+]
+
+
+@pytest.mark.parametrize(("place", "text", "kept", "answer"), ROWS)
+def test_texts_as_models_write_them(place, text, kept, answer):
+    strategy, before = PLACES[place]
+    record, _ = drive(strategy, QUESTION, [*before, text, "nothing more"], find)
+    assert record.steps[len(before)].rationale == kept
+    assert (record.answer or None) == answer
+
+
+def test_there_are_many_of_them():
+    assert len(ROWS) >= 60
+    assert {place for place, *_ in ROWS} == set(PLACES)
+
+
+def test_an_answer_that_was_left_blank_is_asked_for():
+    for strategy, text in ((ircot(), "The answer is:"), (self_ask(), f"{FINAL}\n")):
+        record, actions = drive(strategy, QUESTION, [text, "1950"], find)
+        assert (record.answer, record.status) == ("1950", "answered")
+        assert record.stop_reason is StopReason.EMPTY_GENERATION
+        assert record.steps[-1].cue == strategy.final_cue
+        assert Replay(record, strategy).diverged == {}
+        assert len([a for a in actions if isinstance(a, Generate)]) == 2
+
+
+def test_no_answer_yet_is_no_end_of_the_loop():
+    texts = ["The answer is not available in the passages.", BORN, f"{IS} 1950."]
+    record, _ = drive(ircot(), QUESTION, texts, find)
+    assert (record.answer, len(record.steps)) == ("1950", 3)
+
+
+def test_a_preamble_alone_is_no_query():
+    _, actions = drive(ircot(), QUESTION, ["Here is the next step:", f"{IS} 1950."], find)
+    assert [a.query for a in actions if isinstance(a, Search)] == [QUESTION]
+
+
+ANEW = [f"{BY} {BORN} {IS} 1950."] * 3
+
+
+def test_a_chain_begun_anew_at_each_step_goes_on_sentence_by_sentence():
+    record, actions = drive(ircot(), QUESTION, ANEW, find)
+    assert [s.rationale for s in record.steps] == [BY, BORN, f"{IS} 1950."]
+    assert record.stop_reason is StopReason.ANSWERED
+    assert [a.query for a in actions if isinstance(a, Search)] == [QUESTION, BY, BORN]
+
+
+def test_by_ircots_rule_the_repeated_first_sentence_ends_the_loop():
+    record, _ = drive(ircot(keep="first_sentence"), QUESTION, [*ANEW[:2], "1950"], find)
+    assert [s.rationale for s in record.steps][:2] == [BY, BY]
+    assert record.stop_reason is StopReason.REPEATED_QUERY
+
+
+@pytest.mark.parametrize("keep", ["first_new_sentence", "first_sentence"])
+def test_a_run_is_replayed_by_the_rule_that_it_recorded(keep):
+    strategy = ircot(keep=keep)
+    record, actions = drive(strategy, QUESTION, ANEW, find)
+    replay = Replay(record, strategy)
+    prompts = [a.prompt for a in actions if isinstance(a, Generate)]
+    assert [replay.prompt(step) for step in record.steps] == prompts
+    assert not replay.diverged
+
+
+def test_a_pattern_of_ones_own_finds_its_line_as_written():
+    strategy = ircot(answer_pattern=r"^#### (.*)", **once)
+    record, _ = drive(strategy, QUESTION, ["#### **1950**"], find)
+    assert (record.answer, record.steps[0].rationale) == ("1950", "#### **1950**")
+    record, _ = drive(ircot(answer_pattern=r"done(?: (.*))?", **once), QUESTION, ["done"], find)
+    assert record.answer == ""
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_gold_answers_survive(name):
+    """Titles with full stops, marks, "answer" in them: cleaning takes nothing that scores."""
+    if not (SHARED / name).exists():
+        pytest.skip(f"real benchmark samples are not here ({name})")
+    golds = {answer for question in load_questions(SHARED / name) for answer in question.answers}
+    assert len(golds) > 70
+    shapes = (
+        "So the answer is: {}.",
+        "The answer is {}.",
+        "So the final answer is: {}",
+        r"\boxed{{{}}}",
+        "Answer: **{}**",
+        "So the answer is: {}. It is the one that the passage names.",
+    )
+    for gold in golds:
+        read = [stated_answer(shape.format(gold)) for shape in shapes]
+        read += [parse_piece(shape.format(gold)).final for shape in shapes]
+        read += [drive(ircot(**once), QUESTION, [s.format(gold)], find)[0].answer for s in shapes]
+        read.append(READERS["direct"].answer(gold, StopReason.ANSWERED).answer)
+        assert {normalize_answer(str(answer)) for answer in read} == {normalize_answer(gold)}
+
+
+LONG = 30_000
+UNITS = [
+    *(" ", "\n", ".", "! ", "*", "“", '"', "(", "{", "1. ", "- ", ">", "#", "a\n", "x", "1,", "。"),
+    *(
+        "U.S. ",
+        "A b. ",
+        "</think>",
+        "answer is ",
+        "The answer is: ",
+        "the answer is ! ",
+        "Answer: ",
+    ),
+    *("The answer is not available.\n", "The answer is:\n", ", so the answer is", r"\boxed{"),
+    *("Follow up: ", "Follow up: a? ", "Intermediate answer: a\n", f"{FINAL} Follow up: "),
+    *("Sure! ", "Here is the step ", "Here is the step: ", "Let's think. ", "Step 1: "),
+]
+
+
+@pytest.mark.parametrize("begin", ["", "The answer is: "])
+def test_no_text_takes_long_to_read(begin):
+    readings = {
+        "stated_answer": stated_answer,
+        "parse_piece": parse_piece,
+        "without_preamble": without_preamble,
+        "clean_answer": clean_answer,
+        "direct": lambda text: READERS["direct"].answer(text, StopReason.ANSWERED),
+    }
+    for unit in UNITS:
+        text = (begin + unit * LONG)[:LONG]
+        told = [unit, begin + unit]
+        kept = {**readings, "kept": lambda text, told=told: kept_sentence(text, told=told)}
+        for name, read in kept.items():
+            assert seconds(read, text) < 0.05, (name, unit)
+
+
+def seconds(read, text):
+    """The best of a few: what else runs on the machine is not what is measured."""
+    taken = []
+    for _ in range(5):
+        start = time.process_time()
+        read(text)
+        taken.append(time.process_time() - start)
+        if taken[-1] < 0.02:
+            break
+    return min(taken)
