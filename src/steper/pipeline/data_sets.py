@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class DataSet:
 def without_contexts(file: QuestionFile) -> QuestionFile:
     """The file with questions that have no contexts."""
     bare = [q.model_copy(update={"context": ()}) for q in file.questions]
-    return QuestionFile(bare, file.format, file.counts)
+    return replace(file, questions=bare)
 
 
 def _sampled(
