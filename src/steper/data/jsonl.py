@@ -80,7 +80,7 @@ def read_flashrag(item: Item, _counts: Counter[str]) -> Question:
     return Question(
         id=str(row.id),
         text=row.question.strip(),
-        answers=_answers(row.golden_answers),
+        answers=as_answers(row.golden_answers),
         type=kind if isinstance(kind, str) else None,
     )
 
@@ -112,7 +112,7 @@ def read_generic(item: Item, _counts: Counter[str]) -> Question:
     return Question(
         id=str(row.id),
         text=row.question.strip(),
-        answers=_answers(row.answers),
+        answers=as_answers(row.answers),
         type=row.type,
         hops=row.hops or len(hops) or None,
         gold=distinct(gold),
@@ -121,7 +121,8 @@ def read_generic(item: Item, _counts: Counter[str]) -> Question:
     )
 
 
-def _answers(value: list[str] | str) -> tuple[str, ...]:
+def as_answers(value: list[str] | str) -> tuple[str, ...]:
+    """Answers without repetition, of a list or a single one."""
     return tuple(dict.fromkeys([value] if isinstance(value, str) else value))
 
 
@@ -137,7 +138,7 @@ FLASHRAG = QuestionFormat(
     "id, question, golden_answers",
     read_flashrag,
     lambda fields: "golden_answers" in fields,
-    order=4,
+    order=5,
     open=True,
 )
 GENERIC = QuestionFormat(
@@ -145,6 +146,6 @@ GENERIC = QuestionFormat(
     "id, question",
     read_generic,
     lambda fields: {"id", "question"} <= set(fields),
-    order=5,
+    order=6,
     open=True,
 )
