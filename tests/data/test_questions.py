@@ -173,6 +173,24 @@ def test_what_is_left_out_is_counted_and_logged(tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "blank", "answers"),
+    [
+        (HOTPOT, {"answer": ""}, ()),
+        (WIKI2, {"answer": " ", "answer_id": None}, ()),
+        (MUSIQUE, {"answer": "\n", "answer_aliases": ["", "in 1612"]}, ("in 1612",)),
+        (FLASHRAG, {"golden_answers": ["", "B"]}, ("B",)),
+        (FLASHRAG, {"golden_answers": ""}, ()),
+        (GENERIC, {"answers": [" "]}, ()),
+    ],
+)
+def test_blank_answers_are_no_answers(tmp_path, caplog, rows, blank, answers):
+    file = read_question_file(lines(tmp_path, changed(rows, 0, **blank)))
+    assert file.questions[0].answers == answers
+    assert file.counts["blank_answer"] in (1, 2)
+    assert "answers are blank and count as no answer" in caplog.text
+
+
 def test_aliases_belong_to_2wiki(tmp_path):
     path = lines(tmp_path, MUSIQUE)
     refused(path, "belongs to 2wikimultihopqa", aliases=path)

@@ -22,7 +22,7 @@ from steper.data.contexts import (
     distinct,
     gold_passages,
 )
-from steper.data.formats import QuestionFormat
+from steper.data.formats import QuestionFormat, given_answers
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
@@ -54,7 +54,7 @@ def read_hotpotqa(item: Item, counts: Counter[str]) -> Question:
         id=row.id,
         text=row.question.strip(),
         benchmark="hotpotqa",
-        answers=() if row.answer is None else (row.answer,),
+        answers=given_answers(row.answer, counts),
         type=row.type,
         hops=HOPS,
         gold=distinct([passage for passage, _ in facts]),

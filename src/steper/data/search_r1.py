@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from typing import Any
 
-from steper.data.formats import QuestionFormat
+from steper.data.formats import QuestionFormat, given_answers
 from steper.data.items import BenchmarkRow, Item
-from steper.data.jsonl import Filled, as_answers
+from steper.data.jsonl import Filled
 from steper.records import Question
 
 NUMBERED = re.compile(r"[a-z]+_\d+")
@@ -47,7 +47,7 @@ class SearchR1Row(BenchmarkRow):
     metadata: Any = None
 
 
-def read_search_r1(item: Item, _counts: Counter[str]) -> Question:
+def read_search_r1(item: Item, counts: Counter[str]) -> Question:
     """The question of one row."""
     row = item.parse(SearchR1Row, "search-r1")
     answers = row.golden_answers
@@ -60,7 +60,10 @@ def read_search_r1(item: Item, _counts: Counter[str]) -> Question:
         # Its files hold several data sets, each numbered from 0.
         own = f"{row.data_source}-{own}"
     return Question(
-        id=own, text=row.question.strip(), answers=as_answers(answers), type=row.data_source
+        id=own,
+        text=row.question.strip(),
+        answers=given_answers(answers, counts),
+        type=row.data_source,
     )
 
 

@@ -25,7 +25,7 @@ from steper.data.contexts import (
     distinct,
     gold_passages,
 )
-from steper.data.formats import QuestionFormat, Read
+from steper.data.formats import QuestionFormat, Read, given_answers
 from steper.data.items import BenchmarkRow, Item, read_items
 from steper.errors import InputError
 from steper.gold.alignment import align_triples
@@ -95,7 +95,7 @@ def read_wiki2(item: Item, counts: Counter[str], aliases: Aliases | None = None)
         id=row.id,
         text=row.question.strip(),
         benchmark="2wikimultihopqa",
-        answers=_answers(row, aliases or {}),
+        answers=given_answers(_answers(row, aliases or {}), counts),
         type=row.type,
         hops=len(hops) or HOPS.get(row.type or ""),
         gold=gold,
@@ -108,7 +108,7 @@ def _answers(row: Wiki2Row, aliases: Aliases) -> tuple[str, ...]:
     if row.answer is None:
         return ()
     others = aliases.get(row.answer_id, ()) if row.answer_id else ()
-    return tuple(dict.fromkeys((row.answer, *others)))
+    return row.answer, *others
 
 
 def _with_aliases(path: Path) -> Read:
