@@ -59,9 +59,9 @@ class Ignored:
 
     def add(self, row: BenchmarkRow) -> None:
         """Count the extra fields of a row and of the rows in it, once each."""
-        names = dict(_extras(row, ""))
-        self.rows.update(names.keys())
-        self.meant.update({name: near for name, near in names.items() if near})
+        if names := dict(_extras(row, "")):
+            self.rows.update(names.keys())
+            self.meant.update({name: near for name, near in names.items() if near})
 
     def warn(self, path: Path) -> None:
         """Log one line that names them all, if there are any."""
@@ -76,12 +76,12 @@ def _extras(row: BenchmarkRow, place: str) -> Iterator[tuple[str, str | None]]:
     for name in row.model_extra or ():
         absent = set(_names(type(row))) - _given(row)
         yield f"{place}{name}", next(iter(get_close_matches(name, absent, n=1)), None)
-    for name, value in row:
-        inner = value if isinstance(value, list) else ()
-        for one in inner:
-            if not isinstance(one, BenchmarkRow):
-                break
-            yield from _extras(one, f"{place}{name}[].")
+    for name, value in vars(row).items():
+        if isinstance(value, list) and value and isinstance(value[0], BenchmarkRow):
+            for one in value:
+                yield from _extras(one, f"{place}{name}[].")
+        elif isinstance(value, BenchmarkRow):
+            yield from _extras(value, f"{place}{name}.")
 
 
 def _given(row: BenchmarkRow) -> set[str]:

@@ -103,7 +103,9 @@ class _Smoke:
             return own.model_copy(update={"world": world, "train_size": None, "test_size": None})
         there = [path for path in (own.questions, own.test) if path and path.is_file()]
         kind = own.benchmark if own.benchmark != "auto" else "2wikimultihopqa"
-        suffix = there[0].suffix if there else (".jsonl" if kind == "musique" else ".json")
+        suffix = ".jsonl" if kind == "musique" else ".json"
+        if there:  # of gzip and Parquet the rows alone are kept
+            suffix = ".json" if there[0].suffix == ".json" else ".jsonl"
         train, test = (self._folder / name / f"{part}{suffix}" for part in ("train", "test"))
         self._say_data(name, own, there, kind)
         key: dict[str, Any] = {"questions": QUESTIONS, "format": kind}
