@@ -13,7 +13,7 @@ from enum import Enum
 from reprlib import repr as short
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from steper.text import brief, snippet
 
@@ -89,8 +89,9 @@ class Question(Record):
     """A question with its gold annotation, as far as the benchmark has one.
 
     `answers[0]` is the official answer, the rest are accepted aliases; a question without answers
-    can be taught but not scored. `gold` are the passages that support the answer. `context` are the
-    candidate passages that the benchmark ships with the question (for `--corpus auto`).
+    can be taught but not scored. A blank answer is none: it would be found in any prediction.
+    `gold` are the passages that support the answer. `context` are the candidate passages that the
+    benchmark ships with the question (for `--corpus auto`).
     """
 
     id: str
@@ -102,6 +103,11 @@ class Question(Record):
     gold: tuple[Passage, ...] = ()
     decomposition: tuple[Hop, ...] = ()
     context: tuple[Passage, ...] = ()
+
+    @field_validator("answers")
+    @classmethod
+    def _no_blank_answer(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(answer for answer in answers if answer.strip())
 
     def _brief(self) -> Iterable[str]:
         hops = [f"{self.hops} hops"] if self.hops is not None else []

@@ -22,6 +22,9 @@ from steper.errors import InputError, SettingsError
 
 R = TypeVar("R", bound=BaseModel)
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What Windows programs put before UTF-8 text."""
+
 MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
 
 
@@ -95,9 +98,13 @@ def open_input(path: Path | str) -> IO[bytes]:
 def read_json(path: Path | str) -> Any:
     """The JSON value of a file; broken JSON is named by file, line and column."""
     with open_input(path) as file:
-        text = file.read()
+        return parse_json(path, file.read())
+
+
+def parse_json(path: Path | str, text: bytes) -> Any:
+    """The JSON value of a file's text, which may begin with a byte-order mark."""
     try:
-        return orjson.loads(text)
+        return orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
@@ -107,20 +114,28 @@ def read_json(path: Path | str) -> Any:
 def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each non-blank line; a bad line is named."""
     with open_input(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}, column {error.colno}: not JSON ({error.msg})"
-                ) from None
-            if not isinstance(value, dict):
-                raise InputError(
-                    f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"
-                )
-            yield number, value
+        yield from parse_json_lines(path, file)
+
+
+def parse_json_lines(
+    path: Path | str, lines: Iterable[bytes]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """`read_json_lines` of a file's lines; the first may begin with a byte-order mark."""
+    for number, line in enumerate(lines, start=1):
+        line = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        if not line.strip():
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}, column {error.colno}: not JSON ({error.msg})"
+            ) from None
+        if not isinstance(value, dict):
+            raise InputError(
+                f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"
+            )
+        yield number, value
 
 
 def read_yaml(path: Path | str) -> Any:

@@ -142,6 +142,11 @@ CASES = [
         "none.json",
     ),
     (
+        "a world over other files",
+        "world --out full --train 2 --dev 1 --test 1",
+        "full holds thesis.tex, which no world put there",
+    ),
+    (
         "score without a benchmark",
         "score notes.txt --questions good.jsonl --benchmark squad",
         "squad",

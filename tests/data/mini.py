@@ -135,3 +135,15 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"real benchmark samples are not here ({name})")
     return path
+
+
+def as_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A HotpotQA or 2Wiki row as Hugging Face's copies have it: `id`, and columns."""
+    titles, sentences = zip(*row["context"], strict=True)
+    facts, places = zip(*row["supporting_facts"], strict=True)
+    return {
+        "id": row["_id"],
+        **{name: value for name, value in row.items() if name != "_id"},
+        "context": {"title": list(titles), "sentences": list(sentences)},
+        "supporting_facts": {"title": list(facts), "sent_id": list(places)},
+    }

@@ -31,6 +31,58 @@ def test_titles_and_texts_in_all_known_layouts(tmp_path):
     assert (made[3].title, made[3].text) == ("", "No title here.")
 
 
+def test_beirs_lines_and_contents_beside_title_and_text(tmp_path, caplog):
+    rows = [
+        {"_id": "b1", "title": "", "text": "Oso is a town.", "metadata": {}},
+        {"id": "c1", "title": "Uma", "text": "A lake.", "contents": "Uma\nA lake."},
+        {"id": "c2", "title": "Tor", "contents": '"Tor"\nA hill.'},
+        {"id": "c3", "title": "Tor", "contents": "A hill.\nIt is steep."},
+    ]
+    made = [(p.id, p.title, p.text) for p in load_corpus(lines(tmp_path, rows))]
+    assert made == [
+        ("b1", "", "Oso is a town."),
+        ("c1", "Uma", "A lake."),
+        ("c2", "Tor", "A hill."),
+        ("c3", "Tor", "A hill.\nIt is steep."),
+    ]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ('"Heroes"', "Heroes"),
+        ('""Heroes" (album)"', '"Heroes" (album)'),
+        ('"Heroes" (album)', '"Heroes" (album)'),
+        ('"The song "Heroes""', 'The song "Heroes"'),
+        ('"7" single"', '7" single'),
+        ('"A" and "B"', '"A" and "B"'),
+        ('7"', '7"'),
+    ],
+)
+def test_titles_keep_their_inner_quotes(tmp_path, line, title):
+    (passage,) = load_corpus(lines(tmp_path, [{"id": 1, "contents": f"{line}\nText."}]))
+    assert passage.title == title
+
+
+def test_passages_without_text_are_skipped_and_logged(tmp_path, caplog):
+    rows = [
+        {"id": 1, "text": ""},
+        {"id": 2, "text": "x"},
+        {"id": 3, "contents": " "},
+        {"id": 1, "text": "y"},
+    ]
+    assert [p.id for p in load_corpus(lines(tmp_path, rows))] == ["2", "1"]
+    assert "2 passages without text were skipped" in caplog.text
+
+
+def test_extra_fields_are_ignored_and_named_once(tmp_path, caplog):
+    rows = [{"id": n, "titel": "x", "text": "y", "lang": "en"} for n in range(3)]
+    assert len(list(load_corpus(lines(tmp_path, rows)))) == 3
+    assert len(caplog.records) == 1
+    assert "fields that are not read: titel (did you mean title?), lang" in caplog.text
+
+
 def test_it_is_read_lazily(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps({"title": "a", "text": "b"}) + "\n{oops\n")
@@ -39,13 +91,14 @@ def test_it_is_read_lazily(tmp_path):
 
 
 def test_bad_corpora_are_refused(tmp_path):
-    refused(lines(tmp_path, []), "holds no passages")
+    refused(lines(tmp_path, []), "is empty")
+    refused(array(tmp_path, []), "holds no passages")
     refused(tmp_path / "none", "no such file")
-    refused(lines(tmp_path, [{"title": "x"}]), "line 1", "exactly one of text and contents")
-    refused(lines(tmp_path, [{"title": "x", "text": " "}]), "line 1", "text is empty")
-    refused(lines(tmp_path, [{"titel": "x", "text": "y"}]), "titel: unknown", "mean title?")
+    refused(lines(tmp_path, [{"title": "x"}]), "line 1", "neither text nor contents is there")
+    refused(lines(tmp_path, [{"txt": "y"}]), "line 1", "did you mean text by txt?")
+    refused(lines(tmp_path, [{"title": "x", "text": " "}]), "holds no passages with text")
     rows = [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}, {"id": "a", "text": "z"}]
-    refused(lines(tmp_path, rows), "line 3 (id 'a')", "stands on line 1")
+    refused(lines(tmp_path, rows), "line 3 (id 'a')", "stands at line 1")
 
 
 def test_repeated_passages_without_ids_are_skipped_and_logged(tmp_path, caplog):
@@ -56,7 +109,7 @@ def test_repeated_passages_without_ids_are_skipped_and_logged(tmp_path, caplog):
 
 
 def test_many_repeated_passages_do_not_make_reading_slow(tmp_path, monkeypatch):
-    monkeypatch.setattr("steper.data.corpus._first_line", None)  # it reads the file once more
+    monkeypatch.setattr("steper.data.corpus._first_place", None)  # it reads the file once more
     rows = [{"title": "x", "text": f"y{i % 5}"} for i in range(20)]
     assert len(list(load_corpus(lines(tmp_path, rows)))) == 5
 

@@ -1,6 +1,8 @@
-from mini import HOTPOT, array, changed
+import pytest
+from mini import HOTPOT, array, as_columns, changed, lines
 
 from steper.data import load_questions, read_question_file
+from steper.errors import InputError
 
 
 def test_gold_passages_context_and_supporting_sentences(tmp_path):
@@ -39,3 +41,25 @@ def test_test_files_have_no_answers(tmp_path):
     rows = changed(HOTPOT, 0, answer=..., supporting_facts=..., type=..., level=...)
     question = load_questions(array(tmp_path, rows[:1]))[0]
     assert (question.answers, question.gold, question.type) == ((), (), None)
+
+
+def test_hugging_faces_columns_read_as_the_official_file(tmp_path):
+    rows = [as_columns(row) for row in HOTPOT]
+    official = load_questions(array(tmp_path, HOTPOT))
+    assert load_questions(lines(tmp_path, rows)) == official
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "dev.parquet")
+    assert load_questions(tmp_path / "dev.parquet") == official
+
+
+def test_columns_that_do_not_fit_are_named(tmp_path):
+    row = as_columns(HOTPOT[0])
+    row["context"]["title"].pop()
+    with pytest.raises(InputError, match=r"context: columns .* \(title 2, sentences 3\)"):
+        load_questions(lines(tmp_path, [row]))
+    row["supporting_facts"] = {"title": ["Ada Vel"], "sentence": [1]}
+    row["context"] = as_columns(HOTPOT[0])["context"]
+    with pytest.raises(InputError, match=r"line 1 .*supporting_facts: .*title, sent_id; sent_id"):
+        load_questions(lines(tmp_path, [row]))

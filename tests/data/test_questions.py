@@ -97,13 +97,47 @@ def test_missing_empty_and_broken_files(tmp_path):
 def test_fields_are_checked_and_named(tmp_path):
     refused(array(tmp_path, changed(HOTPOT, 1, context=...)), "item 2 (id 'h2')", "context")
     refused(array(tmp_path, changed(HOTPOT, 0, question=3)), "question", "string", "not 3")
-    text = refused(array(tmp_path, changed(HOTPOT, 0, levels="x")), "levels: unknown field")
-    assert "did you mean level?" in text
+    rows = [{**HOTPOT[0], "questions": "x"}]
+    del rows[0]["question"]
+    text = refused(array(tmp_path, rows), "question: required field is missing")
+    assert "did you mean question by questions?; hotpotqa needs _id, question, context" in text
+    refused(lines(tmp_path, [{"id": 1, "qestion": "x"}]), "did you mean question by qestion?")
     facts = [["Ada Vel", -1]]
     refused(array(tmp_path, changed(HOTPOT, 0, supporting_facts=facts)), "supporting_facts[0][1]")
     refused(array(tmp_path, changed(WIKI2, 0, type="odd")), "type", "compositional", "'odd'")
-    rows = changed(MUSIQUE, 0, paragraphs=[{"idx": 0, "title": "x"}])
-    refused(lines(tmp_path, rows), "line 1", "paragraphs[0].paragraph_text", "missing")
+    rows = changed(MUSIQUE, 0, paragraphs=[{"idx": 0, "title": "x", "paragraph": "y"}])
+    text = refused(lines(tmp_path, rows), "line 1", "paragraphs[0].paragraph_text", "missing")
+    assert "did you mean paragraph_text by paragraph?" in text
+
+
+def test_extra_fields_are_ignored_and_named_once(tmp_path, caplog):
+    rows = [{**row, "levels": "x", "source": {"a": 1}} for row in HOTPOT]
+    del rows[1]["level"]
+    file = read_question_file(array(tmp_path, rows))
+    plain = load_questions(array(tmp_path, HOTPOT))
+    assert file.questions == plain
+    assert [r.message.split("dev.json: ")[1] for r in caplog.records] == [
+        "fields that are not read: levels (did you mean level?), source"
+    ]
+    assert file.ignored == {"levels": 2, "source": 2}
+    assert file.describe(tmp_path / "dev.json")["ignored"] == file.ignored
+    assert "ignored" not in read_question_file(array(tmp_path, HOTPOT)).describe(
+        tmp_path / "dev.json"
+    )
+
+
+def test_extra_fields_of_inner_rows_have_their_path(tmp_path, caplog):
+    paragraphs = [{**row, "note": 1} for row in MUSIQUE[0]["paragraphs"]]
+    file = read_question_file(lines(tmp_path, changed(MUSIQUE, 0, paragraphs=paragraphs)))
+    assert file.questions == load_questions(lines(tmp_path, MUSIQUE))
+    assert file.ignored == {"paragraphs[].note": 1}
+    assert "not read: paragraphs[].note" in caplog.text
+
+
+def test_null_is_an_absent_field_where_it_may_be_absent(tmp_path):
+    rows = changed(HOTPOT, 0, supporting_facts=None, level=None)
+    assert load_questions(array(tmp_path, rows))[0].gold == ()
+    refused(array(tmp_path, changed(HOTPOT, 0, question=None)), "question", "string", "not None")
 
 
 def test_duplicate_ids_name_both_places(tmp_path):
@@ -137,6 +171,24 @@ def test_what_is_left_out_is_counted_and_logged(tmp_path, caplog):
         "no questions that can be used",
         "1 unanswerable questions were left out",
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "blank", "answers"),
+    [
+        (HOTPOT, {"answer": ""}, ()),
+        (WIKI2, {"answer": " ", "answer_id": None}, ()),
+        (MUSIQUE, {"answer": "\n", "answer_aliases": ["", "in 1612"]}, ("in 1612",)),
+        (FLASHRAG, {"golden_answers": ["", "B"]}, ("B",)),
+        (FLASHRAG, {"golden_answers": ""}, ()),
+        (GENERIC, {"answers": [" "]}, ()),
+    ],
+)
+def test_blank_answers_are_no_answers(tmp_path, caplog, rows, blank, answers):
+    file = read_question_file(lines(tmp_path, changed(rows, 0, **blank)))
+    assert file.questions[0].answers == answers
+    assert file.counts["blank_answer"] in (1, 2)
+    assert "answers are blank and count as no answer" in caplog.text
 
 
 def test_aliases_belong_to_2wiki(tmp_path):

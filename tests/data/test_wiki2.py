@@ -1,5 +1,5 @@
 import pytest
-from mini import WIKI2, array, changed, lines, shared
+from mini import WIKI2, array, as_columns, changed, lines, shared
 
 from steper.data import load_aliases, load_questions
 from steper.errors import InputError
@@ -37,6 +37,18 @@ def test_answers_are_answer_aliases_and_demonyms(tmp_path):
     assert first.answers == ("Norway", "Kingdom of Norway", "Norge", "Norwegian")
     assert second.answers == ("Ed Orr",)
     assert load_questions(array(tmp_path, WIKI2))[0].answers == ("Norway",)
+
+
+def test_hugging_faces_columns_read_as_the_official_file(tmp_path):
+    official = load_questions(array(tmp_path, WIKI2))
+    rows = [as_columns(row) for row in WIKI2]
+    assert load_questions(lines(tmp_path, rows)) == official
+    for row in rows:
+        row["context"]["content"] = row["context"].pop("sentences")
+        parts = zip(*row["evidences"], strict=True)
+        names = ("fact", "relation", "entity")
+        row["evidences"] = {name: list(part) for name, part in zip(names, parts, strict=True)}
+    assert load_questions(lines(tmp_path, rows)) == official
 
 
 def test_bad_aliases_are_named(tmp_path):

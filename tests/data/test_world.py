@@ -183,6 +183,39 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         write_world(make_world(1, counts={"dev": 3}), file)
 
 
+SMALL = {"train": 3, "dev": 2, "test": 2}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "train.json", "world.json"])
+def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(InputError, match=f"{tmp_path} holds {name}, .*; name a folder that is new"):
+        write_world(make_world(1, counts=SMALL), tmp_path)
+    assert contents(tmp_path) == {name: b"[]"}
+
+
+def test_a_world_gives_way_to_another_unless_it_was_changed(tmp_path: Path) -> None:
+    write_world(make_world(1, counts=SMALL), tmp_path)
+    write_world(make_world(2, counts=SMALL), tmp_path)
+    (tmp_path / "dev.json").write_text("[]")
+    with pytest.raises(InputError, match=r"holds dev\.json"):
+        write_world(make_world(2, counts=SMALL), tmp_path)
+
+
+def test_a_world_that_was_written_in_part_is_written_whole(tmp_path: Path) -> None:
+    write_world(make_world(1, counts=SMALL), tmp_path)
+    whole = contents(tmp_path)
+    (tmp_path / "world.json").unlink()
+    (tmp_path / "gold.jsonl").unlink()
+    (tmp_path / ".gold.jsonl.x.tmp").write_text("half")
+    write_world(make_world(1, counts=SMALL), tmp_path)
+    assert contents(tmp_path) == {**whole, ".gold.jsonl.x.tmp": b"half"}
+
+
 @pytest.mark.parametrize(
     ("domain", "seed", "benchmark", "hashes"),
     [

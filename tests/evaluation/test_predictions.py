@@ -62,6 +62,13 @@ def test_questions_without_answers_are_not_scored():
         score_predictions(questions[1:], a_file(b="x"), "hotpotqa")
 
 
+def test_a_blank_answer_is_no_answer():
+    blank, other = make_question("a", answers=("", " ")), make_question("b")
+    metrics = score_predictions([blank, other], a_file(a="anything", b="France"), "hotpotqa")
+    assert metrics.without_answers == 1
+    assert metrics.overall.acc.value == 0
+
+
 def test_read_one_object(tmp_path):
     path = tmp_path / "p.json"
     path.write_text('{"answer": {"a": "x", "b": ""}, "sp": {"a": [["T", 0]]}, "evidence": {}}')

@@ -1,5 +1,6 @@
 """`--smoke`: every stage with stand-ins of the real kind, and saying so."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,17 @@ def test_one_file_gives_both_sides_and_models_that_are_small_stay(tmp_path, tiny
     again, _ = smoke_pipeline(settings, tmp_path / "out")
     states = {s.task.id: s.state for s in again.plan()}
     assert states["index/small"] == states["stand-ins/small"] == "done"
+
+
+def test_ten_questions_of_a_gzipped_file_are_plain_lines(tmp_path, tiny):
+    config = write_files(tmp_path, CONFIG.replace("test: test.json", "test: none.json"))
+    zipped = tmp_path / "train.json.gz"
+    zipped.write_bytes(gzip.compress((tmp_path / "train.json").read_bytes()))
+    changed = [f"students.tiny.model={tiny}", f"data.small.questions={zipped}"]
+    pipeline, _ = smoke_pipeline(load_settings(config, changed), tmp_path / "out")
+    pipeline.run(["stand-ins"])
+    assert pipeline.workspace.data["small"].train_file.suffix == ".jsonl"
+    assert len(pipeline.workspace.data["small"].train) == 5
 
 
 @pytest.mark.slow

@@ -35,8 +35,9 @@ def index(
     Parameters
     ----------
     corpus
-        JSON lines, a passage each: {"id"?, "title", "text"}; or `auto`: the union of all contexts
-        of `--questions`.
+        A file with a passage a row, {"id"?, "title", "text"} or {"id", "contents"}: JSON lines,
+        JSON (both also gzipped), Parquet, or DPR's TSV; or `auto`: the union of all contexts of
+        `--questions`.
     out
         Folder of the index; an index that is there is replaced.
     questions

@@ -74,9 +74,12 @@ def is_main() -> bool:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Errors only from transformers, and none of its progress bars."""
-    from transformers.utils import logging as transformers_logging
-
+    """Errors only from transformers, where it is installed, and none of its progress bars."""
+    try:
+        from transformers.utils import logging as transformers_logging
+    except ImportError:
+        yield
+        return
     before = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -30,7 +30,7 @@ def world(
     Parameters
     ----------
     out
-        The folder to write to.
+        The folder to write to: a new or empty one, or that of an earlier world, which is replaced.
     seed
         Seed of the facts and questions; the names are the same in every world. The shipped models
         were made on worlds with seeds from 1,000,000 on: take a smaller one to test on.
@@ -49,11 +49,13 @@ def world(
         rationales as further queries.
     """
     from steper.data.world import make_world, measure_recall, write_world
+    from steper.errors import writing_to
     from steper.strategy.ircot.queries import without_wh_words
 
     console = plain_console()
     made = make_world(seed, domain, {"train": train, "dev": dev, "test": test})
-    files = write_world(made, out, benchmark)
+    with writing_to(out):
+        files = write_world(made, out, benchmark)
     if recall:
         import bm25s  # noqa: F401 - it sets its own logger to DEBUG when it is imported
 

@@ -1,11 +1,16 @@
-"""Contexts of sentences, as HotpotQA and 2WikiMultiHopQA ship them, and their gold passages."""
+"""Contexts of sentences, as HotpotQA and 2WikiMultiHopQA ship them, and their gold passages.
+
+Hugging Face's copies of both keep lists of tuples as columns, `{"title": […], "sentences": [[…]]}`:
+a field type of `columns(…)` reads either.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt
+from pydantic import BeforeValidator, NonNegativeInt
 
 from steper.data.items import Item
 from steper.records import Passage
@@ -15,6 +20,31 @@ Paragraph = tuple[str, list[str]]
 
 SupportingFact = tuple[str, NonNegativeInt]
 """A title and the position of a sentence in that paragraph, from 0."""
+
+
+def columns(*names: str, also: str | None = None) -> BeforeValidator:
+    """Makes a list of tuples of columns of these names; `also` is another name of the last."""
+
+    def as_tuples(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        known = names if also is None or names[-1] in value else (*names[:-1], also)
+        missing = [name for name in known if not isinstance(value.get(name), list)]
+        if missing:
+            raise ValueError(
+                f"columns need the lists {', '.join(known)}; {', '.join(missing)} is none"
+            )
+        lengths = {name: len(value[name]) for name in known}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ValueError(f"columns must be of one length ({said})")
+        return list(zip(*(value[name] for name in known), strict=True))
+
+    return BeforeValidator(as_tuples)
+
+
+Paragraphs = Annotated[list[Paragraph], columns("title", "sentences", also="content")]
+SupportingFacts = Annotated[list[SupportingFact], columns("title", "sent_id")]
 
 
 class SentenceContext:

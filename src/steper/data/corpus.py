@@ -1,8 +1,10 @@
-"""Corpora: JSON lines → passages, and the corpus that a question file's own contexts make.
+"""Corpora: files → passages, and the corpus that a question file's own contexts make.
 
-A line is `{"id"?, "title"?, "text"}` or FlashRAG's and Search-R1's `{"id", "contents"}`, where the
-first line of `contents` is the title (in quotation marks or not). `url` and `metadata` are not
-read. HotpotQA's own corpus has to be fetched: see `steper.data.hotpotqa`.
+A row is `{"id"?, "title"?, "text"}`, with BEIR's `_id` for `id` or not, or FlashRAG's and
+Search-R1's `{"id", "contents"}`, where the first line of `contents` is the title (in quotation
+marks or not); beside a `text`, `contents` says the same once more. `url` and `metadata` are not
+read. Files are JSON lines, a JSON array, Parquet or DPR's TSV (see `rows`). HotpotQA's own corpus
+has to be fetched: see `steper.data.hotpotqa`.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steper.data.items import BenchmarkRow, Item
+from pydantic import Field
+
+from steper.data.items import BenchmarkRow, Item, meant, read_items
 from steper.errors import InputError
 from steper.records import Passage, Question
-from steper.store import read_json_lines
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ log = logging.getLogger(__name__)
 class CorpusRow(BenchmarkRow):
     """One line of a corpus."""
 
-    id: str | int | None = None
+    id: str | int | None = Field(None, alias="_id")
     title: str | None = None
     text: str | None = None
     contents: str | None = None
@@ -32,57 +35,81 @@ class CorpusRow(BenchmarkRow):
 
 
 def load_corpus(path: str | Path) -> Iterator[Passage]:
-    """Passages of a JSON-lines corpus, one at a time, in the file's order.
+    """Passages of a corpus, one at a time, in the file's order.
 
     A passage without an `id` gets its content id; a repeated one of those says nothing new: it is
-    skipped and the number logged. Raises InputError for an id that stands twice (both lines
-    named), a passage without text, an empty corpus or a bad line. Memory: about 80 bytes a passage
-    for the ids seen.
+    skipped and the number logged, as is that of passages whose text is blank. Raises InputError for
+    an id that stands twice (both lines named), a passage that has no text, an empty corpus or a bad
+    line. Memory: about 80 bytes a passage for the ids seen.
     """
     path = Path(path)
     seen: set[int] = set()
-    count = repeated = 0
-    for number, value in read_json_lines(path):
-        item = Item(path, f"line {number}", value)
+    count = repeated = empty = 0
+    item: Item | None = None
+    for item in read_items(path, tables=True):
         row = item.parse(CorpusRow, "a corpus line")
         passage = _passage(item, row)
+        if passage is None:
+            empty += 1
+            continue
         mark = hash(passage.id)
         if mark in seen and row.id is None:
             repeated += 1
             continue
-        if mark in seen and (first := _first_line(path, passage.id, number)):
-            raise item.error(f"the same id stands on line {first}; ids must differ")
+        if mark in seen and (first := _first_place(path, passage.id, item.place)):
+            raise item.error(f"the same id stands at {first}; ids must differ")
         seen.add(mark)
         count += 1
         yield passage
-    if not count:
-        raise InputError(f"{path} holds no passages")
+    if item is not None:
+        item.ignored.warn(path)
+    if empty:
+        log.warning("%s: %d passages without text were skipped", path, empty)
     if repeated:
         log.warning("%s: %d repeated passages were skipped", path, repeated)
+    if not count:
+        raise InputError(f"{path} holds no passages{' with text' if empty else ''}")
 
 
-def _passage(item: Item, row: CorpusRow) -> Passage:
-    title, text = row.title, row.text if row.text is not None else row.contents
-    if text is None or (row.text is not None and row.contents is not None):
-        raise item.error("exactly one of text and contents is needed")
-    if title is None and row.contents is not None:
+def _passage(item: Item, row: CorpusRow) -> Passage | None:
+    """The passage of a row; None where its text is blank."""
+    if row.text is None and row.contents is None:
+        near = meant(item.value, ("text", "contents"), CorpusRow)
+        raise item.error(f"neither text nor contents is there; one of them is needed{near}")
+    title, text = row.title, row.text
+    if text is None:
+        text = row.contents or ""
         head, _, rest = text.partition("\n")
-        if rest.strip():
-            title, text = head.strip().strip('"').strip(), rest
+        named = _unquoted(head.strip())
+        if rest.strip() and title in (None, named):
+            title, text = named, rest
     if not text.strip():
-        raise item.error(f"{'text' if row.contents is None else 'contents'} is empty")
+        return None
     made = Passage.make(title or "", text.strip())
     return made if row.id is None else made.model_copy(update={"id": str(row.id)})
 
 
-def _first_line(path: Path, own: str, before: int) -> int | None:
-    """The first line with this id, or None when two ids only share their hash."""
-    for number, value in read_json_lines(path):
-        if number >= before:
+def _unquoted(title: str) -> str:
+    """A title without the quotation marks around it; those within it stay.
+
+    `""Heroes" (album)"` is `"Heroes" (album)`; `"A" and "B"` quotes its words, not itself.
+    """
+    if len(title) < 2 or not title[0] == title[-1] == '"':
+        return title
+    inner = title[1:-1]
+    first = inner.find('"')
+    closes = first > 0 and not inner[first - 1].isspace() and inner[first - 1] != "("
+    return title if closes and inner.count('"') % 2 == 0 else inner.strip()
+
+
+def _first_place(path: Path, own: str, before: str) -> str | None:
+    """Where this id stands first, or None when two ids only share their hash."""
+    for item in read_items(path, tables=True):
+        if item.place == before:
             return None
-        item = Item(path, f"line {number}", value)
-        if _passage(item, item.parse(CorpusRow, "a corpus line")).id == own:
-            return number
+        passage = _passage(item, item.parse(CorpusRow, "a corpus line"))
+        if passage is not None and passage.id == own:
+            return item.place
     return None
 
 

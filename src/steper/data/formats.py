@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -20,6 +20,14 @@ from steper.records import Question
 
 Read = Callable[[Item, "Counter[str]"], "Question | None"]
 """The question of an item; None, and a reason counted, for one that is left out."""
+
+
+def given_answers(answers: str | Iterable[str] | None, counts: Counter[str]) -> tuple[str, ...]:
+    """The answers of a row, one or several, without repetition; blank ones are counted as none."""
+    given = tuple(dict.fromkeys([answers] if isinstance(answers, str) else answers or ()))
+    blank = sum(not answer.strip() for answer in given)
+    counts["blank_answer"] += blank
+    return tuple(answer for answer in given if answer.strip()) if blank else given
 
 
 @dataclass(frozen=True)

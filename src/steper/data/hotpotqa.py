@@ -5,6 +5,7 @@ authors' retriever found, so gold passages may be missing: they are counted, not
 corpus of the fullwiki setting, 5,233,329 abstracts, is not part of these files: download
 `enwiki-20171001-pages-meta-current-withlinks-abstracts` from the HotpotQA site and write it as
 `{"title", "text"}` JSON lines for `load_corpus`. Test files have no answers and no facts.
+Hugging Face's copy (`id` for `_id`, and columns) is read, too.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
-from steper.data.formats import QuestionFormat
+from steper.data.contexts import (
+    Paragraphs,
+    SentenceContext,
+    SupportingFacts,
+    distinct,
+    gold_passages,
+)
+from steper.data.formats import QuestionFormat, given_answers
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
@@ -27,9 +34,9 @@ class HotpotRow(BenchmarkRow):
 
     id: str = Field(alias="_id")
     question: str
-    context: list[Paragraph]
+    context: Paragraphs
     answer: str | None = None
-    supporting_facts: list[SupportingFact] = Field(default=[])
+    supporting_facts: SupportingFacts = Field(default=[])
     type: Literal["bridge", "comparison"] | None = None
     level: str | None = None
 
@@ -47,7 +54,7 @@ def read_hotpotqa(item: Item, counts: Counter[str]) -> Question:
         id=row.id,
         text=row.question.strip(),
         benchmark="hotpotqa",
-        answers=() if row.answer is None else (row.answer,),
+        answers=given_answers(row.answer, counts),
         type=row.type,
         hops=HOPS,
         gold=distinct([passage for passage, _ in facts]),
@@ -70,6 +77,8 @@ HOTPOTQA = QuestionFormat(
     "hotpotqa",
     "_id, question, context",
     read_hotpotqa,
-    lambda fields: {"_id", "context"} <= set(fields),
+    lambda fields: (
+        {"_id", "context"} <= set(fields) or {"id", "context", "supporting_facts"} <= set(fields)
+    ),
     order=3,
 )

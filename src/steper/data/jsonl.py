@@ -25,12 +25,12 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints
 
 from steper.data.contexts import distinct
-from steper.data.formats import QuestionFormat
+from steper.data.formats import QuestionFormat, given_answers
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
 Filled = Annotated[str, StringConstraints(pattern=r"\S")]
-"""A text that is not blank: an empty gold answer would match any prediction."""
+"""A text that is not blank."""
 
 
 class PassageRow(BenchmarkRow):
@@ -55,7 +55,7 @@ class GenericRow(BenchmarkRow):
 
     id: str | int
     question: Filled
-    answers: list[Filled] | Filled = Field(default=[])
+    answers: list[str] | str = Field(default=[])
     type: str | None = None
     hops: PositiveInt | None = None
     context: list[PassageRow] = Field(default=[])
@@ -69,23 +69,23 @@ class FlashragRow(BenchmarkRow):
 
     id: str | int
     question: Filled
-    golden_answers: list[Filled] | Filled
+    golden_answers: list[str] | str
     metadata: dict[str, Any] | None = None
 
 
-def read_flashrag(item: Item, _counts: Counter[str]) -> Question:
+def read_flashrag(item: Item, counts: Counter[str]) -> Question:
     """The question of one FlashRAG line."""
     row = item.parse(FlashragRow, "FlashRAG")
     kind = (row.metadata or {}).get("type")
     return Question(
         id=str(row.id),
         text=row.question.strip(),
-        answers=_answers(row.golden_answers),
+        answers=given_answers(row.golden_answers, counts),
         type=kind if isinstance(kind, str) else None,
     )
 
 
-def read_generic(item: Item, _counts: Counter[str]) -> Question:
+def read_generic(item: Item, counts: Counter[str]) -> Question:
     """The question of one generic line."""
     row = item.parse(GenericRow, "the generic format")
     context = [Passage.make(p.title, p.text) for p in row.context]
@@ -112,17 +112,13 @@ def read_generic(item: Item, _counts: Counter[str]) -> Question:
     return Question(
         id=str(row.id),
         text=row.question.strip(),
-        answers=_answers(row.answers),
+        answers=given_answers(row.answers, counts),
         type=row.type,
         hops=row.hops or len(hops) or None,
         gold=distinct(gold),
         decomposition=tuple(hops),
         context=distinct(context),
     )
-
-
-def _answers(value: list[str] | str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([value] if isinstance(value, str) else value))
 
 
 def _pick(item: Item, field: str, index: int, context: list[Passage]) -> Passage:
@@ -137,7 +133,7 @@ FLASHRAG = QuestionFormat(
     "id, question, golden_answers",
     read_flashrag,
     lambda fields: "golden_answers" in fields,
-    order=4,
+    order=5,
     open=True,
 )
 GENERIC = QuestionFormat(
@@ -145,6 +141,6 @@ GENERIC = QuestionFormat(
     "id, question",
     read_generic,
     lambda fields: {"id", "question"} <= set(fields),
-    order=5,
+    order=6,
     open=True,
 )

@@ -14,7 +14,7 @@ from collections import Counter
 from pydantic import Field, NonNegativeInt
 
 from steper.data.contexts import distinct
-from steper.data.formats import QuestionFormat
+from steper.data.formats import QuestionFormat, given_answers
 from steper.data.items import BenchmarkRow, Item
 from steper.records import Hop, Passage, Question
 
@@ -74,7 +74,7 @@ def read_musique(item: Item, counts: Counter[str]) -> Question | None:
         id=row.id,
         text=row.question.strip(),
         benchmark="musique",
-        answers=tuple(dict.fromkeys(answers)),
+        answers=given_answers(answers, counts),
         type=row.id.split("__")[0] if "hop" in row.id else None,
         hops=len(hops) or _hops_of_id(row.id),
         gold=distinct(gold),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from steper.data.formats import BENCHMARKS, QuestionFormat, Read, as_format
-from steper.data.items import Item, read_items
+from steper.data.items import Item, meant, read_items
 from steper.errors import InputError, SettingsError
 from steper.records import Benchmark, Question
 from steper.store import sha256_file
@@ -33,6 +33,7 @@ COUNTED = {
     "its id_aliases file (--aliases)",
     "unanswerable": "unanswerable questions were left out",
     "left_out_by_reader": "rows were left out by the reader",
+    "blank_answer": "answers are blank and count as no answer",
 }
 
 
@@ -42,16 +43,22 @@ Named = str | QuestionFormat | Callable[[dict[str, object]], "Question | None"]
 
 @dataclass(frozen=True, slots=True)
 class QuestionFile:
-    """What a question file held. `counts` has what was skipped or missing, by reason (COUNTED)."""
+    """What a question file held.
+
+    `counts` has what was skipped or missing, by reason (COUNTED), `ignored` how many rows have each
+    field that the format does not have.
+    """
 
     questions: list[Question]
     format: str
     counts: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
 
     def describe(self, path: Path | str) -> dict[str, Any]:
         """What a run's manifest says of the file `path`, which this was read from."""
         about = {"file": str(path), "sha256": sha256_file(path)}
-        return {**about, "format": self.format, "counts": self.counts}
+        ignored = {"ignored": self.ignored} if self.ignored else {}
+        return {**about, "format": self.format, "counts": self.counts, **ignored}
 
 
 def load_questions(
@@ -95,7 +102,8 @@ def read_question_file(
     counts = +counts
     for reason, count in counts.items():
         log.warning("%s: %d %s", path, count, COUNTED[reason])
-    return QuestionFile(questions, found.name, dict(counts))
+    first.ignored.warn(path)
+    return QuestionFile(questions, found.name, dict(counts), dict(first.ignored.rows))
 
 
 def _named(benchmark: Named) -> QuestionFormat | None:
@@ -122,7 +130,12 @@ def _checked_format(first: Item, named: QuestionFormat | None) -> QuestionFormat
     has = ", ".join(list(first.value)[:8]) or "no fields"
     if found is None:
         known = "; ".join(f"{each.name} ({each.fields})" for each in ours.values())
-        raise first.error(f"not a known question format: it has {has}; expected one of {known}")
+        names = {name for each in ours.values() for name in each.fields.split(", ")}
+        strange = {name: None for name in first.value if name not in names}
+        near = meant(strange, sorted(names - first.value.keys()))
+        raise first.error(
+            f"not a known question format: it has {has}{near}; expected one of {known}"
+        )
     if named not in (None, found) and not (found.open and named.name in get_args(Benchmark)):
         raise first.error(
             f"this is not a {named.name} file ({named.fields}): it has {has} and looks like "

@@ -1,7 +1,8 @@
 """2WikiMultiHopQA (Ho et al. 2020): the official JSON, and the `id_aliases` file.
 
 `evidences` are triples (subject, relation, object), one a hop, in the order of the reasoning. Both
-official downloads are read: with Wikidata ids (`evidences_id`, `answer_id`) and without. The
+official downloads are read: with Wikidata ids (`evidences_id`, `answer_id`) and without; so are
+Hugging Face's copies (`id` for `_id`, and columns). The
 `id_aliases` file is JSON lines `{"Q_id", "aliases", "demonyms"}`: as in the official
 `2wikimultihop_evaluate_v1.1.py`, the accepted answers are answer ∪ aliases ∪ demonyms of
 `answer_id`; an `answer_id` that the file lacks (dates have none) adds nothing.
@@ -12,12 +13,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from steper.data.contexts import Paragraph, SentenceContext, SupportingFact, distinct, gold_passages
-from steper.data.formats import QuestionFormat, Read
+from steper.data.contexts import (
+    Paragraphs,
+    SentenceContext,
+    SupportingFacts,
+    columns,
+    distinct,
+    gold_passages,
+)
+from steper.data.formats import QuestionFormat, Read, given_answers
 from steper.data.items import BenchmarkRow, Item, read_items
 from steper.errors import InputError
 from steper.gold.alignment import align_triples
@@ -26,6 +34,7 @@ from steper.records import Hop, Question
 HOPS = {"compositional": 2, "inference": 2, "comparison": 2, "bridge_comparison": 4}
 
 Triple = tuple[str, str, str]
+Triples = Annotated[list[Triple], columns("fact", "relation", "entity")]
 
 Aliases = Mapping[str, tuple[str, ...]]
 """Wikidata id → other accepted names, without repetition."""
@@ -36,13 +45,13 @@ class Wiki2Row(BenchmarkRow):
 
     id: str = Field(alias="_id")
     question: str
-    context: list[Paragraph]
+    context: Paragraphs
     type: Literal["compositional", "inference", "comparison", "bridge_comparison"] | None = None
     answer: str | None = None
     answer_id: str | None = None
-    supporting_facts: list[SupportingFact] = Field(default=[])
-    evidences: list[Triple] = Field(default=[])
-    evidences_id: list[Triple] = Field(default=[])
+    supporting_facts: SupportingFacts = Field(default=[])
+    evidences: Triples = Field(default=[])
+    evidences_id: Triples = Field(default=[])
     entity_ids: str | None = None
     level: str | None = None
 
@@ -58,11 +67,13 @@ class AliasRow(BenchmarkRow):
 def load_aliases(path: Path | str) -> dict[str, tuple[str, ...]]:
     """The `id_aliases` file as Wikidata id → aliases and demonyms."""
     found: dict[str, tuple[str, ...]] = {}
+    item: Item | None = None
     for item in read_items(path):
         row = item.parse(AliasRow, "the id_aliases file")
         found[row.q_id] = tuple(dict.fromkeys((*row.aliases, *row.demonyms)))
-    if not found:
+    if item is None:
         raise InputError(f"{path} holds no aliases; the id_aliases file of 2Wiki was expected")
+    item.ignored.warn(item.path)
     return found
 
 
@@ -84,7 +95,7 @@ def read_wiki2(item: Item, counts: Counter[str], aliases: Aliases | None = None)
         id=row.id,
         text=row.question.strip(),
         benchmark="2wikimultihopqa",
-        answers=_answers(row, aliases or {}),
+        answers=given_answers(_answers(row, aliases or {}), counts),
         type=row.type,
         hops=len(hops) or HOPS.get(row.type or ""),
         gold=gold,
@@ -97,7 +108,7 @@ def _answers(row: Wiki2Row, aliases: Aliases) -> tuple[str, ...]:
     if row.answer is None:
         return ()
     others = aliases.get(row.answer_id, ()) if row.answer_id else ()
-    return tuple(dict.fromkeys((row.answer, *others)))
+    return row.answer, *others
 
 
 def _with_aliases(path: Path) -> Read:

@@ -119,7 +119,9 @@ class _Smaller:
         else:
             note = f"{QUESTIONS} + {QUESTIONS} generated questions in {kind} format stand in"
             self.notes.append(f"{name}: {missing} not there; {note}")
-        suffix = there[0].suffix if there else (".jsonl" if kind == "musique" else ".json")
+        suffix = ".jsonl" if kind == "musique" else ".json"
+        if there:  # of gzip and Parquet the rows alone are kept
+            suffix = ".json" if there[0].suffix == ".json" else ".jsonl"
         files = [self._folder / name / f"{part}{suffix}" for part in ("train", "test")]
         key = {
             "questions": QUESTIONS,

@@ -27,7 +27,8 @@ class AnswerScore(Record):
     """The scores of one answer, each in 0..1.
 
     `acc` (cover-EM): some normalised gold is a substring of the normalised prediction. `acc_token`:
-    some gold's tokens stand in the prediction as whole tokens, in order and side by side.
+    some gold's tokens stand in the prediction as whole tokens, in order and side by side. A gold of
+    which normalisation leaves nothing ("The") is covered by an empty prediction alone.
     """
 
     em: float = 0.0
@@ -87,7 +88,7 @@ def _musique_overlap(prediction: str, gold: str) -> tuple[float, float, float]:
 def _covers_tokens(prediction: str, gold: str) -> bool:
     """Whether gold's tokens are in the prediction side by side; an empty gold needs an empty one.
 
-    Differs from plain Acc on purpose: "no" is in "norway", and nothing is in everything.
+    Differs from plain Acc on purpose: "no" is in "norway".
     """
     if not gold:
         return not prediction
@@ -118,6 +119,7 @@ def score_answer(
         f1=max(f1 for f1, _, _ in overlaps),
         precision=max(precision for _, precision, _ in overlaps),
         recall=max(recall for _, _, recall in overlaps),
-        acc=float(any(gold in answer for gold in wanted)),
+        # Differs from plain cover-EM: the empty text is a substring of every prediction.
+        acc=float(any(gold in answer if gold else not answer for gold in wanted)),
         acc_token=float(any(_covers_tokens(answer, gold) for gold in wanted)),
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,14 +88,19 @@ class Pipeline:
     ) -> Outcome:
         """Do all that is not done; the same call again goes on where an earlier one stopped.
 
-        Raises SettingsError, before anything is done, where a stage was done with other settings
-        or lacks what it builds on; whatever the stages raise, with the stage's name before it.
+        Raises, before anything is done, SettingsError where a stage was done with other settings
+        or lacks what it builds on, MissingExtraError where training is to be done without its
+        packages; then whatever the stages raise, with the stage's name before it.
         """
         watcher = watcher or _Nobody()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return self._train_together(stages, overwrite_from, watcher)
         stamps = Stamps(self.out)
-        check_plan(self.plan(stages, overwrite_from), self.out)
+        planned_tasks = self.plan(stages, overwrite_from)
+        check_plan(planned_tasks, self.out)
+        if any(p.wanted and p.state != "done" and p.task.stage == "train" for p in planned_tasks):
+            # A missing package is told now, not when hours of teaching are over.
+            import_module("steper.training.job")
         with stamps.locked():
             try:
                 if overwrite_from:

@@ -18,6 +18,7 @@ from steper.data.world.passages import WorldPassage, write_passages
 from steper.data.world.schema import Domain
 from steper.data.world.world_questions import QuestionMaker, WorldQuestion
 from steper.errors import InputError, unknown_name
+from steper.store import atomic_writer, sha256_file
 
 
 def read_domain(name: str) -> Domain:
@@ -39,6 +40,10 @@ MOST_QUESTIONS = 5000
 
 CONTEXT_SIZE = 10
 """Paragraphs in the context of a question, as in HotpotQA's distractor setting and 2Wiki."""
+
+
+ABOUT = "world.json"
+"""The file that says how a world was made."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +164,14 @@ def write_world(
     `train.json`, `dev.json`, `test.json` are in the format of `benchmark`, 2WikiMultiHopQA or
     HotpotQA, `corpus.jsonl` holds the articles, `gold.jsonl` the gold chain of every question with
     its sub-questions, and `world.json` says how the world was made, with a hash of each file.
+    Raises InputError where `out` holds a file that is no world's, or one that was changed since; a
+    world that was written there before, or in part, gives way.
     """
     if benchmark not in ROWS:
         raise InputError(unknown_name("format of a world", benchmark, ROWS))
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name a folder to write the world to")
-    out.mkdir(parents=True, exist_ok=True)
     texts = {"corpus": "".join(_line(row) for row in corpus_rows(world))}
     for part, questions in world.questions.items():
         rows = [ROWS[benchmark](world, question) for question in questions]
@@ -175,22 +181,48 @@ def write_world(
     )
     lines = {"corpus", "gold"}
     files = {name: out / f"{name}.{'jsonl' if name in lines else 'json'}" for name in texts}
-    for name, text in texts.items():
-        files[name].write_text(text, encoding="utf-8")
-    files["world"] = out / "world.json"
+    hashes = {files[n].name: hashlib.sha256(text.encode()).hexdigest() for n, text in texts.items()}
+    files["world"] = out / ABOUT
     about = {
         "domain": world.domain,
         "seed": world.seed,
         "benchmark": benchmark,
         "passages": len(world.passages),
         "questions": {part: len(questions) for part, questions in world.questions.items()},
-        "sha256": {
-            files[name].name: hashlib.sha256(text.encode()).hexdigest()
-            for name, text in texts.items()
-        },
+        "sha256": hashes,
     }
-    files["world"].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    _check_folder(out, hashes)
+    texts["world"] = json.dumps(about, indent=1) + "\n"  # the last one: now the world is whole
+    for name, text in texts.items():
+        with atomic_writer(files[name]) as file:
+            file.write(text.encode())
     return files
+
+
+def _check_folder(out: Path, hashes: dict[str, str]) -> None:
+    """Refuse a folder with files that no `write_world` wrote: they would be lost, or mixed in."""
+    there = [path for path in sorted(out.iterdir()) if path.name[0] != "."] if out.exists() else []
+    before = _hashes_before(out / ABOUT)
+    for path in there:
+        known = {found.get(path.name) for found in (hashes, before or {})} - {None}
+        ours = path.is_file() and (
+            before is not None if path.name == ABOUT else known and sha256_file(path) in known
+        )
+        if not ours:
+            raise InputError(
+                f"{out} holds {path.name}, which no world put there; name a folder that is new "
+                "or empty"
+            )
+
+
+def _hashes_before(path: Path) -> dict[str, str] | None:
+    """The hashes that an earlier world's own file names; None where there is none of those."""
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    hashes = about.get("sha256") if isinstance(about, dict) else None
+    return hashes if isinstance(hashes, dict) else None
 
 
 def _line(row: dict[str, object] | dict[str, str]) -> str:
