@@ -66,7 +66,8 @@ def eval(
     student
         A folder that `steper train` wrote.
     questions
-        Questions in the format of HotpotQA, 2WikiMultiHopQA, MuSiQue, FlashRAG or JSON lines.
+        Questions in the format of HotpotQA, 2WikiMultiHopQA, MuSiQue, FlashRAG or Search-R1, or
+        with id, question and answers: JSON lines, JSON (both also gzipped) or Parquet.
     corpus
         auto (the union of the questions' own contexts), a corpus.jsonl, a folder made by
         `steper index`, or the http(s) address of a /retrieve server.

@@ -38,7 +38,8 @@ def teach(
     Parameters
     ----------
     questions
-        Questions in the format of HotpotQA, 2WikiMultiHopQA, MuSiQue, FlashRAG or JSON lines.
+        Questions in the format of HotpotQA, 2WikiMultiHopQA, MuSiQue, FlashRAG or Search-R1, or
+        with id, question and answers: JSON lines, JSON (both also gzipped) or Parquet.
     corpus
         auto (the union of the questions' own contexts), a corpus.jsonl, a folder made by
         `steper index`, the http(s) address of a /retrieve server, or package.module:NAME.

@@ -86,17 +86,18 @@ def read_rows(path: Path | str, *, tables: bool = False) -> Iterator[Row]:
 
 
 def _gunzipped(path: Path, file: IO[bytes], tables: bool) -> Iterator[Row]:
-    place = "its beginning"
+    where = "at its beginning"
     try:
         with gzip.GzipFile(fileobj=file) as unzipped:
             text = BufferedReader(cast(Any, unzipped))
             for place, row in _text_rows(path, text, tables):
+                where = f"after {place}"
                 yield place, row
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         cut = isinstance(error, EOFError)
         what = "end too early, the file was cut off" if cut else f"are damaged ({error})"
         raise InputError(
-            f"{path}, after {place}: its gzip data {what}; download or write it again"
+            f"{path}, {where}: its gzip data {what}; download or write it again"
         ) from None
 
 
