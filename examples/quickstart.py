@@ -108,8 +108,8 @@ for name, model in models.items():
 
 # %% [markdown]
 # The comparison is paired, question by question. **It shows the pipeline, and not which method is
-# better**: Vanilla-KD is asked here in a form that it never saw in training (the README has the
-# numbers).
+# better**: that depends on who ends a step, the student or IRCoT's rule of one sentence (the README
+# has the numbers).
 
 # %%
 comparison = steper.compare(asked, baseline="vanilla_kd")
