@@ -126,7 +126,8 @@ def teach_bar(label: str) -> Iterator[Callable[[Stats], None]]:
 @contextmanager
 def train_bar() -> Iterator[Callable[[dict[str, Any]], None]]:
     """Steps, loss, σ and tokens per second, in the main process."""
-    with new_bar(TimeRemainingColumn(), transient=True, disable=not is_main()) as bar:
+    shown = is_main() and Console(stderr=True).is_terminal
+    with new_bar(TimeRemainingColumn(), transient=True, disable=not shown) as bar:
         task = bar.add_task("train", total=None, rates="loading")
 
         def show(row: dict[str, Any]) -> None:
