@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from steper.doors import CODE, SPEC, origin
-from steper.errors import ModelError
+from steper.errors import ModelError, QuestionDropped, SteperError
 from steper.lm.base import Completion, Request, truncate_at_stop
 from steper.prompt.segments import Form
 from steper.records import Usage
@@ -20,8 +20,8 @@ class FunctionModel:
 
     `request.prompt.messages()` is the prompt as chat messages, `.text()` as plain text, as `form`
     says. Up to `concurrency` calls run at once, each in a thread. Of a text tokens are counted as
-    white-space separated words; a Completion is handed on as it is. An error that is no SteperError
-    fails the request with its type and text.
+    white-space separated words; a Completion is handed on as it is. Errors of ours fail the request
+    as they are, any other with its type and text.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class FunctionModel:
     def _answer(self, request: Request) -> Completion:
         try:
             said = self._function(request)
+        except (SteperError, QuestionDropped):
+            raise
         except Exception as error:
             raise ModelError(f"{self.name} failed: {type(error).__name__}: {error}") from error
         if isinstance(said, Completion):
