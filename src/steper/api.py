@@ -98,10 +98,8 @@ def teach(
         file = read_question_file(path := Path(questions))
         options = {"inputs": {"questions": file.describe(path)}, **options}
         questions = file.questions
-    asked = StudentOptions(
-        _class(strategy), _values(settings), _values(prompt), allow_code=allow_code
-    )
-    with _opened(questions, model, corpus, asked, strategy) as (how, lm, retriever):
+    opened = _opened(questions, strategy, model, corpus, settings, prompt, allow_code)
+    with opened as (how, lm, retriever):
         return run_teacher(questions, how, lm, retriever, Path(out), **options)
 
 
@@ -124,10 +122,8 @@ def ask(
     asked = question if isinstance(question, Question) else Question(id="question", text=question)
     if not asked.text.strip():
         raise InputError("the question is empty")
-    options = StudentOptions(
-        _class(strategy), _values(settings), _values(prompt), allow_code=allow_code
-    )
-    with _opened([asked], model, corpus, options, strategy) as (how, lm, retriever):
+    opened = _opened([asked], strategy, model, corpus, settings, prompt, allow_code)
+    with opened as (how, lm, retriever):
         how = _watched(how, watch) if watch else how
         (trajectory,) = Engine(how, lm, retriever, in_flight=1).run([asked])
     return trajectory
@@ -307,25 +303,29 @@ def _values(given: Values) -> dict[str, Any]:
 @contextmanager
 def _opened(
     questions: Sequence[Question],
+    strategy: Asking,
     model: Model,
     corpus: Corpus,
-    options: StudentOptions,
-    strategy: Asking,
+    settings: Values,
+    prompt: Values,
+    allow_code: bool,
 ) -> Iterator[tuple[Strategy[Any], LanguageModel, Retriever | None]]:
     """Strategy, model and retriever; what was not open before is closed."""
     if isinstance(model, (str, PathLike)):
         model = Path(model)
-    made = isinstance(strategy, Strategy)
-    if made and (options.strategy_settings or options.prompt):
+    made = strategy if isinstance(strategy, Strategy) else None
+    if made is not None and (settings or prompt):
         raise SettingsError("a made strategy has its settings: give it those")
+    named = strategy if not isinstance(strategy, Strategy) else type(strategy)
+    options = StudentOptions(named, _values(settings), _values(prompt), allow_code=allow_code)
     with ExitStack() as stack:
         lm, how = open_asked(model, options, questions)
-        how = fit_to_model(strategy, lm) if isinstance(strategy, Strategy) else how
+        how = how if made is None else fit_to_model(made, lm)
         if lm is not model:
             stack.callback(lm.close)
         retriever = _corpus(corpus, questions, stack) if how.searches else None
         if retriever is not None:
-            retriever = student_retriever(lm.name, retriever, options.allow_code)
+            retriever = student_retriever(lm.name, retriever, allow_code)
         yield how, lm, retriever
 
 
@@ -337,10 +337,6 @@ def _corpus(corpus: Corpus, questions: Sequence[Question], stack: ExitStack) -> 
     if retriever is not corpus:
         stack.callback(retriever.close)
     return retriever
-
-
-def _class(strategy: Asking) -> type[Strategy[Any]] | str | None:
-    return type(strategy) if isinstance(strategy, Strategy) else strategy
 
 
 def _watched(strategy: Strategy[Any], watch: Watch) -> Strategy[Any]:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import pkgutil
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -42,7 +43,7 @@ class Door(Generic[T]):
     group: str
     ours: Callable[[], Mapping[str, T]]
     check: Callable[[Any], T | None]
-    expected: str = field(default="")
+    expected: str
 
     def names(self) -> list[str]:
         """All short names: ours first, then those of installed plug-ins."""
@@ -62,6 +63,14 @@ class Door(Generic[T]):
         if found is None:
             raise SettingsError(f"{self.what} {spec!r} is no {self.what}: expected {self.expected}")
         return found
+
+
+def parts_in(package: str, *, folders: bool = False) -> Iterator[tuple[str, Any]]:
+    """(module's name, what stands in it) of a package's own modules, or of its folders."""
+    for module in pkgutil.iter_modules(import_module(package).__path__):
+        if module.ispkg == folders:
+            for part in vars(import_module(f"{package}.{module.name}")).values():
+                yield module.name, part
 
 
 @cache
@@ -100,6 +109,30 @@ def load_object(what: str, spec: str) -> Any:
     return found
 
 
+def check_allowed(what: str, spec: str, place: str, allow_code: bool) -> None:
+    """Refuse code that a folder names, and that is not the package's, unless it is allowed."""
+    if not allow_code and spec.partition(".")[0] != OURS:
+        raise SettingsError(
+            f"{place} names the {what} {spec!r}, which is code outside this package; "
+            "if you trust it, add --allow-code (allow_code=True)"
+        )
+
+
+def opened(part: Any, has: tuple[str, ...], wrap: Callable[[Any], T], what: str) -> T:
+    """A part that has these methods as it is, a class of one made, a function wrapped as one."""
+    if inspect.isclass(part):
+        part = part()
+    if all(hasattr(part, name) for name in has):
+        found: T = part
+        return found
+    if callable(part):
+        return wrap(part)
+    raise SettingsError(
+        f"{part!r} is no {what}: expected one (an object with {', '.join(has)}), a class that "
+        "makes one, or a function"
+    )
+
+
 def is_ours(part: Any) -> bool:
     """Whether a class, function or object is the package's own."""
     return _module(part).partition(".")[0] == OURS
@@ -113,8 +146,21 @@ def origin(part: Any) -> dict[str, Any]:
     """
     if is_ours(part):
         return {}
-    kind = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
-    return {SPEC: f"{_module(part)}:{kind.__qualname__}", CODE: _code(kind)}
+    return {SPEC: place_of(part), CODE: _code(_kind(part))}
+
+
+def fingerprint_of(part: Any) -> dict[str, Any]:
+    """A part's own fingerprint, and where it comes from."""
+    return {**part.fingerprint(), **origin(part)}
+
+
+def place_of(part: Any) -> str:
+    """`package.module:Name` of a class or function, or else of the class of an object."""
+    return f"{_module(part)}:{_kind(part).__qualname__}"
+
+
+def _kind(part: Any) -> Any:
+    return part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
 
 
 def _module(part: Any) -> str:
@@ -123,28 +169,23 @@ def _module(part: Any) -> str:
 
 
 def _code(kind: Any) -> str | None:
-    digest = hashlib.sha256()
     classes = inspect.getmro(kind) if inspect.isclass(kind) else (kind,)
-    places = [
-        c.__module__ for c in classes if c.__module__.partition(".")[0] not in (OURS, "builtins")
-    ]
-    for name in dict.fromkeys(places):
-        for text in _sources(name, kind):
-            digest.update(text)
-    return digest.hexdigest()[:16] if places and any(_sources(p, kind) for p in places) else None
+    places = dict.fromkeys(c.__module__ for c in classes if not is_ours(c))
+    texts = [text for name in places for text in _sources(name, kind)]
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:16] if texts else None
 
 
 def _sources(name: str, kind: Any) -> list[bytes]:
     """The source of a module and of those beside it in a package; of a notebook's part its own."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
+    if name in sys.stdlib_module_names:
+        return []
     if file is None or name == "__main__":
         try:
             return [inspect.getsource(kind).encode()]
         except (OSError, TypeError):
             return []
     path = Path(file)
-    if name in sys.stdlib_module_names:
-        return []
     files = sorted(path.parent.glob("*.py")) if getattr(module, "__package__", "") else [path]
     return [each.read_bytes() for each in files if each.suffix == ".py"]

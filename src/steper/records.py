@@ -11,9 +11,17 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from reprlib import repr as short
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from steper.text import brief, snippet
 
@@ -46,6 +54,21 @@ class Record(BaseModel):
         """What stands between the brackets of `repr`: the fields that are not their default."""
         fields = type(self).model_fields
         return (f"{key}={short(value)}" for key, value in self if value != fields[key].default)
+
+
+class GrownRecord(Record):
+    """A record with fields that came `later`: at their defaults they are left out when written.
+
+    So what was made before there were such fields compares as equal to what would be made now.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        defaults = {name: type(self).model_fields[name].default for name in self.later}
+        return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
 
 
 def passage_id(title: str, text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steper.doors import origin
+from steper.doors import fingerprint_of
 from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
@@ -152,8 +152,8 @@ def teach(
         "questions": {"count": len(questions), "hash": questions_hash(questions)},
         "strategy": strategy.fingerprint(),
         "prompt": strategy.prompt.model_dump(mode="json"),
-        "model": {**lm.fingerprint(), **origin(lm)},
-        "retriever": {**retriever.fingerprint(), **origin(retriever)} if retriever else None,
+        "model": fingerprint_of(lm),
+        "retriever": fingerprint_of(retriever) if retriever else None,
     }
     folder = RunFolder(
         Path(out),

@@ -17,9 +17,8 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "examples")]
 
-from runs import CASES, Case, question, run_case  # noqa: E402
+from runs import CASES, Case, run_case  # noqa: E402
 
-from doubles import DictRetriever  # noqa: E402
 from steper.data import build_corpus  # noqa: E402
 from steper.data.question_files import load_questions  # noqa: E402
 from steper.data.world import make_world, write_world  # noqa: E402
@@ -186,5 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _ = question, DictRetriever
     main()

@@ -61,7 +61,7 @@ def test_plain_text_and_target_go_on_seamlessly(name, layout):
     """Prompt + lead + text of a step is how the next step's prompt begins (append_only)."""
     settings, template = bare(layout=layout), WORDS[name]
     prompt = build_prompt(template, "Who?", [Turn((A,))], settings, "plain")
-    first, lead = prompt.text(), target_lead(template, settings, prompt)
+    first, lead = prompt.text(), target_lead(template, settings, "plain")
     second = build_prompt(template, "Who?", [Turn((A,), "Fact."), Turn((B,))], settings, "plain")
     if layout == "append_only":
         assert second.text().startswith(first + lead + "Fact.")
@@ -72,7 +72,7 @@ def test_plain_text_and_target_go_on_seamlessly(name, layout):
 
 def test_nothing_precedes_the_text_in_a_chat():
     prompt = build_prompt(IRCOT, "Who?", TURNS, bare(), "chat")
-    assert target_lead(IRCOT, bare(), prompt) == ""
+    assert target_lead(IRCOT, bare(), "chat", begun=prompt.begun) == ""
 
 
 def test_the_reasoning_may_begin_the_assistants_turn():
@@ -83,13 +83,13 @@ def test_the_reasoning_may_begin_the_assistants_turn():
         {"role": "user", "content": f"{passages}\n\nQ: Who?\nA:"},
         {"role": "assistant", "content": "First fact. Second fact."},
     ]
-    assert target_lead(IRCOT, settings, prompt) == " "
+    assert target_lead(IRCOT, settings, "chat", begun=prompt.begun) == " "
     first = build_prompt(IRCOT, "Who?", TURNS[:1], settings, "chat")
     assert [s.role for s in first.segments] == ["user"]
-    assert target_lead(IRCOT, settings, first) == ""
+    assert target_lead(IRCOT, settings, "chat", begun=first.begun) == ""
     forced = build_prompt(IRCOT, "Who?", TURNS, settings, "chat", "So the answer is:")
     assert forced.messages()[-1]["content"].endswith("Second fact. So the answer is:")
-    assert target_lead(IRCOT, settings, forced, "So the answer is:") == " "
+    assert target_lead(IRCOT, settings, "chat", "So the answer is:", forced.begun) == " "
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])

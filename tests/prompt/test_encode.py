@@ -47,7 +47,7 @@ def step_example(name, question, turns, settings, form, step, cue=""):
     prompt = build_prompt(
         STRATEGIES.find(name).words, question, turns[: step + 1], settings, form, cue
     )
-    lead = target_lead(STRATEGIES.find(name).words, settings, prompt, cue)
+    lead = target_lead(STRATEGIES.find(name).words, settings, form, cue, prompt.begun)
     target = lead + turns[step].rationale
     kind = "agg" if step == len(turns) - 1 else "exp" if step else "init"
     example = StepExample(

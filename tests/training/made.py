@@ -42,7 +42,7 @@ def step_examples(number, question, turns, settings, form, target="current"):
             shown = [Turn(passages)]
         prompt = build_prompt(IRCoT.words, question, shown, settings, form)
         kind = "agg" if at == len(turns) - 1 else "exp" if at else "init"
-        lead = target_lead(IRCoT.words, settings, prompt)
+        lead = target_lead(IRCoT.words, settings, form)
         yield StepExample(
             id=f"q{number}/{at + 1}",
             trajectory=f"q{number}",

@@ -5,17 +5,15 @@ Each format of ours stands in its module beside this file, and is found by looki
 
 from __future__ import annotations
 
-import pkgutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from steper.data.items import Item
-from steper.doors import Door
+from steper.doors import Door, parts_in, place_of
 from steper.records import Question
 
 Read = Callable[[Item, "Counter[str]"], "Question | None"]
@@ -50,12 +48,7 @@ class QuestionFormat:
 
 @cache
 def _ours() -> Mapping[str, QuestionFormat]:
-    found: list[QuestionFormat] = []
-    folder = str(Path(__file__).parent)
-    for module in pkgutil.iter_modules([folder]):
-        if not module.ispkg:
-            parts = vars(import_module(f"{__package__}.{module.name}")).values()
-            found += [part for part in parts if isinstance(part, QuestionFormat)]
+    found = [part for _, part in parts_in(__package__) if isinstance(part, QuestionFormat)]
     return {each.name: each for each in sorted(found, key=lambda each: each.order)}
 
 
@@ -65,7 +58,7 @@ def as_format(part: Any) -> QuestionFormat | None:
         return part
     if not callable(part):
         return None
-    name = f"{part.__module__}:{getattr(part, '__qualname__', type(part).__name__)}"
+    name = place_of(part)
 
     def read(item: Item, counts: Counter[str]) -> Question | None:
         try:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from steper.prompt.words import demonstrations
+from steper.store import package_text, package_yaml
 from steper.strategy import STRATEGIES
 from steper.strategy.readers import READERS
 
@@ -49,11 +47,7 @@ class Family:
     template: str
 
 
-def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8").strip()
-
-
-FAMILIES = [Family(**row) for row in yaml.safe_load(_read("families.yaml"))]
+FAMILIES = [Family(**row) for row in package_yaml(__package__, "families.yaml")]
 LLAMA, QWEN = FAMILIES
 
 SMALL = {"num_attention_heads": 4, "num_hidden_layers": 2}
@@ -138,7 +132,7 @@ def make_tokenizer(family: Family) -> Any:
         model_max_length=family.shape["max_position_embeddings"],
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = _read(family.template)
+    tokenizer.chat_template = package_text(__package__, family.template)
     return tokenizer
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from steper.doors import origin
+from steper.doors import fingerprint_of, origin
 from steper.errors import InputError, SettingsError
 from steper.examples.filters import (
     FILTERS,
@@ -49,7 +49,7 @@ from steper.recipes import (
     Replay,
     Target,
 )
-from steper.records import Question, Record, Trajectory
+from steper.records import GrownRecord, Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
 from steper.store import field_error, sha256_file
@@ -57,8 +57,10 @@ from steper.strategy import STRATEGIES, Strategy, load_strategy
 from steper.strategy.readers import READERS
 
 
-class ExampleSettings(Record):
+class ExampleSettings(GrownRecord):
     """What examples are made, and how the student is prompted."""
+
+    later = ("seed", "reasoning", "end_of_turn")
 
     recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
     target: Target = Field(
@@ -240,14 +242,10 @@ class Build:
         trajectories = self.run.path / "trajectories.jsonl"
         if not trajectories.exists():
             trajectories = self.run.path / "trajectories.part"
-        settings = self.settings.model_dump(mode="json")
-        for name in ("seed", "reasoning", "end_of_turn"):
-            if settings[name] == ExampleSettings.model_fields[name].default:
-                del settings[name]  # folders made before there was one have none
         inference = self.recipe.inference
         reranked = {"reranker": inference.reranker, "candidates": inference.candidates}
         return {
-            **settings,
+            **self.settings.model_dump(mode="json"),
             "form": self.student.form,
             "prompt": self.student.prompt.model_dump(mode="json"),
             "strategy": self.student.fingerprint(),
@@ -256,8 +254,8 @@ class Build:
             **_given("recipe_from", origin(self.recipe.make)),
             **_given("filters_from", [origin(f) or f.__name__ for f in self.more_filters]),
             **_given("inference", reranked if inference.reranker else None),
-            **_given("retriever", self.retriever and self.retriever.fingerprint()),
-            **_given("judge", self.judge and self.judge.fingerprint()),
+            **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
+            **_given("judge", self.judge and fingerprint_of(self.judge)),
             "inputs": {
                 "trajectories_sha256": sha256_file(trajectories),
                 "questions_sha256": sha256_file(self.run.path / "questions.jsonl"),

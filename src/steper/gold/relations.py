@@ -9,10 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-import yaml
-
-from steper.prompt.words import read_text
 from steper.records import Record
+from steper.store import package_yaml
 
 
 class Relation(NamedTuple):
@@ -34,4 +32,4 @@ class Relations(Record):
 @cache
 def relations() -> Relations:
     """What `relations.yaml` says."""
-    return Relations.model_validate(yaml.safe_load(read_text("steper.gold", "relations.yaml")))
+    return Relations.model_validate(package_yaml(__package__, "relations.yaml"))

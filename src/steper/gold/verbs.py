@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache, cached_property
 
-import yaml
-
-from steper.prompt.words import read_text
 from steper.records import Record
+from steper.store import package_yaml
 
 
 class Verbs(Record):
@@ -27,7 +25,7 @@ class Verbs(Record):
 @cache
 def known() -> Verbs:
     """What `verbs.yaml` says."""
-    return Verbs.model_validate(yaml.safe_load(read_text("steper.gold", "verbs.yaml")))
+    return Verbs.model_validate(package_yaml(__package__, "verbs.yaml"))
 
 
 def is_base(word: str) -> bool:

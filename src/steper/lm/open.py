@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from steper.doors import is_path_to_code, load_object, plugins
-from steper.errors import ModelError, SettingsError
+from steper.doors import is_path_to_code, load_object, opened, plugins
+from steper.errors import ModelError
 from steper.lm.base import LanguageModel
 from steper.lm.function import FunctionModel
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
@@ -64,9 +62,7 @@ def open_model(
     spec = locate_model(spec)
     how = How(generation, hf, openai, questions)
     kind, colon, rest = spec.partition(":")
-    if kind in OPENERS and (rest or spec == "gold"):
-        return _open(kind, rest, how)
-    if kind in plugins(GROUP):
+    if (kind in OPENERS and (rest or spec == "gold")) or kind in plugins(GROUP):
         return _open(kind, rest, how)
     if is_path_to_code(spec) and kind not in OPENERS and not Path(spec).exists():
         return as_model(load_object("model", spec))
@@ -79,20 +75,10 @@ def open_model(
 
 def as_model(part: Any) -> LanguageModel:
     """A language model as it is; a class of one opened; a function as a FunctionModel."""
-    if inspect.isclass(part):
-        part = part()
-    if hasattr(part, "submit") and hasattr(part, "fingerprint"):
-        model: LanguageModel = part
-        return model
-    if callable(part):
-        return FunctionModel(part)
-    raise SettingsError(
-        f"{part!r} is no language model: expected one (steper.lm.LanguageModel), a class that "
-        "makes one, or a function that answers a request"
-    )
+    return opened(part, ("submit", "fingerprint"), FunctionModel, "language model")
 
 
 def _open(scheme: str, rest: str, how: How) -> LanguageModel:
-    place, _, name = (OPENERS.get(scheme) or plugins(GROUP)[scheme]).partition(":")
-    opener: Callable[[str, How], LanguageModel] = getattr(import_module(place), name)
-    return opener(rest, how)
+    opener = load_object("model", OPENERS.get(scheme) or plugins(GROUP)[scheme])
+    model: LanguageModel = opener(rest, how)
+    return model

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.artifact import as_json, local_digest, settings_hash
-from steper.doors import origin
+from steper.doors import fingerprint_of, origin
 from steper.examples.filters import FILTERS
 from steper.lm.shipped import locate_model
 from steper.pipeline import stages
@@ -104,7 +104,7 @@ class TaskList:
         if "://" in corpus:
             return corpus
         if names_code(corpus):
-            return open_retriever(corpus).fingerprint()
+            return fingerprint_of(open_retriever(corpus))
         path = Path(corpus)
         return self._hash(path / MANIFEST_FILE if path.is_dir() else path)
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from steper.prompt.segments import Form, Prompt, Role, Segment
 from steper.prompt.words import Demo, Words, demonstrations
-from steper.records import Passage, Record
+from steper.records import GrownRecord, Passage
 from steper.text import limit_words
 
 Layout = Literal["passages_first", "append_only"]
@@ -28,8 +28,10 @@ Reasoning = Literal["user", "assistant"]
 NO_NEW_PASSAGES = "No new passages."
 
 
-class PromptSettings(Record):
+class PromptSettings(GrownRecord):
     """What a prompt looks like; teacher, training and student must share it."""
+
+    later = ("reasoning",)
 
     layout: Layout = Field(
         "passages_first",
@@ -44,14 +46,6 @@ class PromptSettings(Record):
     instruction: bool = Field(True, description="begin with the strategy's instruction")
     demos: int = Field(3, ge=0, description="few-shot demonstrations in front (0: none)")
     passage_words: int = Field(350, ge=1, description="words of a passage that a prompt shows")
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Without what came later and is at its default: earlier records compare as equal."""
-        values: dict[str, object] = dump(self)
-        if values.get("reasoning") == "user":
-            del values["reasoning"]
-        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +85,15 @@ def build_prompt(
     return Prompt(form, tuple(segments))
 
 
-def target_lead(words: Words, settings: PromptSettings, prompt: Prompt, cue: str = "") -> str:
+def target_lead(
+    words: Words, settings: PromptSettings, form: Form, cue: str = "", begun: bool = False
+) -> str:
     """What stands between the prompt's end and the text that the model writes.
 
-    Nothing where a chat's turn begins; else the white space that the model itself writes first.
+    Nothing where a chat's turn begins; else, and where the assistant's turn has `begun`, the white
+    space that the model itself writes first.
     """
-    if prompt.form == "chat" and prompt.segments[-1].role != "assistant":
+    if form == "chat" and not begun:
         return ""
     return " " if cue else _lead(words, settings)
 

@@ -48,6 +48,11 @@ class Prompt:
                 out.append({"role": segment.role, "content": segment.text})
         return out
 
+    @property
+    def begun(self) -> bool:
+        """Whether the model goes on with a turn of its own."""
+        return self.segments[-1].role == "assistant"
+
     def text(self) -> str:
         """Plain text: all segments in a row (their separators are part of them)."""
         return "".join(segment.text for segment in self.segments)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-import yaml
 from pydantic import Field
 
 from steper.records import Passage, Record
+from steper.store import package_yaml
 
 DemoTurns = list[tuple[tuple[Passage, ...], str]]
 """(new passages, text) of each step of a demonstration."""
@@ -72,13 +71,8 @@ class Words:
     turn_lead: str = " "
 
 
-def read_text(package: str, name: str) -> str:
-    """The text file `name` that stands beside the modules of `package`, without outer space."""
-    return resources.files(package).joinpath(name).read_text(encoding="utf-8").strip()
-
-
 @cache
 def demonstrations() -> tuple[Demo, ...]:
     """The worked examples, question types taking turns."""
-    raw = yaml.safe_load(read_text("steper.prompt", "demonstrations.yaml"))
+    raw = package_yaml(__package__, "demonstrations.yaml")
     return tuple(Demo.model_validate(demo) for demo in raw)

@@ -5,13 +5,11 @@ Each module beside this file holds recipes, found by looking: a new one needs no
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Any
 
-from steper.doors import Door
+from steper.doors import Door, parts_in
 from steper.recipes.base import (
     Context,
     Draft,
@@ -44,11 +42,7 @@ __all__ = [
 
 @cache
 def _ours() -> Mapping[str, Recipe]:
-    found: dict[str, Recipe] = {}
-    for module in pkgutil.iter_modules(__path__):
-        parts = vars(import_module(f"{__name__}.{module.name}")).values()
-        found |= {part.name: part for part in parts if isinstance(part, Recipe)}
-    return found
+    return {part.name: part for _, part in parts_in(__name__) if isinstance(part, Recipe)}
 
 
 def _checked(part: Any) -> Recipe | None:

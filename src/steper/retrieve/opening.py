@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
-from steper.doors import is_path_to_code, load_object, plugins
-from steper.errors import InputError, SettingsError
+from steper.doors import is_path_to_code, load_object, opened, plugins
+from steper.errors import InputError
 from steper.retrieve.base import Retriever
 from steper.retrieve.bm25 import BM25Index
 from steper.retrieve.function import FunctionRetriever
@@ -51,14 +50,4 @@ def names_code(spec: str | Path) -> bool:
 
 def as_retriever(part: Any) -> Retriever:
     """A retriever as it is; a class of one opened; a function as a FunctionRetriever."""
-    if inspect.isclass(part):
-        part = part()
-    if hasattr(part, "search") and hasattr(part, "fingerprint"):
-        found: Retriever = part
-        return found
-    if callable(part):
-        return FunctionRetriever(part)
-    raise SettingsError(
-        f"{part!r} is no retriever: expected one (steper.retrieve.base.Retriever), a class that "
-        "makes one, or a function: (query, k) -> passages"
-    )
+    return opened(part, ("search", "fingerprint"), FunctionRetriever, "retriever")

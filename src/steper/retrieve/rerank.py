@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from steper.doors import load_object, origin
-from steper.errors import SettingsError
+from steper.doors import check_allowed, fingerprint_of, load_object
 from steper.retrieve.base import Found, Retriever
 
 
@@ -36,12 +35,11 @@ class Reranked:
 
     def fingerprint(self) -> dict[str, Any]:
         """Those of both, and how many candidates there are."""
-        own = {**self.reranker.fingerprint(), **origin(self.reranker)}
         return {
             "kind": "reranked",
             "candidates": self.candidates,
-            "reranker": own,
-            "of": self.retriever.fingerprint(),
+            "reranker": fingerprint_of(self.reranker),
+            "of": fingerprint_of(self.retriever),
         }
 
     def close(self) -> None:
@@ -63,10 +61,6 @@ def reranked(
     """
     if not spec:
         return retriever
-    if not allow_code and not spec.startswith("steper."):
-        raise SettingsError(
-            f"{place} names the reranker {spec!r}, which is code outside this package; "
-            "if you trust it, add --allow-code (allow_code=True)"
-        )
+    check_allowed("reranker", spec, place, allow_code)
     made: Reranker = load_object("reranker", spec)()
     return Reranked(retriever, made, candidates)

@@ -6,14 +6,11 @@ Each is a folder of its own beside this file, found by looking: a new one needs 
 from __future__ import annotations
 
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Any
 
-from steper.doors import CODE, SPEC, Door
-from steper.errors import SettingsError
+from steper.doors import CODE, SPEC, Door, check_allowed, parts_in, place_of
 from steper.strategy.actions import Actions, Generate, Search
 from steper.strategy.base import StepSettings, Strategy
 from steper.strategy.trace import Ending, Trace
@@ -38,12 +35,8 @@ DEFAULT = "ircot"
 @cache
 def _ours() -> Mapping[str, type[Strategy[Any]]]:
     """Each folder's strategy: the class whose name is the folder's."""
-    found: dict[str, type[Strategy[Any]]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.ispkg:
-            parts = vars(import_module(f"{__name__}.{module.name}")).values()
-            found |= {p.name: p for p in parts if _checked(p) and p.name == module.name}
-    return found
+    parts = parts_in(__name__, folders=True)
+    return {name: part for name, part in parts if _checked(part) and part.name == name}
 
 
 def _checked(part: Any) -> type[Strategy[Any]] | None:
@@ -75,15 +68,7 @@ def load_strategy(
     name, spec = str(recorded["name"]), recorded.get(SPEC)
     if spec is None:
         return STRATEGIES.find(name), settings
-    if name in STRATEGIES.names() and _place(STRATEGIES.find(name)) == spec:
+    if name in STRATEGIES.names() and place_of(STRATEGIES.find(name)) == spec:
         return STRATEGIES.find(name), settings  # of an installed plug-in
-    if not allow_code:
-        raise SettingsError(
-            f"{place} names the strategy {spec!r}, which is code outside this package; "
-            "if you trust it, add --allow-code (allow_code=True)"
-        )
+    check_allowed("strategy", str(spec), place, allow_code)
     return STRATEGIES.find(str(spec)), settings
-
-
-def _place(kind: type[Any]) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"

@@ -96,9 +96,9 @@ class Strategy(Generic[S]):
         """The prompt of a step in this strategy's words, or in those of a reader."""
         return build_prompt(words or self.words, question, turns, self.prompt, self.form, cue)
 
-    def lead(self, prompt: Prompt, cue: str = "", words: Words | None = None) -> str:
+    def lead(self, cue: str = "", begun: bool = False, words: Words | None = None) -> str:
         """What stands between a prompt's end and the text that is written."""
-        return target_lead(words or self.words, self.prompt, prompt, cue)
+        return target_lead(words or self.words, self.prompt, self.form, cue, begun)
 
     @property
     def reads_apart(self) -> bool:

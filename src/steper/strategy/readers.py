@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from steper.prompt.words import Demo, DemoTurns, Words, read_text
+from steper.prompt.words import Demo, DemoTurns, Words
 from steper.records import StopReason
+from steper.store import package_text
 from steper.strategy.reading import clean_answer, first_line
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending
@@ -54,7 +55,7 @@ def _cot(demo: Demo) -> DemoTurns:
 
 
 def _words(name: ReaderName, demonstrate: Callable[[Demo], DemoTurns]) -> Words:
-    return Words(f"reader_{name}", read_text(__package__, f"reader_{name}.txt"), demonstrate)
+    return Words(f"reader_{name}", package_text(__package__, f"reader_{name}.txt"), demonstrate)
 
 
 READERS = {

@@ -122,15 +122,14 @@ class Replay:
         request, past = self.requests[step.index], self.trajectory.steps[step.index - 1]
         if request.reader is not None:
             text = request.reader.taught(past.raw)
-            lead = self.strategy.lead(request.prompt, words=request.reader.words)
-            return lead + text if text else None
+            return self.strategy.lead(words=request.reader.words) + text if text else None
         text = step.rationale
         if request.cue:
             said = with_cue(past.cue, past.raw)
             if not said.lower().startswith(request.cue.lower()):
                 return None
             text = text[len(request.cue) :].strip()
-        return self.strategy.lead(request.prompt, request.cue) + text if text else None
+        return self.strategy.lead(request.cue, request.prompt.begun) + text if text else None
 
     def prompt_without_reasoning(self, passages: Sequence[Passage]) -> Prompt:
         """The prompt of a first step that has all `passages`: (q, P)."""
@@ -144,7 +143,7 @@ class Replay:
         """
         told = self.strategy.told(self.steps[: step.index], self.trajectory.answer)
         text = self.strategy.words.lead.join(t for t in told if t)
-        return self.strategy.lead(self.prompt_without_reasoning(())) + text if text else None
+        return self.strategy.lead() + text if text else None
 
     def gathered(self, step: Step) -> tuple[Passage, ...]:
         """The passages that a step sees; where a separate reader answers, all shown until then."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from steper.prompt.words import Demo, DemoTurns, Words, read_text
+from steper.prompt.words import Demo, DemoTurns, Words
+from steper.store import package_text
 from steper.strategy.single import SingleStep
 
 __all__ = ["ClosedBook"]
@@ -17,5 +18,5 @@ class ClosedBook(SingleStep):
     """Reason and answer from what the model knows."""
 
     name = "closed_book"
-    words = Words("closed_book", read_text(__package__, "instruction.txt"), demonstrate)
+    words = Words("closed_book", package_text(__package__, "instruction.txt"), demonstrate)
     searches = False

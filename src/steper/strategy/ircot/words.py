@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from steper.prompt.words import Demo, DemoTurns, Words, read_text
+from steper.prompt.words import Demo, DemoTurns, Words
+from steper.store import package_text
 
 
 def demonstrate(demo: Demo) -> DemoTurns:
@@ -11,4 +12,4 @@ def demonstrate(demo: Demo) -> DemoTurns:
     return list(zip(demo.arriving(), texts, strict=True))
 
 
-WORDS = Words("ircot", read_text(__package__, "instruction.txt"), demonstrate)
+WORDS = Words("ircot", package_text(__package__, "instruction.txt"), demonstrate)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from steper.prompt.words import Demo, DemoTurns, Words, read_text
+from steper.prompt.words import Demo, DemoTurns, Words
+from steper.store import package_text
 from steper.strategy.single import SingleStep
 
 __all__ = ["OneShot"]
@@ -17,4 +18,4 @@ class OneShot(SingleStep):
     """Retrieve once with the question, then reason and answer."""
 
     name = "one_shot"
-    words = Words("one_shot", read_text(__package__, "instruction.txt"), demonstrate)
+    words = Words("one_shot", package_text(__package__, "instruction.txt"), demonstrate)

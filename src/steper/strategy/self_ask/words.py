@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from steper.prompt.words import Demo, DemoTurns, Words, read_text
+from steper.prompt.words import Demo, DemoTurns, Words
+from steper.store import package_text
 from steper.strategy.self_ask.pieces import FINAL_CUE, INTERMEDIATE_CUE
 
 
@@ -17,7 +18,7 @@ def demonstrate(demo: Demo) -> DemoTurns:
 
 WORDS = Words(
     "self_ask",
-    read_text(__package__, "instruction.txt"),
+    package_text(__package__, "instruction.txt"),
     demonstrate,
     head="Question: {question}\nAre follow up questions needed here: Yes.",
     cue="",
