@@ -269,3 +269,16 @@ def test_telling_words_are_names_and_numbers():
     assert telling_words(text) == ["sao", "paulo", "12th", "1950"]
     assert grounded_share("Sao Paulo, 1951", ["The town of São Paulo."]) == pytest.approx(2 / 3)
     assert grounded_share("so it is", []) == 1
+
+
+def test_settings_that_came_later_are_written_only_where_they_are_set():
+    later = {"seed", "reasoning", "end_of_turn"}
+    assert not later & set(ExampleSettings().model_dump())
+    assert "reasoning" not in PromptSettings().model_dump()
+    given = ExampleSettings(seed=3, reasoning="assistant", end_of_turn="last_step").model_dump()
+    assert (given["seed"], given["reasoning"], given["end_of_turn"]) == (
+        3,
+        "assistant",
+        "last_step",
+    )
+    assert ExampleSettings.model_validate(ExampleSettings().model_dump()) == ExampleSettings()
