@@ -111,6 +111,11 @@ def percent(fraction: float) -> str:
     return "100" if text == "100.0" else text
 
 
+def points(fraction: float) -> str:
+    """Percentage points with one decimal; `> 100` for what no two scores can differ by."""
+    return f"{100 * fraction:.1f}" if fraction <= 1 else "> 100"
+
+
 def percent_within(value: float, low: float, high: float) -> str:
     """A fraction with its interval as percentages: `61.0 [56.8, 65.2]`."""
     return f"{percent(value)} [{percent(low)}, {percent(high)}]"

@@ -12,7 +12,8 @@ from steper.cli.report import report
 from steper.errors import InputError, SettingsError
 from steper.evaluation.compare import compare, load_methods
 from steper.evaluation.scoring import score_run
-from steper.text import percent
+from steper.reporting.wording import signed
+from steper.text import percent, points
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"'&{{ 7*7 }}<!--"
 
@@ -117,7 +118,13 @@ def test_differences_are_those_of_compare(folders, make_page):
     assert found.method == "StepER"
     row = cells(page, "differences", "StepER")
     assert row[0].startswith(f"+{100 * found.difference.value:.1f} [+")
-    assert row[2:] == [f"{found.p_value:.4f}", f"{found.p_holm:.4f}"]
+    seeded = found.seeded
+    assert row[2:4] == [f"{found.p_value:.4f}", f"{found.p_holm:.4f}"]
+    assert row[4:] == [
+        f"[{signed(seeded.interval.low)}, {signed(seeded.interval.high)}]",
+        f"{seeded.p_value:.4f}",
+        points(seeded.detectable),
+    ]
 
 
 def test_seeds_are_shown_beside_their_mean(folders, make_page):

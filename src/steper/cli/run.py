@@ -183,11 +183,18 @@ def differences(comparison: Comparison) -> list[str]:
     """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003 (Holm)`, by the first metric."""
     from steper.evaluation.compare import METRIC_NAMES
     from steper.evaluation.tables import p_value, signed
+    from steper.text import points
 
     first = comparison.metrics[0]
     lines = []
     for found in first.differences:
         p = p_value(found.p_value) if found.p_holm is None else f"{p_value(found.p_holm)} (Holm)"
         what = f"{found.method} − {comparison.baseline}: {METRIC_NAMES[first.metric]}"
+        shown = found.seeded.interval if found.seeded and found.seeded.over_seeds else None
         lines.append(f"{what} {signed(found.difference)}, p {p}")
+        if shown is not None and found.seeded is not None:
+            over = p_value(found.seeded.p_value)
+            lines[-1] += f"; over other seeds, too: {signed(shown)}, p {over}"
+        if found.seeded is not None:
+            lines[-1] += f"; detectable {points(found.seeded.detectable)}"
     return lines

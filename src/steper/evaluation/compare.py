@@ -5,7 +5,8 @@ metric the methods' means with intervals, and each method's paired difference fr
 
 Only questions that every run has are paired; a method's score of a question is its mean over the
 method's runs, taken before pairing. So intervals and p-values speak of other questions of the same
-kind, for these very runs; what another seed would do is told by the spread of the seeds alone.
+kind, for these very runs. What other seeds would do as well is in `Difference.seeded`, with the
+least difference that so many seeds and questions can show.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from steper.evaluation.scoring import Evaluation, score_run
 from steper.evaluation.statistics import (
     Bootstrap,
     Estimate,
+    Seeded,
     compare_paired,
+    compare_seeded,
     estimate_means,
     holm,
     relative_difference,
@@ -71,6 +74,7 @@ class Difference(Record):
 
     `relative` is that as a fraction of the baseline's mean, None where this is or may be 0.
     `p_holm` is `p_value` corrected for the other comparisons of the metric, None if there are none.
+    `seeded`: the same over other seeds, too; None on a single question.
     """
 
     method: str
@@ -78,6 +82,7 @@ class Difference(Record):
     relative: Estimate | None
     p_value: float
     p_holm: float | None = None
+    seeded: Seeded | None = None
 
 
 class MetricComparison(Record):
@@ -289,25 +294,27 @@ def compare_metric(
         means.append(
             MethodMean(method=name, mean=estimate, seeds=tuple(seeds.tolist()), spread=spread)
         )
-    differences = _differences(paired, baseline, settings)
+    differences = _differences(values, baseline, settings)
     return MetricComparison(metric=metric, n=len(ids), means=tuple(means), differences=differences)
 
 
 def _differences(
-    paired: Mapping[str, Floats], baseline: str, settings: Bootstrap
+    tables: Mapping[str, Floats], baseline: str, settings: Bootstrap
 ) -> tuple[Difference, ...]:
     """Each method but the baseline against it, with Holm's correction over them."""
-    found = []
-    for name, values in paired.items():
+    found, base = [], tables[baseline]
+    for name, table in tables.items():
         if name == baseline:
             continue
-        test = compare_paired(values, paired[baseline], settings)
+        test = compare_paired(table.mean(axis=0), base.mean(axis=0), settings)
+        several = table.shape[1] > 1
         found.append(
             Difference(
                 method=name,
                 difference=test.difference,
-                relative=relative_difference(values, paired[baseline], settings),
+                relative=relative_difference(table.mean(axis=0), base.mean(axis=0), settings),
                 p_value=test.p_value,
+                seeded=compare_seeded(table, base, settings.confidence) if several else None,
             )
         )
     if len(found) < 2:

@@ -1,7 +1,8 @@
-"""Uncertainty of means over questions: bootstrap intervals, and paired tests of two systems.
+"""Uncertainty of means: bootstrap intervals, paired tests of two systems, and over seeds, too.
 
-In: one row of scores a question. Out: `Estimate` (mean and percentile interval) or `Paired`. All is
-seeded by the caller's settings and vectorised; memory is bounded by working in blocks.
+In: one row of scores a question, or a matrix of seeds and questions. Out: `Estimate` (mean and
+percentile interval), `Paired`, or `Seeded`. All is seeded by the caller's settings and vectorised;
+memory is bounded by working in blocks.
 """
 
 from __future__ import annotations
@@ -133,6 +134,64 @@ def compare_paired(
         difference=estimate_means(differences[:, None], settings)[0],
         p_value=_sign_flip_p(differences, settings),
     )
+
+
+class Seeded(Record):
+    """Two methods, each trained with several seeds, on the same questions.
+
+    `interval` and `p_value` (two-sided) speak of other seeds *and* other questions of the same
+    kind. `detectable` is the least true difference that such an experiment finds in four of five
+    repetitions, at the interval's level; `df` are the degrees of freedom of both, the fewer seeds'
+    less one. Where no method has a second seed, it is by questions alone: for these very systems.
+    """
+
+    interval: Estimate
+    p_value: float
+    detectable: float
+    df: int
+    over_seeds: bool
+
+
+POWER = 0.8
+"""The share of repetitions in which a `detectable` difference is found."""
+
+
+def compare_seeded(a: Floats, b: Floats, confidence: float = 0.95) -> Seeded:
+    """Compare two methods' scores, shapes (seeds of a, n) and (seeds of b, n), n >= 2.
+
+    The variance of the difference is clustered two ways (Cameron, Gelbach & Miller 2011): that of
+    the seeds' means, each method's apart, and that of the questions' differences, less that of
+    single scores, which both hold. A method with one seed adds no variance of seeds: it is taken
+    as given. Student's t with as many degrees of freedom as the fewest seeds allow.
+    """
+    from scipy import stats
+
+    n = a.shape[1]
+    differences = a.mean(axis=0) - b.mean(axis=0)
+    by_questions = differences.var(ddof=1) / n
+    several = [x for x in (a, b) if len(x) > 1]
+    by_seeds = sum(x.mean(axis=1).var(ddof=1) / len(x) for x in several)
+    both = sum(_residual_variance(x) / x.size for x in several)
+    variance = max(by_seeds + by_questions - both, by_seeds, by_questions)
+    df = min((len(x) for x in several), default=n) - 1
+    t, error = stats.t(df), float(np.sqrt(variance))
+    reach = float(t.ppf((1 + confidence) / 2))
+    mean = float(differences.mean())
+    p = float(2 * t.sf(abs(mean) / error)) if error else float(mean == 0)
+    return Seeded(
+        interval=Estimate(value=mean, low=mean - reach * error, high=mean + reach * error),
+        p_value=p,
+        detectable=(reach + float(t.ppf(POWER))) * error,
+        df=df,
+        over_seeds=bool(several),
+    )
+
+
+def _residual_variance(scores: Floats) -> float:
+    """Of (seeds, n): what the means of each seed and of each question leave unexplained."""
+    seeds, n = scores.shape
+    left = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()
+    return float(np.square(left).sum() / ((seeds - 1) * (n - 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -18,7 +18,7 @@ from steper.evaluation.compare import (
 from steper.evaluation.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
 from steper.evaluation.predictions import PredictionMetrics
 from steper.evaluation.statistics import Bootstrap, Estimate
-from steper.text import percent, percent_within
+from steper.text import percent, percent_within, points
 
 _OUTCOME_ROWS = 12
 
@@ -195,13 +195,27 @@ def score_rows(comparison: Comparison) -> list[list[str]]:
 def difference_rows(one: MetricComparison) -> list[list[str]]:
     """Each method's difference from the baseline by one metric; the first row are the headings."""
     corrected = any(d.p_holm is not None for d in one.differences)
-    rows = [["", "difference", "relative, %", "p", *(["p (Holm)"] if corrected else [])]]
+    holm = ["p (Holm)"] if corrected else []
+    rows = [["", "difference", "relative, %", "p", *holm, "detectable"]]
     for found in one.differences:
         cells = [signed(found.difference), signed(found.relative), p_value(found.p_value)]
         if found.p_holm is not None:
             cells.append(p_value(found.p_holm))
-        rows.append([found.method, *cells])
+        rows.append(
+            [found.method, *cells, points(found.seeded.detectable if found.seeded else None)]
+        )
     return rows
+
+
+def seeded_rows(one: MetricComparison) -> list[list[str]]:
+    """The differences over other seeds, too, of methods with several; none where there is none."""
+    rows = [["", "difference", "p", "df"]]
+    for found in one.differences:
+        if found.seeded is not None and found.seeded.over_seeds:
+            seeded = found.seeded
+            cells = [signed(seeded.interval), p_value(seeded.p_value), str(seeded.df)]
+            rows.append([found.method, *cells])
+    return rows if len(rows) > 1 else []
 
 
 def signed(estimate: Estimate | None) -> str:

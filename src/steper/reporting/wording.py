@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steper.text import percent
+from steper.text import percent, points
 
 
 def signed(fraction: float) -> str:
@@ -33,4 +33,4 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-FILTERS = {f.__name__: f for f in (percent, signed, amount, dollars, p_value, readable)}
+FILTERS = {f.__name__: f for f in (percent, points, signed, amount, dollars, p_value, readable)}
