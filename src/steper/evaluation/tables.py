@@ -201,9 +201,8 @@ def difference_rows(one: MetricComparison) -> list[list[str]]:
         cells = [signed(found.difference), signed(found.relative), p_value(found.p_value)]
         if found.p_holm is not None:
             cells.append(p_value(found.p_holm))
-        rows.append(
-            [found.method, *cells, points(found.seeded.detectable if found.seeded else None)]
-        )
+        cells.append(points(found.seeded.detectable) if found.seeded else "-")
+        rows.append([found.method, *cells])
     return rows
 
 
