@@ -92,7 +92,7 @@ def test_the_students_prompts_have_no_demonstrations_of_the_teachers(config):
 def test_the_recipes_of_the_repository_are_valid(path):
     settings = load_settings(path)
     assert set(settings.recipes) >= {"vanilla_kd", "steper"}
-    assert settings.strategy_settings.k == 4
+    assert settings.strategy_settings.k in (3, 4)
 
 
 def test_a_shipped_model_that_is_not_there_is_named():

@@ -172,6 +172,29 @@ def test_what_is_derived_is_done_again_without_asking(made, tiny):
     assert differing == {"compare/small": "again"}
 
 
+def test_students_are_asked_also_in_another_way(made, tiny):
+    """Only these questions are asked anew; they are compared with the baseline asked likewise."""
+    config, out, _, _ = made
+    also = settings(config, tiny, "evaluate.also.long={keep: all}")
+    pipeline, watcher = Pipeline(also, out), Watcher()
+    comparison = pipeline.run(watcher=watcher).comparisons["small"]
+    students = ["vanilla_kd-0.long", "steper-0.long"]
+    assert watcher.begun[:-2] == [f"eval/small/tiny/{name}" for name in students]
+    kept = [
+        Run(out / "eval/small/tiny" / name).manifest["settings"]["strategy"] for name in students
+    ]
+    assert [strategy["keep"] for strategy in kept] == ["all", "all"]
+    labels = [found.label for found in comparison.metrics[0].differences]
+    assert labels == ["teacher", "base", "steper", "steper (long) − vanilla_kd (long)"]
+    assert "steper (long)" in (out / "report.html").read_text()
+    Pipeline(settings(config, tiny), out).run()
+
+
+def test_a_way_to_ask_needs_a_name_that_a_folder_can_have(config, tiny):
+    with pytest.raises(SettingsError, match=r"evaluate\.also.*'a/b'"):
+        settings(config, tiny, 'evaluate.also={"a/b": {keep: all}}')
+
+
 def test_overwriting_begins_with_a_stage(made, tiny):
     config, out, _, _ = made
     pipeline = Pipeline(settings(config, tiny, "train.lr=0.002"), out)

@@ -49,7 +49,7 @@ def run(
     ----------
     config
         A YAML file, or the name of a recipe that comes with the package: small-world,
-        small-world-study, llama-3.1-8b. A file of that name goes first.
+        small-world-study, smollm2-135m, llama-3.1-8b. A file of that name goes first.
     out
         Folder for everything. Default: runs/NAME, by the recipe's or file's name; with --smoke
         runs/NAME-smoke.
@@ -189,12 +189,13 @@ def differences(comparison: Comparison) -> list[str]:
     lines = []
     for found in first.differences:
         p = p_value(found.p_value) if found.p_holm is None else f"{p_value(found.p_holm)} (Holm)"
-        what = f"{found.method} − {comparison.baseline}: {METRIC_NAMES[first.metric]}"
-        shown = found.seeded.interval if found.seeded and found.seeded.over_seeds else None
-        lines.append(f"{what} {signed(found.difference)}, p {p}")
-        if shown is not None and found.seeded is not None:
-            over = p_value(found.seeded.p_value)
-            lines[-1] += f"; over other seeds, too: {signed(shown)}, p {over}"
-        if found.seeded is not None:
-            lines[-1] += f"; detectable {points(found.seeded.detectable)}"
+        base = found.against or comparison.baseline
+        line = f"{found.method} − {base}: {METRIC_NAMES[first.metric]} {signed(found.difference)}"
+        line += f", p {p}"
+        if (seeded := found.seeded) is not None:
+            if seeded.over_seeds:
+                over = f"{signed(seeded.interval)}, p {p_value(seeded.p_value)}"
+                line += f"; over other seeds, too: {over}"
+            line += f"; detectable {points(seeded.detectable)}"
+        lines.append(line)
     return lines

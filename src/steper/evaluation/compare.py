@@ -70,7 +70,7 @@ class MethodMean(Record):
 
 
 class Difference(Record):
-    """A method against the baseline: `difference` is method - baseline, a fraction.
+    """A method against the baseline, or `against` another: method - that, as a fraction.
 
     `relative` is that as a fraction of the baseline's mean, None where this is or may be 0.
     `p_holm` is `p_value` corrected for the other comparisons of the metric, None if there are none.
@@ -83,6 +83,12 @@ class Difference(Record):
     p_value: float
     p_holm: float | None = None
     seeded: Seeded | None = None
+    against: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What tables call it: the method, and what it is compared with if not the baseline."""
+        return f"{self.method} − {self.against}" if self.against else self.method
 
 
 class MetricComparison(Record):
@@ -278,6 +284,7 @@ def compare_metric(
     metric: Metric,
     ids: Sequence[str],
     settings: Bootstrap,
+    against: Mapping[str, str],
 ) -> MetricComparison | None:
     """All methods by one metric on those of the questions `ids` that have it; None if none has."""
     first = methods[0].scores[0]
@@ -294,18 +301,23 @@ def compare_metric(
         means.append(
             MethodMean(method=name, mean=estimate, seeds=tuple(seeds.tolist()), spread=spread)
         )
-    differences = _differences(values, baseline, settings)
+    differences = _differences(values, baseline, settings, against)
     return MetricComparison(metric=metric, n=len(ids), means=tuple(means), differences=differences)
 
 
 def _differences(
-    tables: Mapping[str, Floats], baseline: str, settings: Bootstrap
+    tables: Mapping[str, Floats],
+    baseline: str,
+    settings: Bootstrap,
+    against: Mapping[str, str],
 ) -> tuple[Difference, ...]:
-    """Each method but the baseline against it, with Holm's correction over them."""
-    found, base = [], tables[baseline]
+    """Each method against its baseline, with Holm's correction over all."""
+    found = []
     for name, table in tables.items():
-        if name == baseline:
+        own = against.get(name, baseline)
+        if name == own:
             continue
+        base = tables[own]
         test = compare_paired(table.mean(axis=0), base.mean(axis=0), settings)
         several = table.shape[1] > 1
         found.append(
@@ -315,6 +327,7 @@ def _differences(
                 relative=relative_difference(table.mean(axis=0), base.mean(axis=0), settings),
                 p_value=test.p_value,
                 seeded=compare_seeded(table, base, settings.confidence) if several else None,
+                against=own if own != baseline else None,
             )
         )
     if len(found) < 2:
@@ -355,9 +368,11 @@ def compare(
     baseline: str | None = None,
     metrics: Iterable[str] = DEFAULT_METRICS,
     bootstrap: Bootstrap | None = None,
+    against: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare evaluated methods, as `load_methods` gives them, with the baseline (the first).
 
+    `against` names another method for single ones to be compared with, or themselves for none.
     The p-values are the paired sign-flip test's, two-sided. Holm's correction is over the
     comparisons of one metric, not over metrics: these measure the same answers. Raises InputError
     for fewer than two methods, unknown names, and metrics that no shared question has.
@@ -368,7 +383,7 @@ def compare(
     ids = list(shared_questions(methods))
     found = []
     for metric in check_metrics(metrics):
-        one = compare_metric(methods, base, metric, ids, settings)
+        one = compare_metric(methods, base, metric, ids, settings, against or {})
         if one is None:
             raise InputError(f"no shared question has the gold annotation that {metric} takes")
         found.append(one)

@@ -202,7 +202,7 @@ def difference_rows(one: MetricComparison) -> list[list[str]]:
         if found.p_holm is not None:
             cells.append(p_value(found.p_holm))
         cells.append(points(found.seeded.detectable) if found.seeded else "-")
-        rows.append([found.method, *cells])
+        rows.append([found.label, *cells])
     return rows
 
 
@@ -213,7 +213,7 @@ def seeded_rows(one: MetricComparison) -> list[list[str]]:
         if found.seeded is not None and found.seeded.over_seeds:
             seeded = found.seeded
             cells = [signed(seeded.interval), p_value(seeded.p_value), str(seeded.df)]
-            rows.append([found.method, *cells])
+            rows.append([found.label, *cells])
     return rows if len(rows) > 1 else []
 
 

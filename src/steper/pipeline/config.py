@@ -122,12 +122,22 @@ class EvaluationSettings(Settings):
         description="ask the untrained student: prompted as the trained ones, as the teacher "
         "(with its demonstrations), or not at all",
     )
+    also: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="ask the trained students once more for each name, with these settings of the "
+        "strategy over their own, such as {ends_steps: {keep: all}}; compared among themselves",
+    )
     in_flight: int = Field(64, ge=1, description="requests to a model under way at once")
     baseline: str | None = Field(
         None, description="the method that others are compared with (none: the first recipe)"
     )
     metrics: tuple[Metric, ...] = Field(DEFAULT_METRICS, min_length=1, description="compared")
     bootstrap: Bootstrap = Bootstrap()
+
+    @field_validator("also", mode="after")
+    @classmethod
+    def _names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return _check_names(value)
 
 
 class PipelineSettings(Settings):
@@ -158,12 +168,7 @@ class PipelineSettings(Settings):
     @field_validator("data", "students", "recipes", mode="after")
     @classmethod
     def _folder_names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name in value:
-            if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"the name {name!r} is that of a folder, too: letters, digits, - and _ only"
-                )
-        return value
+        return _check_names(value)
 
     @field_validator("seeds", mode="after")
     @classmethod
@@ -241,6 +246,16 @@ class PipelineSettings(Settings):
     def baseline(self) -> str:
         """The method that others are compared with."""
         return self.evaluate.baseline or next(iter(self.recipes))
+
+
+def _check_names(value: dict[str, Any]) -> dict[str, Any]:
+    """`value`; ValueError where a key cannot be a folder's name."""
+    for name in value:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"the name {name!r} is that of a folder, too: letters, digits, - and _ only"
+            )
+    return value
 
 
 class SectionError(SettingsError):

@@ -252,7 +252,12 @@ def _open(ws: Workspace, source: DataSet, eval_run: EvalRun) -> tuple[LanguageMo
     student = settings.students[eval_run.student]
     if eval_run.trained is not None:
         ws.close_model()
-        options = replace(ALLOWED, generation=student.generation, hf=student.hf)
+        options = replace(
+            ALLOWED,
+            generation=student.generation,
+            hf=student.hf,
+            strategy_settings=eval_run.asked,
+        )
         lm, strategy = open_asked(eval_run.trained, options)
         ws.model(f"student {eval_run.trained}", lambda: lm)
         return lm, strategy
@@ -278,7 +283,8 @@ def compare_runs(ws: Workspace, overwrite: bool, advance: Advance, *, data: str)
     """Compare all methods on a data set's test questions, pair by pair."""
     settings, baseline = ws.settings.evaluate, ws.baseline(data)
     methods = load_methods(ws.methods(data), bootstrap=settings.bootstrap)
-    comparison = compare(methods, baseline, settings.metrics, settings.bootstrap)
+    against = ws.against(data)
+    comparison = compare(methods, baseline, settings.metrics, settings.bootstrap, against)
     write_json(ws.comparison_file(data), comparison.model_dump(mode="json"))
     return f"{len(methods)} methods on {comparison.shared} questions, against {baseline}"
 
@@ -286,6 +292,7 @@ def compare_runs(ws: Workspace, overwrite: bool, advance: Advance, *, data: str)
 def make_report(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
     """Write the report on a data set."""
     bootstrap = ws.settings.evaluate.bootstrap
-    settings = ws.settings.report.model_copy(update={"baseline": ws.baseline(data)})
+    update = {"baseline": ws.baseline(data), "against": ws.against(data)}
+    settings = ws.settings.report.model_copy(update=update)
     methods = load_methods(ws.methods(data), bootstrap=bootstrap)
     return str(write_report(methods, ws.report_file(data), settings, bootstrap))

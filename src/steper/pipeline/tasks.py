@@ -240,7 +240,7 @@ class TaskList:
             return {"model": model, "prompt": teacher.prompt.model_dump(mode="json")}
         student = settings.students[run.student]
         if run.trained is not None:
-            return {"model": _local_key(student)}
+            return {"model": _local_key(student), **({"asked": run.asked} if run.asked else {})}
         prompt = stages.base_prompt(self.ws).model_dump(mode="json")
         return {"model": self._model_key(student.model, student), "prompt": prompt}
 

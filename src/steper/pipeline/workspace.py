@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from steper.data import load_corpus
 from steper.lm.base import LanguageModel
@@ -22,13 +23,21 @@ class EvalRun:
     """A run over a data set's test questions: the teacher's, an untrained student's, a trained one.
 
     `method` is what tables call it, `path` the run's folder. `student` is None for the teacher,
-    `trained`, a trained student's folder, is None for all others.
+    `trained`, a trained student's folder, is None for all others. `asked` are settings of the
+    strategy over a trained student's own, which `evaluate.also` has by the name `also`.
     """
 
     method: str
     path: Path
     student: str | None = None
     trained: Path | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+    also: str = ""
+
+
+def also_named(method: str, name: str) -> str:
+    """What tables call a method that is asked once more, as `evaluate.also` says by this name."""
+    return f"{method} ({name})"
 
 
 @dataclass
@@ -85,7 +94,16 @@ class Workspace:
                     trained = self.trained(data, student, method, seed)
                     path = self.folder("eval", data, student, trained.name)
                     runs.append(EvalRun(f"{prefix}{method}", path, student, trained))
-        return runs
+        return [*runs, *self._asked_also(runs)]
+
+    def _asked_also(self, runs: list[EvalRun]) -> Iterator[EvalRun]:
+        """The trained students' runs once more for each entry of `evaluate.also`."""
+        for name, asked in self.settings.evaluate.also.items():
+            for run in runs:
+                if run.trained is not None:
+                    path = run.path.with_name(f"{run.path.name}.{name}")
+                    method = also_named(run.method, name)
+                    yield replace(run, method=method, path=path, asked=asked, also=name)
 
     def methods(self, data: str) -> dict[str, tuple[Path, ...]]:
         """Run folders by method's name; several are a method's seeds."""
@@ -93,6 +111,11 @@ class Workspace:
         for run in self.eval_runs(data):
             methods[run.method] = (*methods.get(run.method, ()), run.path)
         return methods
+
+    def against(self, data: str) -> dict[str, str]:
+        """What the methods of `evaluate.also` are compared with: the baseline asked likewise."""
+        baseline, runs = self.baseline(data), self.eval_runs(data)
+        return {run.method: also_named(baseline, run.also) for run in runs if run.also}
 
     def baseline(self, data: str) -> str:
         """The name of the method that others are compared with."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from pydantic import Field
 
 from steper.evaluation.compare import (
     METRIC_NAMES,
@@ -36,10 +37,14 @@ BENCHMARK_NAMES = {
 
 
 class ReportSettings(Record):
-    """What a report shows: `examples` trajectories drawn by `seed`, differences from `baseline`."""
+    """What a report shows: `examples` trajectories drawn by `seed`, differences from `baseline`.
+
+    `against` names another method for single ones to be compared with.
+    """
 
     title: str = "Multi-step question answering: the methods compared"
     baseline: str | None = None
+    against: dict[str, str] = Field(default_factory=dict)
     examples: int = 20
     seed: int = 0
 
@@ -81,7 +86,7 @@ def gather(
         "benchmarks": list(dict.fromkeys(BENCHMARK_NAMES[q.benchmark] for q in every.values())),
         "questions": len(every),
         "shared": len(shared),
-        "comparison": _comparison(methods, baseline, bootstrap),
+        "comparison": _comparison(methods, baseline, bootstrap, settings.against),
         "metric_names": METRIC_NAMES,
         "metrics": [m for m in score_tables.TABLE_METRICS if any(e.scores[m] for e in entries)],
         "breakdowns": breakdowns(methods, bootstrap),
@@ -150,13 +155,13 @@ def _other_training(
 
 
 def _comparison(
-    methods: Sequence[Method], baseline: str, bootstrap: Bootstrap
+    methods: Sequence[Method], baseline: str, bootstrap: Bootstrap, against: Mapping[str, str]
 ) -> Comparison | None:
     """Paired differences; None for one method alone, or without gold answers."""
     scored = any(q.answers for q in shared_questions(methods).values())
     if len(methods) < 2 or not scored:
         return None
-    return compare(methods, baseline, score_tables.PANEL_METRICS, bootstrap)
+    return compare(methods, baseline, score_tables.PANEL_METRICS, bootstrap, against)
 
 
 def breakdowns(
