@@ -329,15 +329,16 @@ def test_an_unusable_device_is_one_line(folders):
 
 def test_a_failure_inside_the_worker_reaches_the_futures_and_the_worker_lives(folders):
     model = HFModel(str(folders["chat"]))
-    generate = model._loaded.model.generate
+    results(model, questions(1, max_tokens=1))
+    forward = model._loaded.model.forward
     failures = [ZeroDivisionError("a bug"), torch.OutOfMemoryError("out of memory")]
 
     def fail(*args, **kwargs):
         if failures:
             raise failures.pop(0)
-        return generate(*args, **kwargs)
+        return forward(*args, **kwargs)
 
-    model._loaded.model.generate = fail
+    model._loaded.model.forward = fail
     requests = questions(3, max_tokens=2)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         results(model, requests)
@@ -376,16 +377,16 @@ def test_small_models_run_on_one_thread_until_closed(folders):
     try:
         model = HFModel(str(folders["chat"]))
         seen = []
-        generate = model._loaded.model.generate
+        forward = model._loaded.model.forward
 
         def note(*args, **kwargs):
             seen.append(torch.get_num_threads())
-            return generate(*args, **kwargs)
+            return forward(*args, **kwargs)
 
-        model._loaded.model.generate = note
+        model._loaded.model.forward = note
         results(model, questions(1, max_tokens=1))
         model.close()
-        assert seen == [1]
+        assert set(seen) == {1}
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

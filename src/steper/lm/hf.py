@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steper.errors import ModelError
 from steper.lm.base import Completion, Request
@@ -21,6 +21,9 @@ from steper.lm.open import How
 from steper.prompt.encode import EncodeError, encode_prompt
 from steper.prompt.segments import Form
 from steper.text import brief
+
+if TYPE_CHECKING:
+    from steper.lm.hf_generate import Generator
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class HFModel:
         self._open: list[BatchRow] = []  # the worker's own: tokenized, not yet ended
         self._closed = False
         self._threads_before: int | None = None
+        self._generator: Generator | None = None  # the worker's own
         self._worker = threading.Thread(target=self._run, name="steper-hf", daemon=True)
         self._worker.start()
         atexit.register(self.close)  # a thread inside torch at interpreter exit aborts the process
@@ -131,6 +135,20 @@ class HFModel:
             self._threads_before = torch.get_num_threads()
             torch.set_num_threads(threads)
 
+    def _make_generator(self) -> Generator | None:
+        """The generator that reuses keys and values; None where the model does not allow it."""
+        from steper.lm.hf_generate import Generator
+        from steper.lm.hf_kv import why_not
+
+        reason = why_not(self._loaded.model)
+        if reason:
+            log.info("%s: no keys and values are reused between prompts: %s", self.name, reason)
+            return None
+        settings = self._settings
+        return Generator(
+            self._loaded.model, settings.prefix_cache_mib << 20, settings.prefill_tokens
+        )
+
     def _restore_threads(self) -> None:
         import torch
 
@@ -155,6 +173,7 @@ class HFModel:
         """The worker thread; whatever ends it is told to all futures."""
         try:
             self._set_threads()
+            self._generator = self._make_generator()
             while self._take_in():
                 if not self._open:
                     continue
@@ -229,6 +248,8 @@ class HFModel:
             self._forward(batch)
         except torch.OutOfMemoryError as error:
             left = [row for row in batch if not row.future.done()]
+            if self._generator:
+                self._generator.prefixes.clear()
             torch.cuda.empty_cache()
             if len(left) > 1:
                 log.warning("%s: out of memory with %d rows; halving", self.name, len(left))
@@ -246,25 +267,37 @@ class HFModel:
                 settle(row.future, RuntimeError(f"{self.name}: a row was left without an end"))
 
     def _forward(self, batch: list[BatchRow]) -> None:
-        """Generate for all rows: ids (B, T), padded on the left; RowEnds settles the futures."""
-        import torch
-
+        """Generate for all rows; RowEnds settles the futures."""
         for row in batch:
             row.written, row.done = [], row.future.done()
+        ends = RowEnds(batch, self._decode, self._loaded.eos, lambda: self._closed, self._pieces)
+        sampler = Sampler(batch, self._generation) if self._generation.temperature else None
+        if self._generator is None:
+            self._forward_apart(batch, ends, sampler)
+            return
+
+        def choose(rows: Sequence[BatchRow], scores: Any) -> list[int]:
+            tokens = sampler.sample(rows, scores) if sampler else scores.argmax(-1)
+            return [int(token) for token in tokens.tolist()]
+
+        self._generator.generate(batch, choose, ends.extend)
+
+    def _forward_apart(self, batch: list[BatchRow], ends: RowEnds, sampler: Sampler | None) -> None:
+        """Generate by transformers' own loop: ids (B, T), padded on the left."""
+        import torch
+
         width = max(len(row.prompt_ids) for row in batch)
         ids = torch.full((len(batch), width), self._loaded.pad)
         mask = torch.zeros_like(ids)
         for n, row in enumerate(batch):
             ids[n, width - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
             mask[n, width - len(row.prompt_ids) :] = 1
-        sampler = [Sampler(batch, self._generation)] if self._generation.temperature else []
-        ends = RowEnds(batch, self._decode, self._loaded.eos, lambda: self._closed, self._pieces)
         self._loaded.model.generate(
             ids.to(self._loaded.device),
             attention_mask=mask.to(self._loaded.device),
             max_new_tokens=max(row.limit for row in batch),
             do_sample=False,
-            logits_processor=sampler,
+            logits_processor=[sampler] if sampler else [],
             stopping_criteria=[ends],
         )
 

@@ -82,14 +82,17 @@ class RowEnds:
         """`input_ids` (B, T) with the new tokens in the last column → rows at an end, (B,) bool."""
         import torch
 
-        closed = self._closed()
         for row, token in zip(self._rows, input_ids[:, -1].tolist(), strict=True):
-            if not row.done:
-                self._extend(row, token)
-                row.done = row.done or closed or row.future.cancelled()
+            self.extend(row, token)
         return torch.tensor([row.done for row in self._rows], device=input_ids.device)
 
-    def _extend(self, row: BatchRow, token: int) -> None:
+    def extend(self, row: BatchRow, token: int) -> None:
+        """Take in a row's next token, and settle its future if it ends there."""
+        if not row.done:
+            self._write(row, token)
+            row.done = row.done or self._closed() or row.future.cancelled()
+
+    def _write(self, row: BatchRow, token: int) -> None:
         row.written.append(token)
         ended = token in self._eos
         if ended or len(row.written) >= row.limit or self._may_have_stopped(row):
@@ -143,14 +146,22 @@ class Sampler:
     """
 
     def __init__(self, rows: Sequence[BatchRow], settings: GenerationSettings) -> None:
+        self._rows = rows
         self._settings = settings
-        self._numbers = [Random(_sampling_key(row.request, settings.seed)) for row in rows]
+        self._numbers = {row: Random(_sampling_key(row.request, settings.seed)) for row in rows}
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Scores (B, V) → the same shape, 0 at the sampled token and -inf elsewhere."""
+        """Scores (B, V) of all rows → the same shape, 0 at the sampled token and -inf elsewhere."""
         import torch
 
-        drawn = [[numbers.random()] for numbers in self._numbers]
+        chosen = self.sample(self._rows, scores)[:, None]
+        return torch.full_like(scores, float("-inf")).scatter(1, chosen, 0.0)
+
+    def sample(self, rows: Sequence[BatchRow], scores: Any) -> Any:
+        """Scores (B, V) of some of the rows → a token of each, (B,)."""
+        import torch
+
+        drawn = [[self._numbers[row].random()] for row in rows]
         wide = scores.cpu().double() if scores.device.type == "mps" else scores.double()
         probs = torch.softmax(wide / self._settings.temperature, dim=-1)
         if self._settings.top_p < 1:
@@ -159,8 +170,7 @@ class Sampler:
         cumulative = probs.cumsum(-1)
         point = torch.tensor(drawn, dtype=cumulative.dtype, device=cumulative.device)
         chosen = torch.searchsorted(cumulative, point * cumulative[:, -1:], right=True)
-        chosen = chosen.clamp(max=scores.shape[-1] - 1).to(scores.device)
-        return torch.full_like(scores, float("-inf")).scatter(1, chosen, 0.0)
+        return chosen.clamp(max=scores.shape[-1] - 1).to(scores.device)[:, 0]
 
 
 def keep_top_p(probs: Any, top_p: float) -> Any:

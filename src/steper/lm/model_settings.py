@@ -56,6 +56,15 @@ class HFSettings(Settings):
         ge=1,
         description="Most tokens in a batch (rows x (longest prompt + longest completion)).",
     )
+    prefill_tokens: int = Field(
+        1024, ge=1, description="Most tokens of one forward pass over prompts."
+    )
+    prefix_cache_mib: int = Field(
+        2048,
+        ge=0,
+        description="Memory for keys and values of earlier prompts, in MiB: a prompt that begins "
+        "as an earlier one (the step before, the same demonstrations) takes them over; 0: none.",
+    )
     context_window: int | None = Field(
         None, ge=2, description="Longest prompt + completion in tokens; by default the model's own."
     )
