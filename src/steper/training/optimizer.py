@@ -1,20 +1,73 @@
 """Muon for a student's matrices and AdamW for everything else, as one optimizer.
 
 Muon (Jordan et al., 2024) orthogonalises the update of each matrix inside the layers; embeddings,
-head, norms and biases stay with AdamW. Both are torch's own, at the same learning rate: Muon's is
+head, norms and biases stay with torch's AdamW. Both run at the same learning rate: Muon's is
 rescaled to updates of AdamW's size (Liu et al., 2025, arXiv 2502.16982). docs/log.md compares them.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
-from steper.errors import SettingsError
-
 MATRIX = 2
 """Dimensions of a parameter that Muon can take."""
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
+"""Coefficients of the quintic whose slope at 0 is steepest (Jordan et al., 2024)."""
+NEWTON_SCHULZ_STEPS = 5
+ADAMW_RMS = 0.2
+"""Root mean square of a typical update of AdamW, in learning rates (Liu et al., 2025, 2.2)."""
+
+
+class Muon(torch.optim.Optimizer):  # type: ignore[misc]
+    """Nesterov momentum, orthogonalised, and decoupled weight decay; for matrices alone.
+
+    Differs from `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` in one thing, the dtype of
+    `orthogonalized`. The state is alike, so either goes on from the other's checkpoint.
+    """
+
+    def __init__(self, matrices: list[Any], lr: float, weight_decay: float) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+
+    def step(self, closure: Any = None) -> None:
+        """One step of every matrix that has a gradient."""
+        if closure is not None:
+            raise NotImplementedError("Muon takes no closure")
+        with torch.no_grad():
+            for group in self.param_groups:
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        self._step(matrix, group["lr"], group["weight_decay"])
+
+    def _step(self, matrix: Any, lr: float, weight_decay: float) -> None:
+        state = self.state[matrix]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+        momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - MOMENTUM)
+        update = orthogonalized(matrix.grad.lerp(momentum, MOMENTUM))
+        matrix.mul_(1 - lr * weight_decay)
+        matrix.add_(update, alpha=-lr * ADAMW_RMS * math.sqrt(max(matrix.shape)))
+
+
+def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
+    """About U Vᵀ of the matrix U S Vᵀ: singular values near 1, by Newton and Schulz's iteration.
+
+    Computed in bfloat16 on a GPU, in float32 elsewhere: few CPUs multiply bfloat16 fast, and
+    those gain nothing by it at the sizes that are trained there (docs/log.md).
+    """
+    a, b, c = NEWTON_SCHULZ
+    tall = matrix.size(0) > matrix.size(1)
+    x = matrix.to(torch.bfloat16 if matrix.is_cuda else torch.float32)
+    x = x.mT if tall else x
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
@@ -27,9 +80,7 @@ class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     def __init__(
         self, matrices: list[Any], rest: list[Any], lr: float, weight_decay: float
     ) -> None:
-        muon = torch.optim.Muon(
-            matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = Muon(matrices, lr, weight_decay)
         decayed = {"params": [p for p in rest if p.ndim >= MATRIX], "weight_decay": weight_decay}
         kept = {"params": [p for p in rest if p.ndim < MATRIX], "weight_decay": 0.0}
         groups = [group for group in (decayed, kept) if group["params"]]
@@ -69,15 +120,7 @@ class MuonWithAdamW(torch.optim.Optimizer):  # type: ignore[misc]
 
 
 def muon_with_adamw(model: torch.nn.Module, lr: float, weight_decay: float) -> MuonWithAdamW:
-    """The optimizer of `model`: matrices of its layers with Muon, what is left with AdamW.
-
-    Raises SettingsError where torch has no Muon.
-    """
-    if not hasattr(torch.optim, "Muon"):
-        raise SettingsError(
-            f"optimizer muon needs torch 2.9 or newer, this is {torch.__version__}; "
-            "use --optimizer adamw"
-        )
+    """The optimizer of `model`: matrices of its layers with Muon, what is left with AdamW."""
     outside = {id(p) for p in _embeddings(model)}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == MATRIX and id(p) not in outside]

@@ -72,7 +72,7 @@ class TrainSettings(Settings):
     )
     optimizer: Literal["adamw", "muon"] = Field(
         "adamw",
-        description="muon: torch's Muon for the layers' matrices, AdamW for the rest. For another "
+        description="muon: Muon for the layers' matrices, AdamW for the rest. For another "
         "one of transformers: trainer.optim",
     )
     schedule: str = Field("cosine", description="learning-rate schedule, by transformers' name")
