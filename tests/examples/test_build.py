@@ -85,8 +85,8 @@ def test_vanilla_kd_writes_the_whole_chain_from_all_passages(layout, target_is, 
     passages = tuple(Passage.make(t, FILM[t]) for t in ("Gold Rain", "Ann Lee"))
     settings = BARE.model_copy(update={"layout": layout})
     expected = build_prompt(IRCoT.words, question().text, [Turn(passages)], settings, "plain")
-    assert example.segments[:-1] == expected.segments
-    assert target(example) == " " + " ".join(IRCOT)
+    assert example.segments[: -len(IRCOT)] == expected.segments
+    assert [s.text for s in example.segments[-len(IRCOT) :]] == [f" {text}" for text in IRCOT]
 
 
 def test_the_students_prompt_settings_go_over_the_runs(tmp_path):
@@ -103,8 +103,20 @@ def test_the_students_prompt_settings_go_over_the_runs(tmp_path):
     ("case", "settings", "message"),
     [
         ("ircot", {"recipe": "stepper"}, "unknown recipe 'stepper'; did you mean steper"),
-        ("ircot", {"target": "cumulative", "layout": "append_only"}, "use target=current, or"),
-        ("self_ask, reader", {"target": "cumulative"}, "one; use target=current"),
+        (
+            "ircot",
+            {"target": "cumulative", "layout": "append_only"},
+            "reasoning=user and target=current",
+        ),
+        ("self_ask, reader", {"target": "cumulative"}, "the model cannot write all of the"),
+        (
+            "self_ask, reader",
+            {"target": "cumulative", "reasoning": "assistant"},
+            "one; use target=current",
+        ),
+        ("ircot", {"reasoning": "anew"}, "use target=cumulative"),
+        ("ircot", {"target": "cumulative", "reasoning": "user"}, "reasoning=anew or assistant"),
+        ("ircot", {"recipe": "vanilla_kd", "reasoning": "user"}, "reasoning=anew or assistant"),
         ("self_ask, reader", {"layout": "append_only"}, "needs layout=passages_first"),
     ],
 )

@@ -162,7 +162,7 @@ def continued() -> dict[str, Any]:
             found[name] = [plain(prompt.segments) for prompt in seen["q0"]]
             for recipe in ("steper", "vanilla_kd"):
                 for ends in ("every_step", "last_step"):
-                    how = ExampleSettings(recipe=recipe, end_of_turn=ends)
+                    how = ExampleSettings(recipe=recipe, reasoning="assistant", end_of_turn=ends)
                     built = build_examples(run, how, FilterSettings())
                     values = [[plain(e.segments), e.segments[-1].ends] for e in built]
                     found[f"{name} | {recipe} | {ends}"] = digest(values)

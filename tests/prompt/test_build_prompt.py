@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from steper.prompt.render import (
     NO_NEW_PASSAGES,
@@ -93,6 +94,36 @@ def test_the_reasoning_may_begin_the_assistants_turn():
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])
+def test_reasoning_that_is_written_anew_is_not_shown(form):
+    settings = bare(reasoning="anew")
+    shown = build_prompt(IRCOT, "Who?", TURNS, settings, form)
+    passages = tuple(p for turn in TURNS for p in turn.passages)
+    assert shown == build_prompt(IRCOT, "Who?", [Turn(passages)], bare(), form)
+    assert not shown.begun
+    # A forced answer continues what was said.
+    forced = build_prompt(IRCOT, "Who?", TURNS, settings, form, "So the answer is:")
+    said = [" " * (form == "plain") + "First fact.", " Second fact.", " So the answer is:"]
+    assert [s.text for s in forced.segments[1:]] == said
+    assert {s.role for s in forced.segments[1:]} == {"assistant"}
+
+
+@pytest.mark.parametrize("name", ["ircot", "self_ask"])
+def test_the_instruction_says_that_all_is_written_anew(name):
+    by = [
+        build_prompt(WORDS[name], "Who?", TURNS, PromptSettings(reasoning=where, demos=0), "chat")
+        for where in ("user", "anew")
+    ]
+    assert "from " in by[1].segments[0].text
+    assert "beginning" not in by[0].segments[0].text
+    assert "beginning" in by[1].segments[0].text
+
+
+def test_turns_cannot_be_written_anew():
+    with pytest.raises(ValidationError, match="append_only has it there as turns"):
+        bare(reasoning="anew", layout="append_only")
+
+
+@pytest.mark.parametrize("form", ["chat", "plain"])
 @pytest.mark.parametrize("layout", ["passages_first", "append_only"])
 def test_plain_text_and_append_only_have_the_reasoning_there_already(form, layout):
     if (form, layout) == ("chat", "passages_first"):
@@ -101,7 +132,8 @@ def test_plain_text_and_append_only_have_the_reasoning_there_already(form, layou
         build_prompt(IRCOT, "Who?", TURNS, bare(layout=layout, reasoning=where), form)
         for where in ("user", "assistant")
     ]
-    assert by[0] == by[1]
+    assert by[0].text() == by[1].text()
+    assert layout == "passages_first" or by[0] == by[1]
 
 
 def test_settings_of_earlier_records_have_no_place_of_the_reasoning():

@@ -52,7 +52,7 @@ from steper.recipes import (
 from steper.records import GrownRecord, Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
-from steper.store import field_error, sha256_file
+from steper.store import field_error, sha256_file, validated
 from steper.strategy import STRATEGIES, Strategy, load_strategy
 from steper.strategy.readers import READERS
 
@@ -71,13 +71,15 @@ class ExampleSettings(GrownRecord):
     form: Form = Field("chat", description="chat: the student's chat template; plain: plain text")
     reasoning: Reasoning | None = Field(
         None,
-        description="where the reasoning so far stands in a chat (none: as the recipe, else the "
-        "run, has it); assistant: the student continues its own turn",
+        description="how the reasoning so far is shown (none: as the recipe has it for the target, "
+        "else as the run): in the user's turn; assistant: the student continues its own turn; "
+        "anew: not at all, the student writes all of it",
     )
     end_of_turn: EndOfTurn = Field(
         "every_step",
         description="where the student learns to end its turn: after every step (stop and "
-        "search), or after the last one alone, for inference that cuts its steps",
+        "search; not where the next one goes on in the same turn on the same passages), or after "
+        "the last one alone, for inference that cuts its steps",
     )
     layout: Layout | None = Field(None, description="layout of the prompts (none: the run's own)")
     instruction: bool | None = Field(
@@ -101,7 +103,8 @@ class ExampleSettings(GrownRecord):
         given = {k: v for k, v in own.items() if v is not None}
         if inference is None:
             return teacher.model_copy(update=given)
-        return PromptSettings.model_validate({**teacher.model_dump(), **inference.prompt, **given})
+        values = {**teacher.model_dump(), **inference.prompt, **given}
+        return validated(PromptSettings, values)
 
 
 @dataclass
@@ -242,7 +245,7 @@ class Build:
         trajectories = self.run.path / "trajectories.jsonl"
         if not trajectories.exists():
             trajectories = self.run.path / "trajectories.part"
-        inference = self.recipe.inference
+        inference = self.recipe.asked(self.settings.target)
         reranked = {"reranker": inference.reranker, "candidates": inference.candidates}
         return {
             **self.settings.model_dump(mode="json"),
@@ -303,7 +306,7 @@ def build_examples(
     run = run if isinstance(run, Run) else Run(Path(run))
     made_with = _checked_manifest(run, partial)
     place = run.path / "manifest.json"
-    inference = recipe.inference
+    inference = recipe.asked(settings.target)
     form = inference.form if inference.form and "form" not in settings.model_fields_set else None
     prompt = settings.prompt(_teachers_prompt(made_with["prompt"], place), inference)
     kind, own = load_strategy(
@@ -388,7 +391,8 @@ def wording_hash(strategy: Strategy[Any]) -> str:
     for words in (strategy.words, *(reader.words for reader in READERS.values())):
         fixed = (words.name, words.head, words.cue, words.lead, words.turn_cue, words.turn_lead)
         digest.update(repr(fixed).encode())
-        digest.update(words.instruction.encode() if strategy.prompt.instruction else b"")
+        instruction = words.instruct(strategy.prompt.written_anew)
+        digest.update(instruction.encode() if strategy.prompt.instruction else b"")
         for demo in demonstrations()[: strategy.prompt.demos]:
             digest.update(repr((demo.question, words.demonstrate(demo))).encode())
     return digest.hexdigest()[:16]

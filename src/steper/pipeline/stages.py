@@ -143,7 +143,7 @@ def make_examples(
     """Make a recipe's examples of the teacher's trajectories, test questions kept out."""
     settings, method_settings = ws.settings.example_settings(method), ws.settings.recipes[method]
     recipe, judge = RECIPES.find(settings.recipe), method_settings.judge
-    if "form" not in settings.model_fields_set and recipe.inference.form is None:
+    if "form" not in settings.model_fields_set and recipe.asked(settings.target).form is None:
         form = student_form(locate_model(ws.settings.students[student].model))
         settings = settings.model_copy(update={"form": form})
     build = build_examples(

@@ -3,9 +3,11 @@
 Two layouts:
 
 - `passages_first` (IRCoT's and StepER's): all passages, then the question, then the reasoning so
-  far. In a chat it stands in the user's turn (`reasoning: user`) or begins the assistant's turn,
-  which the model continues (`assistant`): there it is the model's own text, as in StepER's
-  p(r_s | q, P≤s, R<s), and in Vanilla-KD's target R≤S‖a. Not every server continues a turn.
+  far. It stands in the user's turn (`reasoning: user`), or begins the assistant's turn, which the
+  model continues (`assistant`): there it is the model's own text, as in StepER's
+  p(r_s | q, P≤s, R<s), and in Vanilla-KD's target R≤S‖a. Not every server continues a turn. Or it
+  is not shown and the model writes all of it anew (`anew`), as in StepER's losses:
+  M(q, P≤s) → R≤s. A forced answer continues what stands in both.
 - `append_only`: question, P1, r1, P2, r2, … as turns. Nothing before the cursor ever changes.
 """
 
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from steper.prompt.segments import Form, Prompt, Role, Segment
 from steper.prompt.words import Demo, Words, demonstrations
@@ -23,7 +25,7 @@ from steper.records import GrownRecord, Passage
 from steper.text import limit_words
 
 Layout = Literal["passages_first", "append_only"]
-Reasoning = Literal["user", "assistant"]
+Reasoning = Literal["user", "assistant", "anew"]
 
 NO_NEW_PASSAGES = "No new passages."
 
@@ -40,12 +42,32 @@ class PromptSettings(GrownRecord):
     )
     reasoning: Reasoning = Field(
         "user",
-        description="where the reasoning so far stands in a chat with passages first: in the "
-        "user's turn, or as the beginning of the assistant's, which the model continues",
+        description="with passages first, how the reasoning so far is shown: in the user's turn; "
+        "as the beginning of the assistant's, which the model continues; or not at all: the model "
+        "writes all of it anew, and what was not said before is the step's",
     )
     instruction: bool = Field(True, description="begin with the strategy's instruction")
     demos: int = Field(3, ge=0, description="few-shot demonstrations in front (0: none)")
     passage_words: int = Field(350, ge=1, description="words of a passage that a prompt shows")
+
+    @model_validator(mode="after")
+    def _turns_stay(self) -> PromptSettings:
+        if self.written_anew and self.layout == "append_only":
+            raise ValueError(
+                "reasoning=anew (target=cumulative takes it) leaves earlier reasoning out of the "
+                "prompt, and append_only has it there as turns; use layout=passages_first, or "
+                "reasoning=user and target=current"
+            )
+        return self
+
+    @property
+    def written_anew(self) -> bool:
+        """Whether a step's text is all of the reasoning up to it."""
+        return self.reasoning == "anew"
+
+    def one_text(self, form: Form) -> bool:
+        """Whether a step's text goes on with that of the steps before, in one turn."""
+        return self.layout == "passages_first" and (form == "plain" or self.reasoning != "user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +98,10 @@ def build_prompt(
     """
     segments: list[Segment] = []
     if settings.instruction:
-        segments.append(_instruction(words, form))
+        segments.append(_instruction(words, settings, form))
     for demo in demonstrations()[: settings.demos] if settings.demos else ():
         segments.extend(_demo(words, demo, settings, form))
-    segments.extend(_task(words, question, turns, settings, form))
+    segments.extend(_task(words, question, turns, settings, form, cue))
     if cue:
         segments.append(_cue(words, cue, segments[-1].role, settings, form))
     return Prompt(form, tuple(segments))
@@ -104,14 +126,16 @@ def _lead(words: Words, settings: PromptSettings) -> str:
 
 def _cue(words: Words, cue: str, after: Role, settings: PromptSettings, form: Form) -> Segment:
     """The cue: the beginning of the assistant's turn, or the end of the user's."""
-    if form == "chat" and settings.reasoning == "assistant":
-        return Segment("assistant", (words.lead if after == "assistant" else "") + cue)
+    if settings.reasoning != "user" and (form == "chat" or settings.layout == "passages_first"):
+        begun = form == "plain" or after == "assistant"
+        return Segment("assistant", (words.lead if begun else "") + cue)
     apart = form == "chat" and settings.layout == "append_only"
     return Segment("user", ("\n\n" if apart else _lead(words, settings)) + cue)
 
 
-def _instruction(words: Words, form: Form) -> Segment:
-    return Segment("system", words.instruction + ("\n\n\n" if form == "plain" else ""))
+def _instruction(words: Words, settings: PromptSettings, form: Form) -> Segment:
+    text = words.instruct(settings.written_anew)
+    return Segment("system", text + ("\n\n\n" if form == "plain" else ""))
 
 
 def _blocks(passages: Sequence[Passage], settings: PromptSettings) -> str:
@@ -119,18 +143,31 @@ def _blocks(passages: Sequence[Passage], settings: PromptSettings) -> str:
 
 
 def _task(
-    words: Words, question: str, turns: Sequence[Turn], settings: PromptSettings, form: Form
+    words: Words,
+    question: str,
+    turns: Sequence[Turn],
+    settings: PromptSettings,
+    form: Form,
+    cue: str = "",
 ) -> list[Segment]:
     if settings.layout == "append_only":
         return _append_only(words, question, turns, settings, form)
     passages = [p for turn in turns for p in turn.passages]
-    told = [turn.rationale for turn in turns[:-1]]
+    told = [turn.rationale for turn in turns[:-1] if turn.rationale]
     shown = _blocks(passages, settings) + "\n\n" if passages else ""
     asked = shown + words.head.format(question=question) + words.cue
-    if form == "chat" and settings.reasoning == "assistant":
-        begun = words.lead.join(told)
-        return [Segment("user", asked), *([Segment("assistant", begun)] if begun else [])]
-    return [Segment("user", asked + "".join(words.lead + text for text in told))]
+    if settings.reasoning == "user":
+        return [Segment("user", asked + "".join(words.lead + text for text in told))]
+    if settings.written_anew and not cue:
+        return [Segment("user", asked)]
+    # A segment a step, as a target has them, so that both have the same token ids.
+    begun = in_a_row(words, told, target_lead(words, settings, form))
+    return [Segment("user", asked), *(Segment("assistant", text) for text in begun)]
+
+
+def in_a_row(words: Words, told: Sequence[str], lead: str) -> list[str]:
+    """Pieces of reasoning as one text goes on through them; `lead` precedes the first."""
+    return [(words.lead if number else lead) + text for number, text in enumerate(told)]
 
 
 def _append_only(

@@ -58,7 +58,8 @@ class Words:
     `head` is the question's line. In a `passages_first` prompt `cue` ends the part in front of the
     reasoning, and each piece of reasoning is preceded by `lead`. In an `append_only` prompt of
     plain text, `turn_cue` follows each turn's passages and `turn_lead` precedes its reasoning.
-    `instruction` is the system message; `demonstrate` says how a worked example looks at each step.
+    `instruction` is the system message (`anew`: where each step writes all of the reasoning anew,
+    if that takes another); `demonstrate` says how a worked example looks at each step.
     """
 
     name: str
@@ -69,6 +70,11 @@ class Words:
     lead: str = " "
     turn_cue: str = "\n\nA:"
     turn_lead: str = " "
+    anew: str = ""
+
+    def instruct(self, anew: bool) -> str:
+        """The instruction for steps that write all of the reasoning `anew`, or their own part."""
+        return self.anew if anew and self.anew else self.instruction
 
 
 @cache

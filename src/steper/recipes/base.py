@@ -16,11 +16,13 @@ from steper.strategy.replay import Replay
 
 Target = Literal["current", "cumulative"]
 """`current`: r_s, with R<s in the prompt. `cumulative`: R≤s, without R<s in the prompt (StepER's
-equations as they are written)."""
+equations as they are written), for students that write all of it anew, or continue their turn."""
 
 EndOfTurn = Literal["every_step", "last_step"]
 """Where a student learns to end its turn. After a middle step an end means *stop and search*: right
-where inference asks for one step, wrong where it goes on inside the same turn."""
+where the student ends its steps, needless where they are cut after a sentence. `every_step` leaves
+out those after which the next goes on in the same turn on the same passages: nothing was searched
+for, and what is learnt of the next step is to go on."""
 
 Weights = Literal["learned", "uniform"]
 """How the three losses are weighed: by learned σ (StepER's reasoning difficulty), or alike."""
@@ -108,6 +110,7 @@ Make = Callable[[Replay, Context], Iterator[Draft]]
 class Recipe:
     """A recipe: the examples of one trajectory, the weights that training defaults to, inference.
 
+    `cumulative` is the inference of students with cumulative targets, where that is another.
     `searches` and `judges` say that it needs a retriever, or a judge, in its context. `check`
     refuses, with a SettingsError, what the recipe cannot make: it is given the target and the
     strategy as the student will be asked.
@@ -118,24 +121,39 @@ class Recipe:
     weights: Weights
     about: str
     inference: Inference = Inference()
+    cumulative: Inference | None = None
     searches: bool = False
     judges: bool = False
     check: Callable[[Target, Strategy[Any]], None] | None = None
 
+    def asked(self, target: Target) -> Inference:
+        """How students of that target are asked."""
+        return self.cumulative if target == "cumulative" and self.cumulative else self.inference
+
 
 def current_draft(replay: Replay, step: Step, ends: bool = True) -> Draft:
     """(q, P≤s, R<s) → r_s: what a student is asked for at inference."""
-    return _draft(step, replay.prompt(step), replay.written(step), (step.index,), ends)
+    text = replay.written(step)
+    return _draft(step, replay.prompt(step), (text,) if text else (), (step.index,), ends)
 
 
 def cumulative_draft(replay: Replay, step: Step, ends: bool = True) -> Draft:
     """(q, P≤s) → R≤s."""
     prompt = replay.prompt_without_reasoning(replay.gathered(step))
-    return _draft(step, prompt, replay.written_up_to(step), range(1, step.index + 1), ends)
+    return _draft(step, prompt, replay.pieces_up_to(step), range(1, step.index + 1), ends)
 
 
 def _draft(
-    step: Step, prompt: Prompt, text: str | None, supervises: Sequence[int], ends: bool
+    step: Step, prompt: Prompt, pieces: Sequence[str], supervises: Sequence[int], ends: bool
 ) -> Draft:
-    target = None if text is None else (learn(text, step.kind, ends=ends),)
-    return Draft(step, prompt, target, tuple(supervises))
+    target = tuple(learn(piece, step.kind, ends=ends) for piece in pieces)
+    return Draft(step, prompt, target or None, tuple(supervises))
+
+
+def check_whole_text(strategy: Strategy[Any]) -> None:
+    """Refuse a student that learns R≤s as one text and is asked with R<s in the user's turn."""
+    if strategy.prompt.layout == "passages_first" and strategy.prompt.reasoning == "user":
+        raise SettingsError(
+            "reasoning=user shows earlier reasoning in the user's turn, which a student that "
+            "learns all of it as one text never saw; use reasoning=anew or assistant"
+        )

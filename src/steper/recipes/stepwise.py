@@ -9,13 +9,16 @@ from steper.errors import SettingsError
 from steper.recipes.base import (
     Context,
     Draft,
+    Inference,
     Make,
     Recipe,
     Target,
+    Weights,
+    check_whole_text,
     cumulative_draft,
     current_draft,
 )
-from steper.records import StepKind
+from steper.records import Step, StepKind
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 
@@ -33,15 +36,27 @@ def of_kinds(*kinds: StepKind) -> Make:
                 # A separate reader's prompt holds no earlier reasoning: it has none to accumulate.
                 whole = context.target == "cumulative" and step.role == "reason"
                 make_draft = cumulative_draft if whole else current_draft
-                ends = context.end_of_turn == "every_step" or step is replay.steps[-1]
-                yield make_draft(replay, step, ends)
+                yield make_draft(replay, step, _ends(replay, step, context))
 
     return make
 
 
+def _ends(replay: Replay, step: Step, context: Context) -> bool:
+    """Whether the end of the turn after a step is learnt; see `recipes.base.EndOfTurn`."""
+    later = replay.steps[step.index :]
+    if step.role == "read" or not any(other.role == "reason" for other in later):
+        return True
+    return context.end_of_turn == "every_step" and not replay.goes_on(step)
+
+
 def check_target(target: Target, strategy: Strategy[Any]) -> None:
-    """Refuse cumulative targets where a prompt or the record holds them otherwise."""
+    """Refuse targets that the student's prompts contradict; docs/design.md has the table."""
     if target == "current":
+        if strategy.prompt.written_anew:
+            raise SettingsError(
+                "reasoning=anew asks for all of the reasoning at each step, and target=current "
+                "teaches a step's own; use target=cumulative"
+            )
         return
     if strategy.prompt.layout == "append_only":
         raise SettingsError(
@@ -53,27 +68,26 @@ def check_target(target: Target, strategy: Strategy[Any]) -> None:
             "target=cumulative would train on what the separate reader wrote: the run has "
             "one; use target=current"
         )
+    check_whole_text(strategy)
 
 
-_EVERY = of_kinds("init", "exp", "agg")
+def _stepwise(name: str, weights: Weights, about: str, *kinds: StepKind) -> Recipe:
+    return Recipe(
+        name,
+        of_kinds(*kinds),
+        weights,
+        about,
+        inference=Inference(prompt={"reasoning": "user"}),
+        cumulative=Inference(prompt={"reasoning": "anew"}),
+        check=check_target,
+    )
 
-STEPER = Recipe(
-    "steper", _EVERY, "learned", "every step, weighed by learned difficulty", check=check_target
+
+STEPER = _stepwise(
+    "steper", "learned", "every step, weighed by learned difficulty", "init", "exp", "agg"
 )
-UNIFORM = Recipe(
-    "steper_uniform", _EVERY, "uniform", "every step, weighed alike", check=check_target
+UNIFORM = _stepwise("steper_uniform", "uniform", "every step, weighed alike", "init", "exp", "agg")
+INIT_AGG = _stepwise(
+    "steper_init_agg", "learned", "first and final steps (ablation)", "init", "agg"
 )
-INIT_AGG = Recipe(
-    "steper_init_agg",
-    of_kinds("init", "agg"),
-    "learned",
-    "first and final steps (ablation)",
-    check=check_target,
-)
-EXP_AGG = Recipe(
-    "steper_exp_agg",
-    of_kinds("exp", "agg"),
-    "learned",
-    "middle and final steps (ablation)",
-    check=check_target,
-)
+EXP_AGG = _stepwise("steper_exp_agg", "learned", "middle and final steps (ablation)", "exp", "agg")

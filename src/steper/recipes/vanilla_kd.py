@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from steper.recipes.base import Context, Draft, Inference, Recipe, cumulative_draft
+from steper.recipes.base import (
+    Context,
+    Draft,
+    Inference,
+    Recipe,
+    Target,
+    check_whole_text,
+    cumulative_draft,
+)
+from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 
 
@@ -18,6 +28,11 @@ def whole_chain(replay: Replay, context: Context) -> Iterator[Draft]:
         yield cumulative_draft(replay, replay.steps[-1])
 
 
+def check(target: Target, strategy: Strategy[Any]) -> None:
+    """Refuse to ask for the chain in a form that it is never seen in."""
+    check_whole_text(strategy)
+
+
 VANILLA_KD = Recipe(
     "vanilla_kd",
     whole_chain,
@@ -26,4 +41,5 @@ VANILLA_KD = Recipe(
     # Its target is one turn of the assistant's: asked with its reasoning in the user's turn, a form
     # that it never saw, it lost more than half of its score (docs/log.md).
     inference=Inference(prompt={"reasoning": "assistant"}),
+    check=check,
 )

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 class StepSettings(ContextSettings):
     """Settings of every strategy that generates."""
 
-    max_tokens: int = Field(128, ge=1, description="tokens of one generation at most")
+    max_tokens: int = Field(
+        128, ge=1, description="tokens of one step's text at most (written anew: of each so far)"
+    )
 
 
 S = TypeVar("S", bound=StepSettings)

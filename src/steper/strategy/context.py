@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pydantic import Field
@@ -38,6 +38,10 @@ class Budget:
 
     tokens: int | None = None
     count: Callable[[str], int] = len
+
+    def less(self, tokens: int) -> Budget:
+        """This budget, with `tokens` more left for the text that is written."""
+        return self if self.tokens is None else replace(self, tokens=self.tokens - tokens)
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the prompt has room. A token takes at least a byte, so short texts are cheap."""

@@ -75,9 +75,13 @@ class Loop:
         found = yield from self.search(query)
         self.gathered.add(found)
         appended = self.prompt.layout == "append_only"
-        fitted = self._fit(self.gathered, self.rationales, self.trace.question, cue, appended)
+        # What is written anew holds the text of the steps before, too.
+        times = len(self.rationales) + 1 if self.prompt.written_anew and not cue else 1
+        fitted = self._fit(
+            self.gathered, self.rationales, self.trace.question, cue, appended, times=times
+        )
         draft = StepDraft("reason", query, found, fitted.shown, fitted.dropped, (), cue)
-        return (yield from self._generate(fitted, stop, draft))
+        return (yield from self._generate(fitted, stop, draft, times=times))
 
     def read(
         self, question: str, reader: Reader, query: str | None = None, show_later: bool = False
@@ -114,6 +118,11 @@ class Loop:
         self.rationales.append(text)
         return self.trace.steps[-1]
 
+    def said_again(self, completion: Completion, kept: str) -> bool:
+        """Whether a text that is written anew says what was said before, and no more."""
+        earlier = self.prompt.written_anew and bool(self.rationales)
+        return earlier and not kept and bool(completion.text.strip())
+
     def left_blank(self, reason: StopReason) -> bool:
         """Whether the loop ended on "The answer is:" with nothing after it (a stop string cut)."""
         last = self.trace.steps[-1]
@@ -139,15 +148,22 @@ class Loop:
         cue: str,
         append_only: bool,
         words: Words | None = None,
+        times: int = 1,
     ) -> Fitted:
         def render(turns: Sequence[Turn]) -> Prompt:
             return self.render(question, turns, cue, words)
 
         recorded = self.trace.recorded()
-        return fit(gathered, rationales, question, render, self.budget, append_only, recorded)
+        budget = self.budget.less((times - 1) * self.max_tokens)
+        return fit(gathered, rationales, question, render, budget, append_only, recorded)
 
     def _generate(
-        self, fitted: Fitted, stop: Sequence[str], draft: StepDraft, reader: Reader | None = None
+        self,
+        fitted: Fitted,
+        stop: Sequence[str],
+        draft: StepDraft,
+        reader: Reader | None = None,
+        times: int = 1,
     ) -> Sub:
         if fitted.prompt is None:
             self._draft = replace(draft, cue="")
@@ -161,7 +177,7 @@ class Loop:
             role=draft.role,
             prompt=fitted.prompt,
             stop=tuple(stop),
-            max_tokens=self.max_tokens,
+            max_tokens=times * self.max_tokens,
             passages=fitted.shown,
             rationales=tuple(self.rationales),
             retrieved=frozenset((*self.trace.passages, *(f.passage.id for f in draft.found))),

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from steper.lm.base import Completion
-from steper.prompt.render import Turn
+from steper.prompt.render import Turn, in_a_row
 from steper.prompt.segments import Prompt
 from steper.records import Passage, Step, StopReason, Trajectory
 from steper.retrieve.base import Found
@@ -141,9 +141,34 @@ class Replay:
         After the last step, what a separate reader answered is stated as the strategy would. None
         where there is no text.
         """
+        return "".join(self.pieces_up_to(step)) or None
+
+    def pieces_up_to(self, step: Step) -> tuple[str, ...]:
+        """`written_up_to` in pieces, each with the white space before it: one a step.
+
+        A prompt that shows earlier reasoning has it in the same pieces; one that ends on a cue
+        has that as a piece of its own.
+        """
         told = self.strategy.told(self.steps[: step.index], self.trajectory.answer)
-        text = self.strategy.words.lead.join(t for t in told if t)
-        return self.strategy.lead() + text if text else None
+        cues = {request.cue for request in self.requests.values() if request.cue}
+        pieces: list[str] = []
+        lead = self.strategy.lead()
+        for text in in_a_row(self.strategy.words, [t for t in told if t], lead):
+            cue = next((c for c in cues if text.lstrip().startswith(c)), "")
+            end = text.find(cue) + len(cue)
+            pieces += [piece for piece in (text[:end], text[end:]) if piece]
+        return tuple(pieces)
+
+    def goes_on(self, step: Step) -> bool:
+        """Whether the next step's text continues that of `step`, in one turn on the same passages.
+
+        An end of turn learnt between the two would contradict what is learnt of the next step.
+        """
+        here, following = self.requests.get(step.index), self.requests.get(step.index + 1)
+        if here is None or following is None or {here.role, following.role} != {"reason"}:
+            return False
+        one_text = self.strategy.prompt.one_text(self.strategy.form)
+        return one_text and here.passages == following.passages
 
     def gathered(self, step: Step) -> tuple[Passage, ...]:
         """The passages that a step sees; where a separate reader answers, all shown until then."""

@@ -132,9 +132,9 @@ class IRCoT(Strategy[IRCoTSettings]):
             if completion is None:
                 return Ending("", StopReason.CONTEXT_BUDGET)
             sentence = self._kept(completion.text, loop.rationales)
-            told = sentence in loop.rationales
+            told = sentence in loop.rationales or loop.said_again(completion, sentence)
             loop.keep(completion, sentence)
-            if not sentence:
+            if not sentence and not told:
                 return Ending("", StopReason.EMPTY_GENERATION)
             answer = stated_answer(sentence, self.settings.answer_pattern)
             if answer is not None:
@@ -149,10 +149,13 @@ class IRCoT(Strategy[IRCoTSettings]):
         return Ending("", StopReason.STEP_CAP)
 
     def _kept(self, text: str, rationales: list[str]) -> str:
-        if self.settings.keep == "all":
+        """The step's part of a text; "" where all of what is written anew was said before."""
+        keep, pattern = self.settings.keep, self.settings.answer_pattern
+        if self.prompt.written_anew:
+            text = new_sentences(text, rationales, pattern)
+        if keep == "all" or not text:
             return text.strip()
-        told = rationales if self.settings.keep == "first_new_sentence" else ()
-        return kept_sentence(text, self.settings.answer_pattern, told)
+        return kept_sentence(text, pattern, rationales if keep == "first_new_sentence" else ())
 
     def _next_query(self, rationales: list[str]) -> str | None:
         """The next query, or None where there is nothing to search for.
@@ -160,9 +163,9 @@ class IRCoT(Strategy[IRCoTSettings]):
         After a sentence that only concludes IRCoT searches again with the one before. That search
         was made already, so by default there is none.
         """
-        said = rationales
+        said = [text for text in rationales if text]
         if self.settings.keep == "all":
-            said = [sentence for text in rationales for sentence in sentences(text)]
+            said = [sentence for text in said for sentence in sentences(text)]
         facts = [sentence for sentence in said if _is_fact(sentence)]
         if not facts or (not _is_fact(said[-1]) and self.settings.conclusions == "skip"):
             return None
@@ -173,6 +176,22 @@ class IRCoT(Strategy[IRCoTSettings]):
 def _is_fact(sentence: str) -> bool:
     """Whether a sentence names something to search for; "Here is the next step:" does not."""
     return bool(without_preamble(sentence)) and not is_reasoning(sentence)
+
+
+def new_sentences(text: str, told: Sequence[str], answer_pattern: str = ANSWER_PATTERN) -> str:
+    """`text` without the sentences that stand in `told`; as it is where it repeats none."""
+    own_pattern = answer_pattern if answer_pattern != ANSWER_PATTERN else ""
+    before = {
+        _bare(sentence)
+        for earlier in told
+        for line in sentences_by_line(earlier, own_pattern)
+        for sentence in line
+    }
+    lines = list(sentences_by_line(text, own_pattern))
+    new = [[sentence for sentence in line if _bare(sentence) not in before] for line in lines]
+    if new == lines:
+        return text
+    return "\n".join(" ".join(line) for line in new if line)
 
 
 def kept_sentence(text: str, answer_pattern: str = ANSWER_PATTERN, told: Sequence[str] = ()) -> str:

@@ -12,4 +12,9 @@ def demonstrate(demo: Demo) -> DemoTurns:
     return list(zip(demo.arriving(), texts, strict=True))
 
 
-WORDS = Words("ircot", package_text(__package__, "instruction.txt"), demonstrate)
+WORDS = Words(
+    "ircot",
+    package_text(__package__, "instruction.txt"),
+    demonstrate,
+    anew=package_text(__package__, "anew.txt"),
+)

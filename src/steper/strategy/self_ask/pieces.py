@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from steper.strategy.reading import plain
 from steper.strategy.stated_answer import stated_answer
+from steper.text import normalise_space, strip_full_stop
 
 FINAL_CUE = "So the final answer is:"
 INTERMEDIATE_CUE = "Intermediate answer:"
@@ -76,6 +78,28 @@ def parse_piece(text: str) -> Piece:
         if name != "intermediate":
             break
     return Piece(found.get("intermediate"), found.get("follow_up"), found.get("final"))
+
+
+def without_told(text: str, told: Sequence[str]) -> str:
+    """`text` without the lines of the pieces `told`, where it begins with the first of them.
+
+    Each goes as often as it was told: two people may be born in one year.
+    """
+    before = [_bare(line) for piece in told for line in piece.splitlines()]
+    lines = [line for line in _lines(text) if line.strip()]
+    if not before or not lines or _bare(lines[0]) != before[0]:
+        return text
+    left, new = Counter(before), []
+    for line in lines:
+        if left[_bare(line)]:
+            left[_bare(line)] -= 1
+        else:
+            new.append(line)
+    return "\n".join(new)
+
+
+def _bare(line: str) -> str:
+    return strip_full_stop(normalise_space(line))
 
 
 def _lines(text: str) -> Iterator[str]:

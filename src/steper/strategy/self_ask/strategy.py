@@ -28,7 +28,13 @@ from steper.strategy.loop import Loop, with_cue
 from steper.strategy.readers import READERS
 from steper.strategy.reading import first_line
 from steper.strategy.self_ask.gold import next_piece
-from steper.strategy.self_ask.pieces import FINAL_CUE, INTERMEDIATE_CUE, Piece, parse_piece
+from steper.strategy.self_ask.pieces import (
+    FINAL_CUE,
+    INTERMEDIATE_CUE,
+    Piece,
+    parse_piece,
+    without_told,
+)
 from steper.strategy.self_ask.words import WORDS
 from steper.strategy.trace import Ending, Trace
 from steper.text import normalise_space
@@ -75,6 +81,11 @@ class SelfAsk(Strategy[SelfAskSettings]):
             raise SettingsError(
                 f"reader={self.settings.reader} answers outside the prompt, so it needs "
                 "layout=passages_first"
+            )
+        if self.reads_apart and self.prompt.written_anew:
+            raise SettingsError(
+                f"reader={self.settings.reader} writes the intermediate answers, so the model "
+                "cannot write all of the reasoning anew; use reasoning=user or assistant"
             )
         if self.settings.show_passages and not self.reads_apart:
             raise SettingsError(
@@ -146,17 +157,23 @@ class SelfAsk(Strategy[SelfAskSettings]):
     ) -> Generator[Action, object, Piece | Ending]:
         """One reasoning step: its piece, or how the loop ends on it."""
         inline = not self.reads_apart
+        anew = self.prompt.written_anew
         # A model that continues text needs the marker: the stop string would end it at once.
-        cue = INTERMEDIATE_CUE if inline and answered and self.form == "plain" else ""
+        continued = self.form == "plain" or self.prompt.one_text(self.form)
+        cue = INTERMEDIATE_CUE if inline and answered and continued and not anew else ""
         # The next intermediate answer is another step's; plain text also ends at a blank line.
-        stop = ("\nIntermediate answer:", *(("\n\n",) if self.form == "plain" else ()))
+        stop = ("\n\n",) if self.form == "plain" else ()
+        stop = stop if anew else (f"\n{INTERMEDIATE_CUE}", *stop)
         completion = yield from loop.step(query, stop, cue)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
         text = with_cue(cue, completion.text)
+        if anew:
+            text = without_told(text, loop.rationales)
         if not text:
+            told = loop.said_again(completion, text)
             loop.keep(completion, "")
-            return Ending("", StopReason.EMPTY_GENERATION)
+            return Ending("", StopReason.REPEATED_QUERY if told else StopReason.EMPTY_GENERATION)
         piece = parse_piece(text)
         loop.keep(completion, piece.text() or first_line(text) or text.splitlines()[0])
         return piece if piece != Piece() else Ending("", StopReason.NO_MARKER)

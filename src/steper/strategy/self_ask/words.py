@@ -25,4 +25,5 @@ WORDS = Words(
     lead="\n",
     turn_cue="\n\n",
     turn_lead="",
+    anew=package_text(__package__, "anew.txt"),
 )
