@@ -12,6 +12,10 @@ from steper.cli.report import report
 from steper.errors import InputError, SettingsError
 from steper.evaluation.compare import compare, load_methods
 from steper.evaluation.scoring import score_run
+from steper.lm.shipped import locate_model
+from steper.records import Question
+from steper.reporting.contents import asked_of
+from steper.reporting.provenance import bare_name, shown_path
 from steper.reporting.wording import signed
 from steper.text import percent, points
 
@@ -332,3 +336,25 @@ def test_command_refuses(folders, tmp_path, capsys):
         with pytest.raises(error, match=said):
             report(runs, **{"out": out, "resamples": 100, **arguments})
     assert not out.exists()
+
+
+def test_no_path_of_the_machine_is_shown(folders, make_page, tmp_path):
+    html, _ = make_page(folders)
+    assert str(tmp_path) not in html
+    assert shown_path(tmp_path / "runs/eval/s0", tmp_path / "runs") == "eval/s0"
+    assert shown_path(tmp_path / "else/where/s0", tmp_path / "runs") == "where/s0"
+
+
+def test_models_are_shown_by_name():
+    assert bare_name(locate_model("shipped:teacher")) == "shipped:teacher"
+    assert bare_name("hf:/models/llama") == bare_name("/models/llama") == "llama"
+    assert bare_name("meta-llama/Llama-3.1-8B") == "meta-llama/Llama-3.1-8B"
+
+
+def test_a_generated_world_is_not_called_by_its_format():
+    made = Question(
+        id="culture-3-test-00001", text="?", answers=("a",), benchmark="2wikimultihopqa"
+    )
+    real = made.model_copy(update={"id": "8813f87c0bdd11eba7f7acde48001122"})
+    assert asked_of({q.id: q for q in (made,)}) == ["a generated world"]
+    assert asked_of({q.id: q for q in (made, real)}) == ["a generated world", "2WikiMultiHopQA"]

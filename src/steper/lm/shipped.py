@@ -11,6 +11,11 @@ SHIPPED = "shipped:"
 """What their names begin with."""
 
 
+def shipped_models() -> Path:
+    """The folder of the models that come with the package; there may be none."""
+    return Path(str(resources.files("steper") / "assets" / "models"))
+
+
 def locate_model(spec: str | Path) -> str:
     """A model's spec with `shipped:NAME` replaced by the folder inside the package.
 
@@ -20,7 +25,7 @@ def locate_model(spec: str | Path) -> str:
     if not spec.startswith(SHIPPED):
         return spec
     name = spec.removeprefix(SHIPPED)
-    folder = Path(str(resources.files("steper") / "assets" / "models"))
+    folder = shipped_models()
     there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if name in there and (folder / name / "config.json").exists():
         return str(folder / name)

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from pydantic import Field
 
+from steper.data.world.world_questions import of_world
 from steper.evaluation.compare import (
     METRIC_NAMES,
     RETRIEVAL_METRICS,
@@ -20,7 +21,7 @@ from steper.evaluation.compare import (
     shared_questions,
 )
 from steper.evaluation.statistics import Bootstrap
-from steper.records import Record
+from steper.records import Question, Record
 from steper.reporting import charts, score_tables
 from steper.reporting.provenance import RunFacts, compare_settings, flatten, run_facts
 from steper.reporting.svg import colour, key_mark
@@ -84,6 +85,8 @@ def gather(
         "baseline": baseline,
         "bootstrap": bootstrap,
         "benchmarks": list(dict.fromkeys(BENCHMARK_NAMES[q.benchmark] for q in every.values())),
+        "asked": asked_of(every),
+        "of_world": all(of_world(i) for i in every),
         "questions": len(every),
         "shared": len(shared),
         "comparison": _comparison(methods, baseline, bootstrap, settings.against),
@@ -101,6 +104,15 @@ def gather(
         "own": provenance(),
         "warnings": list(dict.fromkeys(w for run in facts for w in run.metrics.warnings)),
     }
+
+
+def asked_of(questions: Mapping[str, Question]) -> list[str]:
+    """What the questions are: a generated world's are in a benchmark's format, and not its own."""
+    names = (
+        "a generated world" if of_world(i) else BENCHMARK_NAMES[q.benchmark]
+        for i, q in questions.items()
+    )
+    return list(dict.fromkeys(names))
 
 
 def _entry(

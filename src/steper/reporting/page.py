@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from steper.errors import InputError
 from steper.evaluation.compare import Method
 from steper.evaluation.statistics import Bootstrap
 from steper.reporting.contents import ReportSettings, gather
+from steper.reporting.provenance import shown_path
 from steper.reporting.wording import FILTERS
 from steper.store import atomic_writer
 
@@ -40,7 +42,8 @@ def write_report(
     if out.is_dir():
         raise InputError(f"{out} is a folder; a file such as {out / 'report.html'} was expected")
     logs = {name: [Path(folder) for folder in some] for name, some in (training or {}).items()}
-    page = render(methods, settings or ReportSettings(), bootstrap or Bootstrap(), logs)
+    settings, bootstrap = settings or ReportSettings(), bootstrap or Bootstrap()
+    page = render(methods, settings, bootstrap, logs, out.parent)
     try:
         with atomic_writer(out) as file:
             file.write(page.encode())
@@ -54,8 +57,9 @@ def render(
     settings: ReportSettings,
     bootstrap: Bootstrap,
     training: Mapping[str, Sequence[Path]],
+    home: Path,
 ) -> str:
-    """The page's HTML; the same input gives the same page."""
+    """The HTML of a page in the folder `home`; the same input gives the same page."""
     if not methods:
         raise InputError("there is nothing to report; name at least one run")
     environment = jinja2.Environment(
@@ -66,6 +70,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
+    environment.filters["here"] = partial(shown_path, home=home)
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(

@@ -11,6 +11,7 @@ import orjson
 
 from steper.artifact import MANIFEST
 from steper.evaluation.metrics import Metrics
+from steper.lm.shipped import SHIPPED, shipped_models
 from steper.reporting.svg import shorten
 from steper.store import read_json
 
@@ -37,7 +38,7 @@ class RunFacts:
         if not isinstance(model, dict):
             return str(model or "unknown")
         named = model.get("model") or f"{model.get('kind', 'unknown')} {model.get('script', '')}"
-        return shorten(str(named).strip(), 48)
+        return shorten(bare_name(str(named).strip()), 48)
 
     @property
     def strategy(self) -> str:
@@ -66,13 +67,32 @@ def run_facts(path: Path, method: int, metrics: Metrics) -> RunFacts:
 
 
 def flatten(value: Any, name: str = "") -> dict[str, str]:
-    """Nested settings as `a.b.c` with their values in JSON, strings bare."""
+    """Nested settings as `a.b.c` with their values in JSON, strings bare, paths by last name."""
     if isinstance(value, dict) and value:
         found: dict[str, str] = {}
         for key, inner in value.items():
             found |= flatten(inner, f"{name}.{key}" if name else str(key))
         return found
-    return {name: value if isinstance(value, str) else orjson.dumps(value).decode()}
+    return {name: bare_name(value) if isinstance(value, str) else orjson.dumps(value).decode()}
+
+
+def bare_name(value: str) -> str:
+    """`shipped:NAME` for a model of ours, the last name of another absolute path, else `value`."""
+    path = Path(value.removeprefix("hf:"))
+    if not path.is_absolute():
+        return value
+    return f"{SHIPPED}{path.name}" if path.parent == shipped_models() else path.name
+
+
+def shown_path(path: Path, home: Path) -> str:
+    """A folder as a page in the folder `home` shows it: from there, or by its last two names.
+
+    A page is passed on; where its maker's files lay is nobody's business.
+    """
+    path, home = path.absolute(), home.absolute()
+    if path.is_relative_to(home):
+        return path.relative_to(home).as_posix()
+    return "/".join(path.parts[-2:])
 
 
 def compare_settings(runs: Sequence[RunFacts]) -> Settings:

@@ -6,6 +6,7 @@ Every entity of a chain, the answer included, belongs to the part that the quest
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,11 +31,18 @@ The shipped models learn which of two years is first, but hardly whose year it i
 more of them would add noise to every comparison of methods on these worlds.
 """
 
+_ID = re.compile(r"[a-z_]+-\d+-(train|dev|test)-\d{5,}")
+
 _MISSES = 2000
 """Draws in a row without a new question after which a part counts as exhausted."""
 
 MIN_YEARS_APART = 5
 """Compared years differ by at least this much."""
+
+
+def of_world(question_id: str) -> bool:
+    """Whether a question of this id was generated; its file has a benchmark's format."""
+    return bool(_ID.fullmatch(question_id))
 
 
 @dataclass(frozen=True)
