@@ -1,11 +1,13 @@
 """How the command line ends."""
 
+import logging
 import subprocess
 import sys
 
 import pytest
 
 from steper.cli.main import run
+from steper.cli.terminal import OnlyOnce
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
@@ -27,6 +29,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 from steper.cli.main import run
+from steper.cli.terminal import OnlyOnce
 sys.exit(run(sys.argv[1:]))
 """
 
@@ -65,3 +68,14 @@ def test_run_needs_no_extras_for_stages_that_do_not(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_two_stages_would_both_say_is_said_once(capsys):
+    logger = logging.Logger("said")
+    logger.addHandler(handler := logging.StreamHandler(sys.stderr))
+    handler.addFilter(OnlyOnce())
+    for _ in range(2):
+        logger.warning("%s: 3 facts are missing", "dev.json")
+    logger.warning("train.json: 3 facts are missing")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["dev.json: 3 facts are missing", "train.json: 3 facts are missing"]

@@ -105,7 +105,11 @@ def _complain(message: str, arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Entry point of the `steper` command."""
+    from steper.cli.terminal import OnlyOnce
+
     # Parts of one's own, `my_module:Name`, are looked for in the working folder, too.
     sys.path.append(str(Path.cwd()))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(OnlyOnce())
     sys.exit(run(sys.argv[1:]))

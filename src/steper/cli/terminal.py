@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from steper.pipeline.plan import PlannedTask, Task
 
 
+class OnlyOnce(logging.Filter):
+    """Lets each message through once: two stages that read one file would say the same twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the message is new."""
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
 def plain_console(**options: Any) -> Console:
     """A console that prints what it is given, brackets and numbers as they are."""
     return Console(highlight=False, markup=False, **options)
