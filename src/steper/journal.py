@@ -146,6 +146,7 @@ class RunFolder:
         settings: dict[str, Any],
         *,
         inputs: dict[str, Any] | None = None,
+        step_end: str = "",
         overwrite: bool = False,
         retry_failed: bool = False,
     ) -> None:
@@ -153,6 +154,7 @@ class RunFolder:
         self.questions = questions
         self.settings = as_json(settings)
         self.inputs = inputs or {}
+        self.step_end = step_end
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
         self._check(overwrite)
@@ -271,6 +273,7 @@ class RunFolder:
                 "status": status,
                 "settings_hash": self.hash,
                 "settings": self.settings,
+                "step_end": self.step_end,
                 "inputs": self.inputs,
                 "counts": counts,
                 "seconds": round(self._seconds, 3),

@@ -160,6 +160,7 @@ def teach(
         questions,
         settings,
         inputs=inputs,
+        step_end=strategy.step_end,
         overwrite=overwrite,
         retry_failed=retry_failed,
     )

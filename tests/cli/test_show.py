@@ -33,6 +33,12 @@ def test_only_the_gold_passage_is_marked_where_titles_repeat(teach_films, capsys
     assert all("Gold Rain is a film" in line for line in marked), marked
 
 
+def test_the_list_says_what_ends_a_step(teach_films, capsys):
+    teach_films(film_questions(2))
+    assert run(["show", teach_films.folder]) == 0
+    assert "Step end: cut after one sentence" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("own", ["²", "0", "-1", ""])
 def test_an_odd_id_is_an_unknown_one(teach_films, capsys, own):
     teach_films(film_questions(1))

@@ -12,10 +12,10 @@ from steper.store import write_jsonl
 def make_run(tmp_path):
     """A function that writes a run folder as `steper teach` does, and returns it."""
 
-    def write(questions, trajectories, status="complete"):
+    def write(questions, trajectories, status="complete", **manifest):
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        (folder / "manifest.json").write_text(json.dumps({"status": status}))
+        (folder / "manifest.json").write_text(json.dumps({"status": status, **manifest}))
         write_jsonl(folder / "questions.jsonl", questions)
         write_jsonl(folder / "trajectories.jsonl", trajectories)
         return folder

@@ -26,14 +26,14 @@ QUICK = Bootstrap(resamples=200)
 def write(tmp_path):
     """A function that writes a run folder: `right` says question by question what is answered."""
 
-    def write(name, right, status="complete", ids=None, **fields):
+    def write(name, right, status="complete", ids=None, step_end="", **fields):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         ids = ids or [f"q{i}" for i in range(len(right))]
         questions = [make_question(i, **fields) for i in ids]
         answers = ["England" if yes else "Norway" for yes in right]
         trajectories = [make_trajectory(i, a) for i, a in zip(ids, answers, strict=True)]
-        (folder / "manifest.json").write_text(json.dumps({"status": status}))
+        (folder / "manifest.json").write_text(json.dumps({"status": status, "step_end": step_end}))
         write_jsonl(folder / "questions.jsonl", questions)
         write_jsonl(folder / "trajectories.jsonl", trajectories)
         return folder
@@ -204,13 +204,23 @@ def test_what_cannot_be_compared_is_refused(write):
 
 def test_command_prints_tables_that_fit_80_columns(write, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    base = write("base", [0, 1] * 20)
-    seeds = ",".join(str(write(f"s{i}", [1, 1, 0, 1] * 10)) for i in range(3))
+    base = write("base", [0, 1] * 20, step_end="model")
+    right = [1, 1, 0, 1] * 10
+    seeds = ",".join(str(write(f"s{i}", right, step_end="cut")) for i in range(3))
     other = write("other", [0, 1] * 20)
     compare_command([str(base), str(other)], group=[f"StepER={seeds}"], resamples=200)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
-    for words in ("40 questions that all runs have", "75.0  75.0  75.0", "p (Holm)", "+25.0"):
+    rows = [line.split() for line in text.splitlines()]
+    ends = {row[0]: row[1] for row in rows if row[1:2] in (["model"], ["cut"], ["-"])}
+    assert ends == {"base": "model", "other": "-", "StepER": "cut"}
+    for words in (
+        "step end",
+        "40 questions that all runs have",
+        "75.0  75.0  75.0",
+        "p (Holm)",
+        "+25.0",
+    ):
         assert words in text
 
 

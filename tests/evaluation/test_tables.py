@@ -121,3 +121,29 @@ def test_score_from_files(tmp_path, capsys):
         score(predictions, questions=questions, benchmark="hotpot")
     with pytest.raises(InputError, match="no such file"):
         score(tmp_path / "none.json", questions=questions, benchmark="hotpotqa")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "who"),
+    [
+        ({"step_end": "model"}, "where the model ends it"),
+        # Runs that were made before manifests said so.
+        (
+            {"settings": {"strategy": {"name": "ircot", "keep": "first_sentence"}}},
+            "cut after one sentence",
+        ),
+        (
+            {"settings": {"strategy": {"name": "ircot", "keep": "all", "max_steps": 4}}},
+            "where the model ends it",
+        ),
+        ({"settings": {"strategy": {"name": "self_ask"}}}, "cut at the next marker"),
+        ({"settings": {"strategy": {"name": "mine"}}}, ""),
+        ({"settings": {"strategy": {"name": "ircot", "keep": "half"}}}, ""),
+        ({}, ""),
+    ],
+)
+def test_eval_says_who_ended_a_step(manifest, who, make_run, mixed, capsys):
+    eval_command(make_run(*mixed, **manifest))
+    out, _ = capsys.readouterr()
+    assert ("Step end: " in out) is bool(who)
+    assert not who or f"Step end: {who}\n" in out

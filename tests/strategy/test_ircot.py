@@ -1,7 +1,7 @@
 import pytest
 
 from doubles import FILM, DictRetriever, drive
-from steper.prompt.render import PromptSettings
+from steper.prompt.render import PromptSettings, Turn
 from steper.records import StopReason
 from steper.strategy.actions import Generate, Search
 from steper.strategy.context import Budget
@@ -201,3 +201,64 @@ def test_no_room_keeps_the_search_in_the_record():
     record, _ = run([], budget=Budget(10, len))
     assert [(s.generated, len(s.hits)) for s in record.steps] == [(False, 1)]
     assert [s.dropped for s in record.steps] == [(record.passages[0].id,)]
+
+
+ANEW = BARE.model_copy(update={"reasoning": "anew"})
+SO_FAR = [" ".join(FACTS[:n]) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("form", ["plain", "chat"])
+@pytest.mark.parametrize("keep", ["first_new_sentence", "first_sentence", "all"])
+def test_what_is_new_in_a_text_that_is_written_anew_is_the_steps(keep, form):
+    record, actions = run(SO_FAR, ANEW, form, keep=keep)
+    assert [s.rationale for s in record.steps] == FACTS
+    assert [s.raw for s in record.steps] == SO_FAR
+    assert (record.answer, record.stop_reason) == ("1950", StopReason.ANSWERED)
+    assert queries(actions) == [QUESTION, *FACTS[:2]]
+    assert not any(FACTS[0] in prompt for prompt in prompts(actions))
+    asked = [a for a in actions if isinstance(a, Generate)]
+    assert [a.max_tokens for a in asked] == [128, 256, 384]
+    assert [a.rationales for a in asked] == [(), tuple(FACTS[:1]), tuple(FACTS[:2])]
+
+
+def test_the_student_or_the_cut_ends_what_is_written_anew():
+    whole = SO_FAR[2]
+    by_cut, _ = run([whole] * 3, ANEW)
+    assert [s.rationale for s in by_cut.steps] == FACTS
+    by_student, _ = run([whole], ANEW, keep="all")
+    assert [s.rationale for s in by_student.steps] == [whole]
+
+
+def test_a_text_that_says_nothing_new_is_followed_by_the_answer_alone():
+    for keep in ("first_new_sentence", "all"):
+        record, actions = run([SO_FAR[0], SO_FAR[0], "1950."], ANEW, keep=keep)
+        assert [s.rationale for s in record.steps] == [FACTS[0], "", FACTS[2]]
+        assert record.stop_reason is StopReason.REPEATED_QUERY
+        assert record.answer == "1950"
+        assert prompts(actions)[-1].endswith(f"A: {FACTS[0]} So the answer is:")
+    empty, _ = run([SO_FAR[0], " "], ANEW)
+    assert empty.stop_reason is StopReason.EMPTY_GENERATION
+
+
+def test_room_is_left_for_the_text_of_earlier_steps():
+    second = len(prompts(run(SO_FAR, ANEW)[1])[1])
+    for room, left_out in ((second + 127, True), (second + 128, False)):
+        record, _ = run(SO_FAR, ANEW, budget=Budget(room))
+        assert bool(record.steps[1].dropped) is left_out
+
+
+def test_the_student_itself_reads_all_passages_in_the_end():
+    """As Vanilla-KD trains it: its own words, all passages, the whole chain from the beginning."""
+    record, actions = run([*FACTS, SO_FAR[2]], form="chat", reader="one_shot")
+    assert record.answer == "1950"
+    assert [s.role for s in record.steps] == ["reason"] * 3 + ["read"]
+    read = [a for a in actions if isinstance(a, Generate)][-1]
+    assert read.max_tokens == 4 * 128
+    shown = IRCoT(prompt=BARE, form="chat").render(QUESTION, [Turn(read.passages)])
+    assert read.prompt == shown
+    assert {p.title for p in read.passages} == {"Gold Rain", "Ann Lee"}
+
+
+@pytest.mark.parametrize(("keep", "who"), [("all", "model"), ("first_sentence", "cut")])
+def test_who_ends_a_step(keep, who):
+    assert IRCoT(IRCoTSettings(keep=keep)).step_end == who

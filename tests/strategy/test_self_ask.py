@@ -139,3 +139,52 @@ def test_the_question_itself_is_no_new_follow_up():
 def test_show_passages_is_for_a_separate_reader():
     with pytest.raises(SettingsError, match="show_passages"):
         run([], show_passages=True)
+
+
+ANEW = BARE.model_copy(update={"reasoning": "anew"})
+SO_FAR = ["\n".join(PIECES[: n + 1]) for n in range(3)]
+
+
+@pytest.mark.parametrize("form", ["plain", "chat"])
+def test_what_is_new_in_lines_that_are_written_anew_is_the_steps(form):
+    record, actions = run(SO_FAR, ANEW, form)
+    assert [s.rationale for s in record.steps] == PIECES
+    assert [s.raw for s in record.steps] == SO_FAR
+    assert record.answer == "1950"
+    assert queries(actions) == [QUESTION, "Who directed Gold Rain?", "When was Ann Lee born?"]
+    asked = [a for a in actions if isinstance(a, Generate)]
+    assert not any("Ann Lee?" in a.prompt.text() or a.cue for a in asked)
+    assert not any("Intermediate" in stop for a in asked for stop in a.stop)
+
+
+def test_two_answers_that_are_alike_are_two():
+    texts = [
+        "Follow up: When was Ann Lee born?",
+        "Intermediate answer: 1950\nFollow up: When was Bo Orr born?",
+        "Intermediate answer: 1950\nSo the final answer is: yes",
+    ]
+    so_far = ["\n".join(texts[: n + 1]) for n in range(3)]
+    for said in (so_far, texts):
+        record, _ = run(said, ANEW)
+        assert [s.rationale for s in record.steps] == texts
+
+
+def test_lines_that_say_nothing_new_are_followed_by_the_answer_alone():
+    record, _ = run([SO_FAR[1], SO_FAR[1], SO_FAR[1], "1950"], ANEW)
+    assert record.stop_reason is StopReason.REPEATED_QUERY
+    assert record.answer == "1950"
+
+
+def test_a_continued_turn_is_not_ended_by_the_stop_string_of_the_next_step():
+    """The model goes on behind the marker: its text would begin with the stop string."""
+    prompt = BARE.model_copy(update={"reasoning": "assistant"})
+    texts = [PIECES[0], *(text.partition(": ")[2] for text in PIECES[1:])]
+    record, actions = run(texts, prompt)
+    assert [s.rationale for s in record.steps] == PIECES
+    last = [a for a in actions if isinstance(a, Generate)][-1]
+    assert last.prompt.messages()[-1]["content"].endswith("\nIntermediate answer:")
+
+
+def test_a_separate_readers_answers_are_not_written_anew():
+    with pytest.raises(SettingsError, match="cannot write all of the reasoning anew"):
+        SelfAsk(SelfAskSettings(reader="direct"), ANEW)

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from steper.examples.step_example import StepExample
-from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
+from steper.prompt.render import PromptSettings, Turn, build_prompt, in_a_row, target_lead
 from steper.prompt.segments import Segment
 from steper.records import Passage
 from steper.store import write_json, write_jsonl
@@ -20,10 +20,19 @@ def words(rng, low, high):
     return " ".join(rng.choice(VOCABULARY) for _ in range(rng.randint(low, high)))
 
 
-def examples(count, *, layout="passages_first", form="chat", target="current", seed=0, steps=None):
+def examples(
+    count,
+    *,
+    layout="passages_first",
+    form="chat",
+    target="current",
+    reasoning="user",
+    seed=0,
+    steps=None,
+):
     """The step examples of `count` random IRCoT trajectories."""
     rng = random.Random(seed)
-    settings = PromptSettings(layout=layout, instruction=False, demos=0)
+    settings = PromptSettings(layout=layout, reasoning=reasoning, instruction=False, demos=0)
     for number in range(count):
         turns = []
         for _ in range(steps or rng.randint(1, 4)):
@@ -35,14 +44,15 @@ def examples(count, *, layout="passages_first", form="chat", target="current", s
 def step_examples(number, question, turns, settings, form, target="current"):
     for at in range(len(turns)):
         shown = turns[: at + 1]
-        text = turns[at].rationale
+        told = [turns[at].rationale]
         if target == "cumulative":
             passages = tuple(p for turn in shown for p in turn.passages)
-            text = " ".join(turn.rationale for turn in shown)
+            told = [turn.rationale for turn in shown]
             shown = [Turn(passages)]
         prompt = build_prompt(IRCoT.words, question, shown, settings, form)
         kind = "agg" if at == len(turns) - 1 else "exp" if at else "init"
-        lead = target_lead(IRCoT.words, settings, form)
+        lead = target_lead(IRCoT.words, settings, form, begun=prompt.begun)
+        pieces = in_a_row(IRCoT.words, told, lead)
         yield StepExample(
             id=f"q{number}/{at + 1}",
             trajectory=f"q{number}",
@@ -54,7 +64,7 @@ def step_examples(number, question, turns, settings, form, target="current"):
             kind=kind,
             form=form,
             layout=settings.layout,
-            segments=(*prompt.segments, Segment("assistant", lead + text, kind)),
+            segments=(*prompt.segments, *(Segment("assistant", text, kind) for text in pieces)),
         )
 
 

@@ -35,9 +35,10 @@ def student(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    def make(layout, form, target="current"):
+    def make(layout, form, target="current", reasoning="user"):
         path = tmp_path_factory.mktemp("examples")
-        return example_folder(path, examples(7, layout=layout, form=form, target=target))
+        how = {"layout": layout, "form": form, "target": target, "reasoning": reasoning}
+        return example_folder(path, examples(7, **how))
 
     return make
 
@@ -94,9 +95,15 @@ def test_losses_are_those_of_plain_transformers(folder, student, tmp_path, layou
     assert row["loss"] == pytest.approx(expected, rel=LIMIT)
 
 
-@pytest.mark.parametrize("layout", ["passages_first", "append_only"])
-def test_cumulative_targets(folder, student, tmp_path, layout):
-    source = folder(layout, "chat", "cumulative")
+@pytest.mark.parametrize("form", ["chat", "plain"])
+@pytest.mark.parametrize(
+    ("reasoning", "target"),
+    [("assistant", "current"), ("assistant", "cumulative"), ("anew", "cumulative")],
+)
+def test_reasoning_that_is_the_students_own_text(
+    folder, student, tmp_path, reasoning, target, form
+):
+    source = folder("passages_first", form, target, reasoning)
     common = {"batch_size": 4, "micro_batch_size": 2, "max_steps": 2}
     plain = first_steps(source, student, tmp_path / "a", pack="none", **common)
     assert_equal(first_steps(source, student, tmp_path / "b", **common), plain)

@@ -61,6 +61,9 @@ def show(
 
 
 def _list(folder: Run, ids: list[str], console: Console) -> None:
+    from steper.strategy import step_end
+    from steper.strategy.base import STEP_ENDS
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("#", "id", "steps", "status", "question"):
         table.add_column(heading, overflow="fold" if heading == "id" else "ellipsis")
@@ -69,6 +72,8 @@ def _list(folder: Run, ids: list[str], console: Console) -> None:
         number = numbers.get(t.question_id, "?")
         table.add_row(number, Text(t.question_id), str(len(t.steps)), t.status, Text(t.question))
     console.print(table)
+    if end := step_end(folder.manifest):
+        console.print(f"Step end: {STEP_ENDS.get(end, end)}")
     console.print(f"One of them: steper show {folder.path} --question ID")
 
 

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from steper.errors import InputError, unknown_name
 from steper.evaluation.metrics import QuestionScore
@@ -105,7 +106,8 @@ class Comparison(Record):
 
     `methods`: run folders by method, `shared`: questions that all runs have, `unshared`: questions
     of each method that others lack, left out. `not_answered`: shared trajectories of each method
-    that capped, failed or were dropped: they count as an empty answer.
+    that capped, failed or were dropped: they count as an empty answer. `step_end`: who ended a
+    step in each method's runs, "" where nobody knows.
     """
 
     version: int = 1
@@ -114,6 +116,7 @@ class Comparison(Record):
     shared: int
     unshared: dict[str, int]
     not_answered: dict[str, int]
+    step_end: dict[str, str] = Field(default_factory=dict)
     metrics: tuple[MetricComparison, ...]
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
@@ -153,6 +156,11 @@ class Method:
         """The questions that all of its runs have, in the first run's order."""
         first = self.evaluations[0].questions
         return {q.id: q for q in first if all(q.id in run for run in self.scores)}
+
+    @property
+    def step_end(self) -> str:
+        """Who ended a step in its runs; "" where nobody knows."""
+        return ", ".join(dict.fromkeys(e.metrics.step_end for e in self.evaluations)).strip(", ")
 
     def values(self, metric: Metric, ids: Sequence[str]) -> Floats:
         """Scores of questions that have them: (runs, questions)."""
@@ -396,6 +404,7 @@ def compare(
             m.name: sum(run[i].status != "answered" for run in m.scores for i in ids)
             for m in methods
         },
+        step_end={m.name: m.step_end for m in methods},
         metrics=tuple(found),
         bootstrap=settings,
         warnings=tuple(

@@ -119,12 +119,14 @@ class Metrics(Record):
 
     Every trajectory counts in `overall`: failed, capped and dropped ones with an empty answer;
     `kept` leaves out the dropped ones. `missing` questions have no trajectory and count nowhere;
-    those `without_answers` count in everything but answer scores. `inputs` are SHA-256 by file,
+    those `without_answers` count in everything but answer scores. `step_end` says who ended a
+    step (see `steper.strategy.base.StepEnd`), "" where nobody knows. `inputs` are SHA-256 by file,
     `provenance` the versions that scored it.
     """
 
     version: int = METRICS_VERSION
     run: str | None = None
+    step_end: str = ""
     inputs: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     questions: int

@@ -39,6 +39,7 @@ from steper.store import (
     write_json,
     write_jsonl,
 )
+from steper.strategy import step_end
 from steper.text import percent
 
 METRICS, SCORES = "metrics.json", "scores.jsonl"
@@ -194,7 +195,7 @@ def score_run(
     unfinished or lacks trajectories.
     """
     run = Path(run)
-    status = _read_manifest(run).get("status")
+    manifest = _read_manifest(run)
     questions = list(read_records(run / QUESTIONS, Question))
     source = run / TRAJECTORIES
     if source.exists():
@@ -202,7 +203,9 @@ def score_run(
     else:
         source = run / PART
         trajectories = read_unfinished(source)
-    warnings = _check_whole(run, status, len(questions) - len(trajectories), partial)
+    warnings = _check_whole(
+        run, manifest.get("status"), len(questions) - len(trajectories), partial
+    )
     if not trajectories:
         raise InputError(f"{run}: no trajectory is finished yet, there is nothing to score")
     try:
@@ -210,7 +213,12 @@ def score_run(
     except InputError as error:
         raise InputError(f"{run}: {error}") from None
     inputs = {name: sha256_file(run / name) for name in (QUESTIONS, source.name)}
-    facts = {"run": str(run), "inputs": inputs, "provenance": provenance()}
+    facts = {
+        "run": str(run),
+        "step_end": step_end(manifest),
+        "inputs": inputs,
+        "provenance": provenance(),
+    }
     metrics = evaluation.metrics.model_copy(update=facts)
     return evaluation.model_copy(update={"metrics": metrics})
 

@@ -18,6 +18,7 @@ from steper.evaluation.compare import (
 from steper.evaluation.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
 from steper.evaluation.predictions import PredictionMetrics
 from steper.evaluation.statistics import Bootstrap, Estimate
+from steper.strategy.base import STEP_ENDS
 from steper.text import percent, percent_within, points
 
 _OUTCOME_ROWS = 12
@@ -145,6 +146,12 @@ def effort_lines(effort: Effort) -> list[str]:
     return [steps, cost]
 
 
+def step_end_line(metrics: Metrics) -> list[str]:
+    """Who ended a step, where that is known."""
+    end = metrics.step_end
+    return [f"Step end: {STEP_ENDS.get(end, end)}"] if end else []
+
+
 def counts_line(metrics: Metrics) -> str:
     """What was counted: questions, how trajectories ended, what could not be scored."""
     statuses = ", ".join(f"{n} {status}" for status, n in sorted(metrics.statuses.items()))
@@ -186,9 +193,12 @@ def prediction_tables(metrics: PredictionMetrics) -> list[Together]:
 
 def score_rows(comparison: Comparison) -> list[list[str]]:
     """Each method's means with their intervals; the first row are the headings."""
-    rows = [["", *(METRIC_NAMES[one.metric] for one in comparison.metrics)]]
+    told = any(comparison.step_end.values())
+    rows = [["", *(["step end"] * told), *(METRIC_NAMES[m.metric] for m in comparison.metrics)]]
     for i, name in enumerate(comparison.methods):
-        rows.append([name, *(with_interval(one.means[i].mean) for one in comparison.metrics)])
+        ends = [comparison.step_end.get(name) or "-"] * told
+        means = (with_interval(one.means[i].mean) for one in comparison.metrics)
+        rows.append([name, *ends, *means])
     return rows
 
 

@@ -58,6 +58,7 @@ class Entry:
     name: str
     key: Markup
     colour: str
+    step_end: str
     runs: tuple[RunFacts, ...]
     scores: Mapping[str, score_tables.Cell | None]
     steps: Sequence[score_tables.StepPoint]
@@ -89,6 +90,7 @@ def gather(
         "of_world": all(of_world(i) for i in every),
         "questions": len(every),
         "shared": len(shared),
+        "step_ends": any(entry.step_end for entry in entries),
         "comparison": _comparison(methods, baseline, bootstrap, settings.against),
         "metric_names": METRIC_NAMES,
         "metrics": [m for m in score_tables.TABLE_METRICS if any(e.scores[m] for e in entries)],
@@ -132,6 +134,7 @@ def _entry(
         name=method.name,
         key=key_mark(index),
         colour=colour(index),
+        step_end=method.step_end,
         runs=runs,
         scores={
             metric: score_tables.cell(method, metric, method.questions, bootstrap)

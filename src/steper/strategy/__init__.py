@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from pydantic import ValidationError
+
 from steper.doors import CODE, SPEC, Door, check_allowed, parts_in, place_of
 from steper.strategy.actions import Actions, Generate, Search
 from steper.strategy.base import StepSettings, Strategy
@@ -26,6 +28,7 @@ __all__ = [
     "Strategy",
     "Trace",
     "load_strategy",
+    "step_end",
 ]
 
 DEFAULT = "ircot"
@@ -72,3 +75,21 @@ def load_strategy(
         return STRATEGIES.find(name), settings  # of an installed plug-in
     check_allowed("strategy", str(spec), place, allow_code)
     return STRATEGIES.find(str(spec)), settings
+
+
+def step_end(manifest: Mapping[str, Any]) -> str:
+    """Who ended a step in a run, by its manifest; of runs that did not say so yet by its strategy.
+
+    "" where the strategy is none of ours, or its settings are unknown.
+    """
+    if manifest.get("step_end"):
+        return str(manifest["step_end"])
+    recorded = (manifest.get("settings") or {}).get("strategy") or {}
+    kind = STRATEGIES.ours().get(str(recorded.get("name")))
+    if kind is None or SPEC in recorded:
+        return ""
+    try:
+        settings = kind.settings_type(**{k: v for k, v in recorded.items() if k != "name"})
+    except ValidationError:
+        return ""
+    return kind(settings).step_end

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -39,6 +39,17 @@ class StepSettings(ContextSettings):
         128, ge=1, description="tokens of one step's text at most (written anew: of each so far)"
     )
 
+
+StepEnd = Literal["model", "cut", "marker"]
+"""What ends a step's text: the model, by an end of turn, or a rule that cuts what it writes, after
+one sentence (IRCoT's) or at the next marker (Self-Ask's)."""
+
+STEP_ENDS: dict[str, str] = {
+    "model": "where the model ends it",
+    "cut": "cut after one sentence",
+    "marker": "cut at the next marker",
+}
+"""Each in words."""
 
 S = TypeVar("S", bound=StepSettings)
 
@@ -101,6 +112,11 @@ class Strategy(Generic[S]):
     def lead(self, cue: str = "", begun: bool = False, words: Words | None = None) -> str:
         """What stands between a prompt's end and the text that is written."""
         return target_lead(words or self.words, self.prompt, self.form, cue, begun)
+
+    @property
+    def step_end(self) -> StepEnd:
+        """Who ends a step; a class of one's own that cuts texts says so."""
+        return "model"
 
     @property
     def reads_apart(self) -> bool:

@@ -96,9 +96,12 @@ class Loop:
         else:
             source.add(found)
             self.gathered.add(found if show_later else ())
-        fitted = self._fit(source, [], question, "", append_only=False, words=reader.words)
+        times = len(self.rationales) + 1 if reader.name == "one_shot" else 1
+        fitted = self._fit(
+            source, [], question, "", append_only=False, words=reader.words, times=times
+        )
         draft = StepDraft("read", query, found, fitted.shown, fitted.dropped)
-        return (yield from self._generate(fitted, reader.stop, draft, reader))
+        return (yield from self._generate(fitted, reader.stop, draft, reader, times))
 
     def keep(self, completion: Completion | None, rationale: str, cue: str = "") -> Step:
         """Write the step into the trace; a reasoning step's text stands in later prompts."""

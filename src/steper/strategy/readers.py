@@ -1,7 +1,8 @@
 """Separate readers: a prompt of their own that answers a question from passages.
 
 IRCoT's authors ask one over all passages in the end; Press et al.'s Self-Ask has one answer each
-follow-up question.
+follow-up question. `one_shot` is the student itself, asked in the end as Vanilla-KD trains it: in
+its strategy's own words, with all passages and no reasoning, for the whole chain and the answer.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from steper.strategy.reading import clean_answer, first_line
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending
 
-ReaderName = Literal["direct", "cot"]
+ReaderName = Literal["direct", "cot", "one_shot"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A reader: its words, where its text stops, and how its answer is read.
 
-    A `direct` one writes the answer alone, one that reasons (`cot`) states it in the end.
+    A `direct` one writes the answer alone, one that reasons (`cot`, `one_shot`) states it in the
+    end. A `one_shot` text is as long as the reasoning of all steps.
     """
 
     name: ReaderName
@@ -43,7 +45,7 @@ class Reader:
     def taught(self, text: str) -> str:
         """What a student of this reader learns of its text: all of it, or the answer alone."""
         text = text.strip()
-        return text if self.name == "cot" else self.answer(text, StopReason.ANSWERED).answer
+        return text if self.name != "direct" else self.answer(text, StopReason.ANSWERED).answer
 
 
 def _direct(demo: Demo) -> DemoTurns:
@@ -56,6 +58,11 @@ def _cot(demo: Demo) -> DemoTurns:
 
 def _words(name: ReaderName, demonstrate: Callable[[Demo], DemoTurns]) -> Words:
     return Words(f"reader_{name}", package_text(__package__, f"reader_{name}.txt"), demonstrate)
+
+
+def one_shot(words: Words) -> Reader:
+    """A reader in a strategy's own words."""
+    return Reader("one_shot", words, ("\n\n",))
 
 
 READERS = {

@@ -16,12 +16,12 @@ from steper.gold.gold_plan import GoldPlan
 from steper.lm.base import Request
 from steper.records import StopReason
 from steper.strategy.actions import Actions
-from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.base import StepEnd, StepSettings, Strategy
 from steper.strategy.ircot.gold import next_sentence
 from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.ircot.words import WORDS
 from steper.strategy.loop import Loop
-from steper.strategy.readers import READERS
+from steper.strategy.readers import READERS, one_shot
 from steper.strategy.reading import plain, sentences_by_line, without_preamble
 from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
@@ -60,8 +60,10 @@ class IRCoTSettings(StepSettings):
         description="regular expression that ends the loop; its group is the answer",
     )
     drop_wh_words: bool = Field(True, description="take who, what, when, … out of later queries")
-    reader: Literal["none", "direct", "cot"] = Field(
-        "none", description="none: the loop's answer (StepER); else a separate reader answers"
+    reader: Literal["none", "direct", "cot", "one_shot"] = Field(
+        "none",
+        description="none: the loop's answer (StepER); else a separate reader answers over all "
+        "passages; one_shot: in the loop's own words, the whole chain anew (as Vanilla-KD trains)",
     )
     repeated_query: Literal["answer", "stop", "continue"] = Field(
         "answer", description="when a query comes again: answer now, give up, or go on without it"
@@ -101,6 +103,11 @@ class IRCoT(Strategy[IRCoTSettings]):
             return (yield from loop.forced_answer(self.final_cue, ending.reason))
         return ending
 
+    @property
+    def step_end(self) -> StepEnd:
+        """The student where all that it writes is kept."""
+        return "model" if self.settings.keep == "all" else "cut"
+
     def gold_text(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """A sentence a hop; see `gold`."""
         if request.role == "read":
@@ -109,7 +116,8 @@ class IRCoT(Strategy[IRCoTSettings]):
 
     def _read(self, loop: Loop, ending: Ending) -> Actions:
         """A separate reader over all passages answers (IRCoT §4; its authors' QA step)."""
-        reader = READERS[self.settings.reader]
+        name = self.settings.reader
+        reader = one_shot(self.words) if name == "one_shot" else READERS[name]
         completion = yield from loop.read(loop.trace.question, reader)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)

@@ -22,7 +22,7 @@ from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import StopReason
 from steper.strategy.actions import Action, Actions
-from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.base import StepEnd, StepSettings, Strategy
 from steper.strategy.context import Budget
 from steper.strategy.loop import Loop, with_cue
 from steper.strategy.readers import READERS
@@ -105,6 +105,11 @@ class SelfAsk(Strategy[SelfAskSettings]):
     def reads_apart(self) -> bool:
         """Whether a separate reader answers the follow-ups."""
         return self.settings.reader != "none"
+
+    @property
+    def step_end(self) -> StepEnd:
+        """A step's text ends where the next marker would be another's."""
+        return "marker"
 
     def asks(self, rationale: str) -> str:
         """The follow-up question; "" without one."""
