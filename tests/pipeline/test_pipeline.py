@@ -284,3 +284,22 @@ def test_stamps_name_what_decided_a_task(made):
     assert stamp["status"] == "complete"
     assert stamp["key"]["strategy"]["k"] == 3
     assert list(stamp["key"]["after"]) == ["index/small"]
+
+
+def test_students_of_every_target_are_asked_in_their_form(tmp_path, tiny):
+    """By the recipe alone: nothing but the target is named."""
+    whole = "recipes.whole={recipe: steper, examples: {target: cumulative}}"
+    config = settings(write_files(tmp_path), tiny, whole, "evaluate.base=none")
+    Pipeline(config, tmp_path / "out").run()
+    asked = {}
+    for method in ("vanilla_kd", "steper", "whole"):
+        run = Run(tmp_path / "out/eval/small/tiny" / f"{method}-0")
+        built = ExampleFolder(tmp_path / "out/build/small/tiny" / method).manifest["settings"]
+        assert run.manifest["settings"]["prompt"] == built["prompt"]
+        assert run.manifest["step_end"] == "cut"
+        asked[method] = built["prompt"].get("reasoning", "user"), built["target"]
+    assert asked == {
+        "vanilla_kd": ("assistant", "current"),
+        "steper": ("user", "current"),
+        "whole": ("anew", "cumulative"),
+    }
