@@ -57,18 +57,22 @@ class Record(BaseModel):
 
 
 class GrownRecord(Record):
-    """A record with fields that came `later`: at their defaults they are left out when written.
+    """A record with fields that came `later`: at their defaults they are left out of its JSON.
 
     So what was made before there were such fields compares as equal to what would be made now.
     """
 
     later: ClassVar[tuple[str, ...]] = ()
 
-    @model_serializer(mode="wrap")
+    def unwritten(self) -> dict[str, Any]:
+        """Values by field that go without saying."""
+        return {name: type(self).model_fields[name].default for name in self.later}
+
+    @model_serializer(mode="wrap", when_used="json")
     def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = dump(self)
-        defaults = {name: type(self).model_fields[name].default for name in self.later}
-        return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
+        left_out = self.unwritten()
+        return {k: v for k, v in values.items() if k not in left_out or v != left_out[k]}
 
 
 def passage_id(title: str, text: str) -> str:

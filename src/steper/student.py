@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from steper.errors import InputError
 from steper.evaluation.scoring import Evaluation, score_run, write_evaluation
@@ -21,7 +21,7 @@ from steper.lm.base import LanguageModel
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import as_model, open_model
 from steper.lm.shipped import locate_model
-from steper.prompt.render import PromptSettings
+from steper.prompt.render import PromptSettings, recorded_prompt
 from steper.prompt.segments import Form
 from steper.records import Question, Record
 from steper.retrieve.base import Retriever
@@ -39,7 +39,7 @@ class StudentCard(Record):
     schema_version: int = 1
     form: Form
     strategy: dict[str, Any]
-    prompt: PromptSettings
+    prompt: Annotated[PromptSettings, BeforeValidator(recorded_prompt)]
     recipe: str = ""
     target: str = ""
     weights: str = ""

@@ -12,6 +12,7 @@ from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.words import demonstrations
 from steper.recipes import RECIPES
 from steper.records import Passage
+from steper.store import read_json, write_json
 from steper.strategy.ircot import IRCoT
 
 BARE = PromptSettings(instruction=False, demos=0)
@@ -97,6 +98,22 @@ def test_the_students_prompt_settings_go_over_the_runs(tmp_path):
     first = next(iter(build))
     assert first.form == "chat"
     assert first.segments[0].text.startswith("Wikipedia Title: Gold Rain\nGold Rain is\n\n")
+
+
+def test_a_run_of_before_showed_each_demonstration_as_one_chain(tmp_path):
+    run, _ = run_case(CASES["ircot"], tmp_path, PromptSettings(demos=2))
+    assert build_examples(run).student.prompt.demo_steps == "first_middle_last"
+    manifest = read_json(tmp_path / "manifest.json")
+    del manifest["settings"]["prompt"]["demo_steps"]
+    write_json(tmp_path / "manifest.json", manifest)
+    build = build_examples(run, ExampleSettings(demos=2))
+    assert build.student.prompt.demo_steps == "chain"
+    assert build.fingerprint["prompt"] == manifest["settings"]["prompt"]
+    text = "".join(s.text for s in next(iter(build)).segments)
+    assert text.count("When was the director of the film Jaws born?") == 1
+    again = build_examples(run, ExampleSettings(demos=2, demo_steps="all"))
+    text = "".join(s.text for s in next(iter(again)).segments)
+    assert text.count("When was the director of the film Jaws born?") == 3
 
 
 @pytest.mark.parametrize(
@@ -284,13 +301,14 @@ def test_telling_words_are_names_and_numbers():
 
 
 def test_settings_that_came_later_are_written_only_where_they_are_set():
-    later = {"seed", "reasoning", "end_of_turn"}
-    assert not later & set(ExampleSettings().model_dump())
-    assert "reasoning" not in PromptSettings().model_dump()
-    given = ExampleSettings(seed=3, reasoning="assistant", end_of_turn="last_step").model_dump()
+    later = {"seed", "reasoning", "end_of_turn", "demo_steps"}
+    assert not later & set(ExampleSettings().model_dump(mode="json"))
+    assert "reasoning" not in PromptSettings().model_dump(mode="json")
+    changed = ExampleSettings(seed=3, reasoning="assistant", end_of_turn="last_step")
+    given = changed.model_dump(mode="json")
     assert (given["seed"], given["reasoning"], given["end_of_turn"]) == (
         3,
         "assistant",
         "last_step",
     )
-    assert ExampleSettings.model_validate(ExampleSettings().model_dump()) == ExampleSettings()
+    assert ExampleSettings.model_validate(ExampleSettings().model_dump(mode="json")) == ExampleSettings()

@@ -43,6 +43,7 @@ def test_options_reach_the_examples(film_run, tmp_path, capsys):
         "reasoning": "assistant",
         "instruction": False,
         "demos": 1,
+        "demo_steps": "first_middle_last",
         "passage_words": 9,
     }
     filters = manifest["settings"]["filters"]

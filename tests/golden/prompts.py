@@ -71,11 +71,13 @@ def prompts() -> dict[str, Any]:
     for name in ("ircot", "self_ask", "one_shot", "closed_book"):
         for layout in LAYOUTS:
             for form in FORMS:
-                settings = PromptSettings(layout=layout, demos=6)
-                case = next(c for c in CASES.values() if c.strategy == name)
-                with tempfile.TemporaryDirectory() as out:
-                    _, seen = run_case(case, Path(out) / "run", settings, form)
-                found[f"{name} | {layout} | {form} | 6 demos"] = plain(seen["q0"][0].segments)
+                for demos, steps in ((6, "chain"), (3, "first_middle_last")):
+                    settings = PromptSettings(layout=layout, demos=demos, demo_steps=steps)
+                    case = next(c for c in CASES.values() if c.strategy == name)
+                    with tempfile.TemporaryDirectory() as out:
+                        _, seen = run_case(case, Path(out) / "run", settings, form)
+                    key = f"{name} | {layout} | {form} | {demos} demos, {steps}"
+                    found[key] = plain(seen["q0"][0].segments)
     return found
 
 

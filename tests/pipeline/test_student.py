@@ -46,6 +46,15 @@ def settings_of(run):
     return Run(run).manifest["settings"]
 
 
+def test_a_student_of_before_is_shown_each_demonstration_as_one_chain(student, tmp_path):
+    card = json.loads((student / "steper.json").read_text())
+    card["prompt"]["demos"] = 2
+    (tmp_path / "steper.json").write_text(json.dumps(card))
+    assert read_student_card(tmp_path).prompt.demo_steps == "chain"
+    _, sections = adopt_student(tmp_path, None, SECTIONS)
+    assert PromptSettings(**sections["prompt"]).demo_steps == "chain"
+
+
 def test_a_student_is_asked_as_its_card_says(tmp_path, student, questions):
     asked = load_questions(questions)
     index = BM25Index.build(build_corpus(asked))

@@ -7,6 +7,7 @@ from steper.prompt.render import (
     Turn,
     build_prompt,
     passage_block,
+    recorded_prompt,
     target_lead,
 )
 from steper.prompt.words import demonstrations
@@ -169,8 +170,65 @@ def test_every_template_has_instruction_and_demonstrations(name):
 
 def test_plain_demonstrations_are_set_apart():
     text = build_prompt(IRCOT, "Who?", [Turn((A,))], PromptSettings(demos=2), "plain").text()
-    assert text.count("\n\n\n") == 3
+    assert text.count("\n\n\n") == 1 + 2 * 3
+    assert text.count("A: The film Jaws was directed by Steven Spielberg.\n\n\nWikipedia") == 1
     assert "So the answer is: December 18, 1946.\n\n\nWikipedia" in text
+
+
+FORMS = [
+    ("passages_first", "user", "chat"),
+    ("passages_first", "assistant", "chat"),
+    ("passages_first", "anew", "chat"),
+    ("passages_first", "user", "plain"),
+    ("passages_first", "anew", "plain"),
+    ("append_only", "user", "chat"),
+    ("append_only", "user", "plain"),
+]
+
+
+@pytest.mark.parametrize(("layout", "reasoning", "form"), FORMS)
+@pytest.mark.parametrize("name", WORDS)
+def test_a_demonstration_is_each_step_as_it_is_asked(name, layout, reasoning, form):
+    """Prompt and text of single steps (P≤s, R<s → r_s) stand in front, word for word."""
+    words, demo = WORDS[name], demonstrations()[2]
+    turns = [Turn(passages, text) for passages, text in words.demonstrate(demo)]
+    alone = bare(layout=layout, reasoning=reasoning)
+    steps = sorted({0, len(turns) // 2, len(turns) - 1})
+    shown = ""
+    for at in steps if layout == "passages_first" else steps[-1:]:
+        asked = build_prompt(words, demo.question, turns[: at + 1], alone, form)
+        lead = target_lead(words, alone, form, begun=asked.begun)
+        written = turns[: at + 1] if reasoning == "anew" else [turns[at]]
+        end = "\n\n\n" if form == "plain" else ""
+        shown += asked.text() + lead + words.lead.join(t.rationale for t in written) + end
+    settings = alone.model_copy(update={"demos": 3})
+    text = build_prompt(words, "Who?", [Turn((A,))], settings, form).text()
+    before = build_prompt(words, "Who?", [Turn((A,))], alone, form).text()
+    assert text.endswith(shown + before)
+
+
+def test_every_step_may_be_shown_or_the_whole_chain_at_once():
+    def shown(**more):
+        settings = PromptSettings(instruction=False, demos=3, **more)
+        return build_prompt(IRCOT, "Who?", [Turn((A,))], settings, "chat").messages()[:-1]
+
+    assert len(shown()) == 2 * (3 + 3 + 3)
+    assert len(shown(demo_steps="all")) == 2 * (3 + 3 + 5)
+    assert [m["content"].count(". ") for m in shown(demo_steps="chain")[1::2]] == [2, 2, 4]
+    assert all(m["content"].count(". ") == 0 for m in shown(demo_steps="all")[1::2])
+
+
+def test_records_of_before_showed_the_chain():
+    chain, new = bare().model_copy(update={"demos": 2, "demo_steps": "chain"}), PromptSettings()
+    for settings in (chain, new, bare(), PromptSettings(demos=0, demo_steps="all")):
+        written = settings.model_dump(mode="json")
+        read = PromptSettings.model_validate(recorded_prompt(written))
+        assert read.demos == settings.demos
+        assert read.demo_steps == settings.demo_steps or not read.demos
+        assert read.model_dump(mode="json") == written
+        assert PromptSettings.model_validate(settings.model_dump()) == settings
+    assert "demo_steps" not in chain.model_dump(mode="json") | bare().model_dump(mode="json")
+    assert new.model_dump(mode="json")["demo_steps"] == "first_middle_last"
 
 
 def test_demonstrations_are_what_the_strategies_expect():

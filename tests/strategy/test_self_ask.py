@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from doubles import FILM, DictRetriever, drive
 from steper.errors import SettingsError
-from steper.prompt.render import PromptSettings
+from steper.prompt.render import PromptSettings, Turn
 from steper.records import StopReason
 from steper.strategy.actions import Generate, Search
 from steper.strategy.self_ask import SelfAsk, SelfAskSettings
@@ -58,6 +60,52 @@ def test_without_a_first_search_the_first_step_has_no_passages():
     record, actions = run(PIECES, first_search=False)
     assert record.steps[0].query is None
     assert queries(actions) == ["Who directed Gold Rain?", "When was Ann Lee born?"]
+
+
+SPIELBERG = [
+    "Follow up: Who directed the film Jaws?",
+    "Intermediate answer: Steven Spielberg",
+    "Follow up: When was Steven Spielberg born?",
+    "Intermediate answer: December 18, 1946",
+    "So the final answer is: December 18, 1946",
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "passages"),
+    [
+        ({"reader": "direct"}, [2, 2, 2]),
+        ({"reader": "direct", "first_search": False}, [0, 0, 0]),
+        ({"reader": "cot", "first_search": False, "show_passages": True}, [0, 3, 3]),
+    ],
+)
+def test_with_a_separate_reader_demonstrations_ask_and_do_not_answer(settings, passages):
+    prompt = PromptSettings(instruction=False, demos=1)
+    *shown, _ = (
+        SelfAsk(SelfAskSettings(**settings), prompt, "chat").render("Who?", [Turn()]).messages()
+    )
+    assert [m["content"] for m in shown[1::2]] == SPIELBERG[::2]
+    assert [m["content"].split("Yes.\n")[1:] for m in shown[::2]] == [
+        [],
+        ["\n".join(SPIELBERG[:2])],
+        ["\n".join(SPIELBERG[:4])],
+    ]
+    assert [m["content"].count("Wikipedia Title") for m in shown[::2]] == passages
+
+
+def test_without_a_first_search_demonstrations_begin_without_passages():
+    prompt = PromptSettings(instruction=False, demos=1)
+    strategy = SelfAsk(SelfAskSettings(first_search=False), prompt, "chat")
+    *shown, _ = strategy.render("Who?", [Turn()]).messages()
+    assert [m["content"].count("Wikipedia Title") for m in shown[::2]] == [0, 3, 3]
+
+
+def test_a_subclass_has_words_of_its_own():
+    class Other(SelfAsk):
+        words = replace(SelfAsk.words, instruction="Ask.")
+
+    prompt = Other(None, PromptSettings(demos=1)).render("Who?", [Turn()])
+    assert prompt.text().startswith("Ask.\n")
 
 
 def test_a_separate_reader_answers_each_follow_up():

@@ -36,7 +36,13 @@ from steper.examples.filters import (
 from steper.examples.step_example import StepExample
 from steper.lm.base import LanguageModel
 from steper.lm.judge import LMJudge
-from steper.prompt.render import Layout, PromptSettings, Reasoning
+from steper.prompt.render import (
+    DemoSteps,
+    Layout,
+    PromptSettings,
+    Reasoning,
+    recorded_prompt,
+)
 from steper.prompt.segments import Form
 from steper.prompt.words import demonstrations
 from steper.recipes import (
@@ -60,7 +66,7 @@ from steper.strategy.readers import READERS
 class ExampleSettings(GrownRecord):
     """What examples are made, and how the student is prompted."""
 
-    later = ("seed", "reasoning", "end_of_turn")
+    later = ("seed", "reasoning", "end_of_turn", "demo_steps")
 
     recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
     target: Target = Field(
@@ -86,6 +92,9 @@ class ExampleSettings(GrownRecord):
         None, description="begin with the strategy's instruction (none: as the run does)"
     )
     demos: int = Field(0, ge=0, description="few-shot demonstrations in the student's prompts")
+    demo_steps: DemoSteps | None = Field(
+        None, description="steps at which a demonstration is shown (none: as the run has it)"
+    )
     passage_words: int | None = Field(
         None, ge=1, description="words of a passage that a prompt shows (none: the run's own)"
     )
@@ -98,6 +107,7 @@ class ExampleSettings(GrownRecord):
             "reasoning": self.reasoning,
             "instruction": self.instruction,
             "demos": self.demos,
+            "demo_steps": self.demo_steps,
             "passage_words": self.passage_words,
         }
         given = {k: v for k, v in own.items() if v is not None}
@@ -352,7 +362,7 @@ def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
 
 def _teachers_prompt(value: Any, manifest: Path) -> PromptSettings:
     try:
-        return PromptSettings.model_validate(value)
+        return PromptSettings.model_validate(recorded_prompt(value))
     except ValidationError as error:
         raise InputError(f"{manifest}: settings.prompt.{field_error(error)}") from None
 

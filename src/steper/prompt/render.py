@@ -13,9 +13,9 @@ Two layouts:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,7 @@ from steper.text import limit_words
 
 Layout = Literal["passages_first", "append_only"]
 Reasoning = Literal["user", "assistant", "anew"]
+DemoSteps = Literal["first_middle_last", "all", "chain"]
 
 NO_NEW_PASSAGES = "No new passages."
 
@@ -48,6 +49,11 @@ class PromptSettings(GrownRecord):
     )
     instruction: bool = Field(True, description="begin with the strategy's instruction")
     demos: int = Field(3, ge=0, description="few-shot demonstrations in front (0: none)")
+    demo_steps: DemoSteps = Field(
+        "first_middle_last",
+        description="with passages first, the steps at which a demonstration is shown, each as "
+        "the model is asked there; chain: its whole reasoning in one (IRCoT's own prompts)",
+    )
     passage_words: int = Field(350, ge=1, description="words of a passage that a prompt shows")
 
     @model_validator(mode="after")
@@ -68,6 +74,16 @@ class PromptSettings(GrownRecord):
     def one_text(self, form: Form) -> bool:
         """Whether a step's text goes on with that of the steps before, in one turn."""
         return self.layout == "passages_first" and (form == "plain" or self.reasoning != "user")
+
+    def unwritten(self) -> dict[str, Any]:
+        """Before there was a choice the chain was shown; without demonstrations it says nothing."""
+        return {**super().unwritten(), "demo_steps": "chain" if self.demos else self.demo_steps}
+
+
+def recorded_prompt(values: Any) -> Any:
+    """Prompt settings as a manifest holds them, made complete; see `PromptSettings.unwritten`."""
+    shown = isinstance(values, Mapping) and values.get("demos")
+    return {"demo_steps": "chain", **values} if shown else values
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +208,28 @@ def _reasoning(words: Words, text: str, settings: PromptSettings, form: Form) ->
     return Segment("assistant", (_lead(words, settings) if form == "plain" else "") + text)
 
 
-def _demo(words: Words, demo: Demo, settings: PromptSettings, form: Form) -> list[Segment]:
-    """A demonstration in the layout of the task; `passages_first` shows its whole reasoning."""
+def _demo(words: Words, demo: Demo, settings: PromptSettings, form: Form) -> Iterator[Segment]:
+    """A demonstration as the model is asked: at single steps (P≤s, R<s → r_s), or in turns."""
     turns = [Turn(passages, text) for passages, text in words.demonstrate(demo)]
-    text = turns[-1].rationale
-    if settings.layout == "passages_first":
-        text = words.lead.join(turn.rationale for turn in turns)
-        turns = [Turn(tuple(p for turn in turns for p in turn.passages))]
-    segments = _task(words, demo.question, turns, settings, form)
-    segments.append(_reasoning(words, text, settings, form))
-    if form == "plain":
-        segments.append(Segment("user", "\n\n\n"))
-    return segments
+    for shown in _shown(words, turns, settings):
+        asked = _task(words, demo.question, shown, settings, form)
+        lead = target_lead(words, settings, form, begun=asked[-1].role == "assistant")
+        written = shown if settings.written_anew else shown[-1:]
+        yield from asked
+        yield Segment("assistant", lead + words.lead.join(turn.rationale for turn in written))
+        if form == "plain":
+            yield Segment("user", "\n\n\n")
+
+
+def _shown(words: Words, turns: list[Turn], settings: PromptSettings) -> list[list[Turn]]:
+    """Each prompt that a demonstration makes: its turns, the last with what is written then."""
+    if settings.layout == "append_only":
+        return [turns]
+    if settings.demo_steps == "chain":
+        whole = words.lead.join(turn.rationale for turn in turns)
+        return [[Turn(tuple(p for turn in turns for p in turn.passages), whole)]]
+    written = range(0, len(turns), 2 if words.reads_apart else 1)
+    steps = set(written)
+    if settings.demo_steps == "first_middle_last":
+        steps = {written[0], written[len(written) // 2], written[-1]}
+    return [turns[: at + 1] for at in sorted(steps)]

@@ -60,6 +60,7 @@ class Words:
     plain text, `turn_cue` follows each turn's passages and `turn_lead` precedes its reasoning.
     `instruction` is the system message (`anew`: where each step writes all of the reasoning anew,
     if that takes another); `demonstrate` says how a worked example looks at each step.
+    With `reads_apart` every second of these is a separate reader's: the model goes on after it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Words:
     lead: str = " "
     turn_cue: str = "\n\nA:"
     turn_lead: str = " "
+    reads_apart: bool = False
     anew: str = ""
 
     def instruct(self, anew: bool) -> str:

@@ -66,7 +66,7 @@ class Strategy(Generic[S]):
 
     name: ClassVar[str]
     settings_type: type[S]
-    words: ClassVar[Words]
+    words: Words
     final_cue: ClassVar[str] = "So the answer is:"
     searches: ClassVar[bool] = True
 

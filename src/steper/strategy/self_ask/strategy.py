@@ -35,7 +35,7 @@ from steper.strategy.self_ask.pieces import (
     parse_piece,
     without_told,
 )
-from steper.strategy.self_ask.words import WORDS
+from steper.strategy.self_ask.words import WORDS, words_for
 from steper.strategy.trace import Ending, Trace
 from steper.text import normalise_space
 
@@ -92,6 +92,10 @@ class SelfAsk(Strategy[SelfAskSettings]):
                 "show_passages is for a separate reader (reader=direct or cot); "
                 "without one passages are always shown"
             )
+        # The chain is the same for all settings, as earlier runs were shown it.
+        if self.words is WORDS and self.prompt.demo_steps != "chain":
+            own = self.settings
+            self.words = words_for(own.first_search, self.reads_apart, own.show_passages)
 
     def run(self, trace: Trace) -> Actions:
         """The loop; see `steper.strategy.base.Strategy`."""
