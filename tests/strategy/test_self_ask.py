@@ -1,14 +1,17 @@
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from doubles import FILM, DictRetriever, drive
 from steper.errors import SettingsError
+from steper.lm.base import Completion, truncate_at_stop
 from steper.prompt.render import PromptSettings, Turn
 from steper.records import StopReason
 from steper.strategy.actions import Generate, Search
 from steper.strategy.self_ask import SelfAsk, SelfAskSettings
 from steper.strategy.self_ask.pieces import Piece, parse_piece
+from steper.strategy.trace import Trace
 
 BARE = PromptSettings(instruction=False, demos=0)
 QUESTION = "When was the director of Gold Rain born?"
@@ -54,6 +57,23 @@ def test_plain_text_goes_on_after_the_marker():
     assert record.steps[1].rationale == PIECES[1]
     second = [a for a in actions if isinstance(a, Generate)][1]
     assert second.prompt.text().endswith("Who directed Gold Rain?\nIntermediate answer:")
+
+
+def test_a_turn_that_is_continued_goes_on_after_the_marker():
+    """The stop string ends a step in front of the next intermediate answer, not of its own."""
+    prompt = BARE.model_copy(update={"reasoning": "assistant"})
+    trace, chain = Trace(QUESTION), "\n".join(PIECES)
+    actions = SelfAsk(None, prompt, "chat").run(trace)
+    action = next(actions)
+    while len(trace.steps) < len(PIECES):
+        if isinstance(action, Search):
+            action = actions.send(find(action.query))
+            continue
+        begun = "".join(s.text for s in action.prompt.segments[1:])
+        written, _ = truncate_at_stop(chain.removeprefix(begun), action.stop)
+        with suppress(StopIteration):
+            action = actions.send(Completion(text=written))
+    assert [s.rationale for s in trace.steps] == PIECES
 
 
 def test_without_a_first_search_the_first_step_has_no_passages():
