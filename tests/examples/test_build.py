@@ -239,10 +239,28 @@ def test_what_was_not_given_is_not_grounded(tmp_path):
     assert counts.dropped_steps == {"not_grounded": 1}
 
 
-def test_repeats_are_dropped_where_asked(tmp_path):
+@pytest.mark.parametrize("case", ["ircot forced by a repeat", "self_ask forced by a repeat"])
+def test_a_repeated_step_goes_by_itself(case, tmp_path):
+    run, _ = run_case(CASES[case], tmp_path, BARE)
+    build = build_examples(run)
+    assert kinds(build) == [(1, "init"), (3, "agg")]
+    assert (build.counts.kept, build.counts.dropped) == (1, {})
+    assert build.counts.dropped_steps == {"repeated_query": 1}
+    assert dropped_steps(run, repeats=True)[0] == [1, 2, 3]
+
+
+def test_a_chain_that_repeats_itself_is_no_example(tmp_path):
     run, _ = run_case(CASES["ircot forced by a repeat"], tmp_path, BARE)
-    assert dropped_steps(run)[0] == [1, 2, 3]
-    assert dropped_steps(run, repeats=False)[0] == [1, 3]
+    build = build_examples(run, ExampleSettings(recipe="vanilla_kd"))
+    assert list(build) == []
+    assert build.counts.dropped == {"repeated_query": 1}
+
+
+def test_a_repeat_takes_its_trajectory_where_the_filter_is_named(tmp_path):
+    run, _ = run_case(CASES["ircot forced by a repeat"], tmp_path, BARE)
+    build = build_examples(run, more_filters=["repeats"])
+    assert list(build) == []
+    assert build.counts.dropped == {"repeated_query": 1}
 
 
 def test_filters_keep_a_sound_run(tmp_path):

@@ -31,7 +31,7 @@ def test_options_reach_the_examples(film_run, tmp_path, capsys):
     out = tmp_path / "examples"
     options = ["--recipe", "vanilla_kd", "--form", "plain", "--layout", "append_only"]
     options += ["--no-instruction", "--demos", "1", "--passage-words", "9"]
-    options += ["--correct", "none", "--gold-seen", "--min-grounded", "0.5", "--no-repeats"]
+    options += ["--correct", "none", "--gold-seen", "--min-grounded", "0.5", "--repeats"]
     code, said, _ = call(capsys, film_run.path, "--out", out, *options)
     assert code == 0
     assert "2 examples: 2 agg" in said
@@ -47,7 +47,7 @@ def test_options_reach_the_examples(film_run, tmp_path, capsys):
         "passage_words": 9,
     }
     filters = manifest["settings"]["filters"]
-    assert (filters["correct"], filters["gold_seen"], filters["repeats"]) == ("none", True, False)
+    assert (filters["correct"], filters["gold_seen"], filters["repeats"]) == ("none", True, True)
     _, first = next(read_json_lines(out / "examples.jsonl"))
     assert first["recipe"] == "vanilla_kd"
 

@@ -51,7 +51,7 @@ ALLOWED = {
 """How the students of each combination are asked; what is not here is refused."""
 
 LOOPS = [name for name, case in CASES.items() if case.strategy in ("ircot", "self_ask")]
-NO_FILTER = FilterSettings(correct="none")
+NO_FILTER = FilterSettings(repeats=True, correct="none")
 
 
 def build(run, recipe, where, form):

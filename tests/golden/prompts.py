@@ -91,7 +91,7 @@ def made(run: Any) -> Iterator[tuple[str, Any]]:
                         recipe=recipe, target=target, layout=layout, form=form, instruction=True
                     )
                     try:
-                        examples = list(build_examples(run, settings, FilterSettings()))
+                        examples = list(build_examples(run, settings, FilterSettings(repeats=True)))
                     except SettingsError:
                         continue
                     values = [[e.id.partition("/")[2], e.kind, plain(e.segments)] for e in examples]
@@ -165,7 +165,7 @@ def continued() -> dict[str, Any]:
             for recipe in ("steper", "vanilla_kd"):
                 for ends in ("every_step", "last_step"):
                     how = ExampleSettings(recipe=recipe, reasoning="assistant", end_of_turn=ends)
-                    built = build_examples(run, how, FilterSettings())
+                    built = build_examples(run, how, FilterSettings(repeats=True))
                     values = [[plain(e.segments), e.segments[-1].ends] for e in built]
                     found[f"{name} | {recipe} | {ends}"] = digest(values)
     return found

@@ -30,6 +30,7 @@ from steper.examples.filters import (
     Filter,
     FilterSettings,
     checkable_hops,
+    lone_problems,
     step_problems,
     trajectory_problem,
 )
@@ -193,17 +194,21 @@ class Build:
         if 0 in problems:
             self.counts.drop(problems[0])
             return []
+        alone = lone_problems(question, replay, self.filters)
         made: list[StepExample] = []
         left_out: list[str] = []
+        left_alone: list[str] = []
         for draft in self.recipe.make(replay, self._context(question, trajectory)):
-            reason = _draft_problem(draft, problems)
-            if reason:
+            if reason := _draft_problem(draft, problems):
                 left_out.append(reason)
+            elif reason := _draft_problem(draft, alone):
+                left_alone.append(reason)
             else:
                 made.append(self._example(trajectory, draft, len(replay.steps)))
         if self.filters.on_bad_step == "trajectory" and (problems or left_out):
             self.counts.drop(next(iter(problems.values()), None) or left_out[0])
             return []
+        left_out += left_alone
         if not made:
             self.counts.drop(left_out[0] if len(set(left_out)) == 1 else "no_example_left")
             return []

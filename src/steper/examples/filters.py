@@ -1,8 +1,9 @@
 """What is fit to learn from: trajectories by their answer, single steps by what they stand on.
 
 StepER keeps a trajectory when its final answer is right (§3), so a right answer with a wrong path
-is learnt, too. The step-level filters go beyond the paper and are off by default. Each drop has a
-reason, and every reason is counted.
+is learnt, too. The step-level filters go beyond the paper and are off by default, but for steps
+that repeat an earlier one: they would teach the student to repeat itself. Each drop has a reason,
+and every reason is counted.
 """
 
 from __future__ import annotations
@@ -70,12 +71,14 @@ class FilterSettings(Record):
         "passages, the question or earlier reasoning (0: off; 0.8 forgives rephrasing)",
     )
     repeats: bool = Field(
-        True,
-        description="keep steps whose next query or statement was there before "
-        "(--no-repeats drops them)",
+        False,
+        description="keep steps whose next query or statement was there before (else each is left "
+        "out by itself; where its text is part of a longer target, that example)",
     )
     on_bad_step: Literal["trajectory", "step"] = Field(
-        "trajectory", description="what goes with a dropped step: its whole trajectory, or it alone"
+        "trajectory",
+        description="what goes with a dropped step: its whole trajectory, or it alone "
+        "(a repeat goes alone)",
     )
 
 
@@ -129,8 +132,6 @@ def step_problems(
 ) -> dict[int, str]:
     """The first reason not to learn from a step, by step index (0: from the whole trajectory)."""
     chosen: list[Filter] = [*more]
-    if not settings.repeats:
-        chosen.insert(0, repeats)
     if settings.min_grounded:
         chosen.insert(0, _at_least(settings.min_grounded))
     if settings.gold_seen:
@@ -139,6 +140,11 @@ def step_problems(
     for fit in chosen:
         problems = {**fit(question, replay), **problems}
     return dict(sorted(problems.items()))
+
+
+def lone_problems(question: Question, replay: Replay, settings: FilterSettings) -> dict[int, str]:
+    """Steps that go by themselves, whatever `on_bad_step` is: the others are sound without them."""
+    return {} if settings.repeats else repeats(question, replay)
 
 
 def gold_seen(question: Question, replay: Replay) -> dict[int, str]:

@@ -163,8 +163,9 @@ def make_examples(
         build, out, overwrite=overwrite, progress=lambda n: advance(n, total, None)
     )
     counts = written.counts
+    dropped = f"steps left out: {counted(counts.dropped_steps)}; " if counts.dropped_steps else ""
     return (
-        f"{counts.kept} of {counts.trajectories} trajectories kept; "
+        f"{counts.kept} of {counts.trajectories} trajectories kept; {dropped}"
         f"{counts.examples} examples: {counted(counts.kinds)}"
     )
 
