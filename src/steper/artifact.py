@@ -216,14 +216,17 @@ def _sync(*paths: Path) -> None:
             os.close(handle)
 
 
-def model_digest(folder: Path) -> str:
+def model_digest(model: Path) -> str:
     """SHA-256 over names, sizes and contents of configuration, tokenizer and weight files.
+
+    `model` is a folder, or a file that holds all of these (GGUF).
 
     Every byte counts: a checkpoint of the same training may differ in few. What `steper train`
     writes beside a student's weights counts, too (`steper.json` decides its prompts; its manifest
     is not touched again once it is complete), a log and checkpoints do not.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in MODEL_FILES and p.is_file())
+    folder = model.is_dir()
+    files = sorted(p for p in model.iterdir() if _counts(p)) if folder else [model]
 
     def read() -> str:
         digest = hashlib.sha256()
@@ -232,13 +235,11 @@ def model_digest(folder: Path) -> str:
             feed(digest, path)
         return digest.hexdigest()
 
-    return remembered(folder, files, read)
+    return remembered(model, files, read)
 
 
-def local_digest(model: str) -> str | None:
-    """The digest of the folder that a model's name says; None for any other model."""
-    folder = Path(model.removeprefix("hf:")).expanduser()
-    return model_digest(folder) if folder.is_dir() else None
+def _counts(path: Path) -> bool:
+    return path.suffix in MODEL_FILES and path.is_file()
 
 
 def remembered(folder: Path, files: Sequence[Path], read: Callable[[], str]) -> str:

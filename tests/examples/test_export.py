@@ -99,7 +99,7 @@ def test_the_tokenizer_decides_the_form(chat, form, tmp_path):
 
 def test_a_student_without_tokenizer_is_one_clear_line(tmp_path):
     pytest.importorskip("transformers")
-    with pytest.raises(ModelError, match="its tokenizer cannot be read") as caught:
+    with pytest.raises(ModelError, match="holds no model") as caught:
         student_form(str(tmp_path))
     assert "\n" not in str(caught.value)
 

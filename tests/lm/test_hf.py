@@ -304,7 +304,7 @@ def test_what_is_no_model_folder_says_so(tmp_path):
     with pytest.raises(ModelError, match=r"no config.json, so it holds no model"):
         HFModel(str(tmp_path))
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="merge it into its base model"):
+    with pytest.raises(ModelError, match="base_model_name_or_path is None; the adapter's base"):
         HFModel(str(tmp_path))
     with pytest.raises(ModelError, match="is a file"):
         HFModel(str(tmp_path / "adapter_config.json"))

@@ -25,13 +25,19 @@ ENGLISH = (
 
 
 def make_tiny_llama(
-    path: Path | str, *, chat: bool = True, window: int = 2048, intermediate: int = 32
+    path: Path | str,
+    *,
+    chat: bool = True,
+    window: int = 2048,
+    intermediate: int = 32,
+    shard: str = "1GB",
 ) -> Path:
     """Save a random fp32 Llama (hidden 16, 2 layers, about 20,000 parameters) to `path`.
 
     The same weights and the same byte-level BPE tokenizer (512 tokens at most; every text decodes
     to itself) each time. `chat` adds a chat template; eos is `<|end|>`. `window` is
-    `max_position_embeddings`; an `intermediate` size of 32,768 makes it 12.6 MB. Returns `path`.
+    `max_position_embeddings`; an `intermediate` size of 32,768 makes it 12.6 MB; no file of weights
+    is larger than `shard`. Returns `path`.
     """
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -59,7 +65,7 @@ def make_tiny_llama(
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    model.save_pretrained(path)
+    model.save_pretrained(path, max_shard_size=shard)
     tokenizer.save_pretrained(path)
     return path
 

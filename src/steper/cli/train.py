@@ -31,7 +31,8 @@ def train(
 ) -> None:
     """Train a student on step examples.
 
-    The same command again goes on from the last checkpoint. For several processes start it with
+    The same command again goes on from the last checkpoint; with --merge, a LoRA training that is
+    over merges its adapter. For several processes start it with
     torchrun --nproc-per-node N -m steper train …
 
     Parameters
@@ -39,7 +40,8 @@ def train(
     examples
         A folder that `steper build` wrote.
     student
-        Model folder or hub name of the student to begin with, or shipped:student-base.
+        The student to begin with: a model's folder or hub name, a GGUF file, a LoRA student, or
+        shipped:student-base.
     out
         Folder of the trained student, with its log and checkpoints.
     config

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from steper.errors import ModelError, missing_extra
+from steper.lm.model_source import find_source
 from steper.prompt.segments import Form
 
 
 def student_form(model: str) -> Form:
     """`chat` where the model's tokenizer has a chat template, else `plain`.
 
-    `model` is a folder or hub name; only the tokenizer's files are read. Raises ModelError where
+    `model` is what `lm.model_source` finds; only the tokenizer is read. Raises ModelError where
     there is none, MissingExtraError without transformers.
     """
     try:
-        from transformers import AutoTokenizer
+        tokenizer = find_source(model.removeprefix("hf:")).tokenizer()
     except ImportError:
         raise missing_extra("transformers", "hf") from None
-    name = model.removeprefix("hf:")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise ModelError(f"{model}: its tokenizer cannot be read ({reason[:200]})") from None

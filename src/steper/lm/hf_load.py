@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
-from steper.artifact import model_digest
 from steper.errors import ModelError, missing_extra
 from steper.lm.model_settings import HFSettings
+from steper.lm.model_source import find_source, one_line
 
 SMALL_PARAMETERS = 50_000_000
 """Below this, torch runs on one CPU thread: more are no faster on idle cores, and where other
@@ -37,89 +37,52 @@ class Loaded:
 
 
 def load(name: str, settings: HFSettings) -> Loaded:
-    """Load the model in folder `name`, or of that name on the Hugging Face hub.
+    """Load the model that `name` stands for (see `model_source`).
 
     Raises ModelError, in one line, if there is none or it cannot be loaded, and MissingExtraError
-    without torch or transformers.
+    without a package that it needs.
     """
     try:
         import torch  # noqa: F401
         import transformers
     except ImportError as error:
         raise missing_extra(error.name or "transformers", "hf") from None
-    source = _source(name)
+    source = find_source(name)
+    if settings.device_map and find_spec("accelerate") is None:
+        raise missing_extra("accelerate", "train")
     hub: dict[str, Any] = {
         "revision": settings.revision,
         "trust_remote_code": settings.trust_remote_code,
     }
-    with one_line(name, "a causal LM"), _no_progress_bars():
-        config = transformers.AutoConfig.from_pretrained(source, **hub)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **hub)
+    with one_line(source, "a causal LM"), _no_progress_bars():
+        config, tokenizer = source.config(**hub), source.tokenizer(**hub)
         device = _device(settings.device)
-        dtype = _dtype(settings.dtype, device, config)
-        attention = (
-            {} if settings.attention == "auto" else {"attn_implementation": settings.attention}
-        )
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, output_loading_info=True, **attention, **hub
-        )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ModelError(
-            f"{name}: {len(missing)} weights are missing from its files ({missing[0]}, …)"
-        )
+        dtype = _dtype(settings.dtype, device, config, packed=source.gguf is not None)
+        if settings.attention != "auto":
+            hub["attn_implementation"] = settings.attention
+        if settings.device_map:
+            hub["device_map"] = settings.device_map
+        model = source.model(dtype=dtype, **hub)
     eos, pad = _special_tokens(model, tokenizer)
     # Only our settings decide how tokens are chosen: the model's own defaults (temperature,
     # repetition penalty, …) are left out, or the fingerprint would not say what was done.
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=sorted(eos) or None, pad_token_id=pad
     )
+    if settings.device_map:
+        device = str(model.device)  # where its first weights are, and so its input
+    else:
+        model = model.to(device)
     return Loaded(
-        model=model.to(device).eval(),
+        model=model.eval(),
         tokenizer=tokenizer,
         device=device,
         dtype=dtype,
         window=settings.context_window or window(config, tokenizer),
         eos=eos,
         pad=pad,
-        digest=model_digest(_folder(source, settings)),
+        digest=source.digest(settings.revision),
     )
-
-
-def _source(name: str) -> str:
-    """The folder or hub name to load; a folder that holds no model is a ModelError."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            adapter = (path / "adapter_config.json").is_file()
-            what = "a LoRA adapter; merge it into its base model first" if adapter else "no model"
-            raise ModelError(f"{name}: the folder has no config.json, so it holds {what}")
-        return str(path)
-    if path.exists():
-        raise ModelError(f"{name} is a file; a transformers model folder was expected")
-    if is_path(name):
-        raise ModelError(f"{name}: no such folder")
-    return name
-
-
-def is_path(name: str) -> bool:
-    """Whether a name can be a folder's alone: hub names are `model` or `owner/model`."""
-    return name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
-
-
-@contextmanager
-def one_line(name: str, kind: str) -> Iterator[None]:
-    """Turn whatever loading a model of some `kind` raises into a ModelError of one line."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        what = f"cannot be loaded as {kind}"
-        if isinstance(error, OSError) and not Path(name).expanduser().is_dir():
-            what = "no such folder, and the Hugging Face hub does not give it"
-        raise ModelError(f"{name}: {what} ({type(error).__name__}: {reason[:300]})") from error
 
 
 @contextmanager
@@ -154,17 +117,18 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _dtype(wanted: str, device: str, config: Any) -> str:
+def _dtype(wanted: str, device: str, config: Any, packed: bool = False) -> str:
     """bfloat16 only where it loses nothing (16-bit weights) and the hardware is fast at it.
 
-    A checkpoint in float32 (as our own small models) keeps its precision.
+    A checkpoint in float32 (as our own small models) keeps its precision. `packed`: of a GGUF file,
+    which has 16 bits or less a weight and says so nowhere in its configuration.
     """
     import torch
 
     if wanted != "auto":
         return wanted
     stored = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
-    if str(stored).removeprefix("torch.") not in ("bfloat16", "float16"):
+    if not packed and str(stored).removeprefix("torch.") not in ("bfloat16", "float16"):
         return "float32"
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -193,12 +157,3 @@ def window(config: Any, tokenizer: Any) -> int | None:
     )
     known = [n for n in limits if isinstance(n, int) and 0 < n < 1 << 31]
     return min(known, default=None)
-
-
-def _folder(source: str, settings: HFSettings) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    from transformers.utils import cached_file
-
-    found = cached_file(source, "config.json", revision=settings.revision)
-    return Path(str(found)).parent

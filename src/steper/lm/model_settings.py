@@ -39,6 +39,11 @@ class HFSettings(Settings):
     device: str = Field(
         "auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, …"
     )
+    device_map: Literal["auto"] | None = Field(
+        None,
+        description="auto: spread a model that is too large for one device over all GPUs and, "
+        "what is left, the CPU's memory (needs accelerate); by default it goes to one device.",
+    )
     dtype: DType = Field(
         "auto",
         description="auto: bfloat16 where the weights have 16 bits and the hardware multiplies "
@@ -78,6 +83,14 @@ class HFSettings(Settings):
     trust_remote_code: bool = Field(
         False, description="Run Python code that comes with the model. Only for models you trust."
     )
+
+    @model_validator(mode="after")
+    def _one_placement(self) -> HFSettings:
+        if self.device_map is not None and self.device != "auto":
+            raise ValueError(
+                f"device is {self.device}, but device_map chooses the devices; give one of them"
+            )
+        return self
 
 
 class TokenPrice(Settings):

@@ -19,6 +19,7 @@ SPECS = {
     "gold": "the questions' own annotations, no LM; gold:plain never names the next sub-question",
     "scripted:FILE": "texts from a JSON-lines file",
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
+    "hf:FILE.gguf": "a model packed by llama.cpp, local or of the hub (OWNER/MODEL/FILE.gguf)",
     "shipped:NAME": "a small model that comes with the package: teacher, student-base",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
     "package.module:NAME": "a language model of your own, or a function that answers a request",
@@ -66,7 +67,8 @@ def open_model(
         return _open(kind, rest, how)
     if is_path_to_code(spec) and kind not in OPENERS and not Path(spec).exists():
         return as_model(load_object("model", spec))
-    looks_like_one = "/" in spec or spec.startswith((".", "~")) or Path(spec).is_dir()
+    path_like = "/" in spec or spec.startswith((".", "~")) or spec.endswith(".gguf")
+    looks_like_one = path_like or Path(spec).is_dir()
     if spec and looks_like_one and not (colon and kind in OPENERS):
         return _open("hf", spec, how)
     forms = "; ".join(f"{form} ({what})" for form, what in SPECS.items())

@@ -8,9 +8,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import as_json, local_digest, settings_hash
+from steper.artifact import as_json, settings_hash
 from steper.doors import fingerprint_of, origin
 from steper.examples.filters import FILTERS
+from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
 from steper.pipeline import stages
 from steper.pipeline.config import StudentSettings, TeacherSettings
@@ -21,6 +22,7 @@ from steper.retrieve import open_retriever
 from steper.retrieve.index_folder import MANIFEST_FILE
 from steper.retrieve.opening import names_code
 from steper.store import sha256_file
+from steper.student import STEPER
 
 HF_KEYS = {"dtype", "form", "context_window", "revision"}
 OPENAI_KEYS = {"api", "extra_body", "context_window"}
@@ -211,7 +213,7 @@ class TaskList:
                     stages.train_student, data=data, student=student, method=method, seed=seed
                 )
                 before = trained[self.ws.trained(data, student, like, seed)] if like else None
-                name, output = f"{data}/{student}/{folder.name}", folder / "config.json"
+                name, output = f"{data}/{student}/{folder.name}", folder / STEPER
                 trained[folder] = self._task("train", name, output, key, work, built, before)
         return trained
 

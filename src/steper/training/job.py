@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import local_digest
 from steper.errors import SettingsError, missing_extra
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
+from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
@@ -37,13 +37,15 @@ if find_spec("accelerate") is None:
 
 from steper.training.data import Data, load_data
 from steper.training.model import (
+    Base,
     count_parameters,
     export,
-    from_pretrained,
     load_student,
     load_tokenizer,
+    merge_finished,
     pick_attention,
     stop_at,
+    stored_dtype,
     uses_bfloat16,
 )
 from steper.training.objective import Objective
@@ -83,8 +85,9 @@ def train(
 
     The student is a model's folder or hub name, or one that is shipped.
 
-    A training that is complete is left as it is; one that was interrupted goes on from its last
-    checkpoint, or from that of step `resume_from`, and what came after it is trained anew.
+    A training that is complete is left as it is, but for `merge`, which merges its adapter; one
+    that was interrupted goes on from its last checkpoint, or from that of step `resume_from`, and
+    what came after it is trained anew.
     `progress` gets each row of the log. Under torchrun every process calls this.
     Raises SettingsError where `out` was trained with other settings, InputError on bad examples or
     where there is no such checkpoint, ModelError where the student cannot be loaded.
@@ -99,7 +102,8 @@ def train(
         if resume_from is not None:
             folder.checkpoint(resume_from)
     if folder.complete and not overwrite and resume_from is None:
-        return Trained(out, folder.manifest, up_to_date=True)
+        merged = main and settings.merge and _merge(student, folder, settings)
+        return Trained(out, folder.manifest, up_to_date=not merged)
     processes = _processes(settings)
     job = Job(source, student, folder, settings, processes, main, progress)
     try:
@@ -108,6 +112,14 @@ def train(
     finally:
         folder.close()
     return Trained(out, folder.manifest)
+
+
+def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
+    folder.open(overwrite=False)
+    try:
+        return merge_finished(Base.find(student, settings), folder.path)
+    finally:
+        folder.close()
 
 
 def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -> dict[str, Any]:
@@ -155,8 +167,9 @@ class Job:
     def __post_init__(self) -> None:
         self.manifest = self.source.manifest
         self.form: Form = self.manifest["settings"]["form"]
-        self.tokenizer = load_tokenizer(self.student, self.settings, self.form)
-        self.config = from_pretrained(transformers.AutoConfig, self.student, self.settings)
+        self.base = Base.find(self.student, self.settings)
+        self.tokenizer = load_tokenizer(self.base, self.form)
+        self.config = self.base.load(self.base.source.config)
         self.encoder = Encoder(self.tokenizer)
         limit = self.settings.max_length or window(self.config, self.tokenizer)
         self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
@@ -192,7 +205,7 @@ class Job:
         transformers.set_seed(settings.seed)
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
         attention = pick_attention(settings, trees)
-        model = load_student(self.student, settings, attention, trees)
+        model = load_student(self.base, attention, trees)
         if args.device.type == "cpu" and model.num_parameters() < SMALL_PARAMETERS:
             torch.set_num_threads(1)
         weights = settings.weights or self.manifest["weights"]
@@ -263,14 +276,14 @@ class Job:
         model = trainer.accelerator.unwrap_model(trainer.model)
         end = self.encoder.turn_end(self.form)
         if trainer.sharded:
-            if not hasattr(model, "peft_config"):
-                stop_at(model.generation_config, end)
+            whole = model.get_base_model() if hasattr(model, "peft_config") else model
+            stop_at(whole.generation_config, end)
             trainer.save_model(str(path))  # gathers the shards
+            whole.generation_config.save_pretrained(path)
             (path / "training_args.bin").unlink(missing_ok=True)
         elif self.main:
-            dtype = getattr(self.config, "dtype", None)
-            dtype = dtype if isinstance(dtype, torch.dtype) else None
-            export(model, self.tokenizer, path, dtype, end, self.settings.merge)
+            dtype, merge = stored_dtype(self.config), self.settings.merge
+            export(model, self.tokenizer, path, dtype, end, merge)
 
     def _finish(self, trainer: StepTrainer) -> None:
         manifest, made = self.manifest, self.manifest["settings"]

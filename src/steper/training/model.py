@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
-import warnings
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from steper.errors import ModelError, SettingsError, missing_extra
-from steper.lm.hf_load import is_path, one_line
+from steper.errors import SettingsError, missing_extra
+from steper.lm.model_source import (
+    ADAPTER_CONFIG,
+    GENERATION_CONFIG,
+    ModelSource,
+    find_source,
+    merge_adapter,
+    one_line,
+    quiet_peft,
+)
 from steper.prompt.segments import Form
 from steper.training.train_settings import TrainSettings
 
 
-def from_pretrained(kind: Any, name: str, settings: TrainSettings, **options: Any) -> Any:
-    """What a class of transformers loads of the student; ModelError, of one line, if it cannot."""
-    if is_path(name) and not Path(name).is_dir():
-        raise ModelError(f"{name}: no such folder")
-    with one_line(name, "a student"):
-        return kind.from_pretrained(
-            name,
-            revision=settings.revision,
-            trust_remote_code=settings.trust_remote_code,
-            **options,
-        )
+@dataclass(frozen=True)
+class Base:
+    """The model that a training begins with: a folder, hub name, GGUF file or LoRA student."""
+
+    source: ModelSource
+    settings: TrainSettings
+
+    @classmethod
+    def find(cls, name: str, settings: TrainSettings) -> Base:
+        """Raises ModelError where there is none, SettingsError for an adapter over an adapter."""
+        source = find_source(name)
+        if source.adapter is not None and settings.lora_rank:
+            raise SettingsError(
+                f"{name} is a LoRA adapter, and lora_rank would lay another over it, whose base "
+                "would be nowhere; merge it first (the command that trained it, with --merge)"
+            )
+        return cls(source, settings)
+
+    def load(self, what: Callable[..., Any], **options: Any) -> Any:
+        """What a method of the source gives; ModelError, of one line, if it cannot be loaded."""
+        with one_line(self.source, "a student"):
+            return what(
+                revision=self.settings.revision,
+                trust_remote_code=self.settings.trust_remote_code,
+                **options,
+            )
 
 
-def load_tokenizer(name: str, settings: TrainSettings, form: Form) -> Any:
+def load_tokenizer(base: Base, form: Form) -> Any:
     """The student's tokenizer; SettingsError where examples of this form do not fit it.
 
     A student trained on plain text loses its chat template, so that inference prompts it alike.
     """
-    tokenizer = from_pretrained(transformers.AutoTokenizer, name, settings)
+    tokenizer, name = base.load(base.source.tokenizer), base.source.name
     if form == "chat" and not getattr(tokenizer, "chat_template", None):
         raise SettingsError(
             f"the examples are chats, but the tokenizer of {name} has no chat template; build them "
@@ -63,23 +88,19 @@ def pick_attention(settings: TrainSettings, trees: bool) -> str:
     return chosen
 
 
-def load_student(
-    name: str, settings: TrainSettings, attention: str, trees: bool
-) -> transformers.PreTrainedModel:
+def load_student(base: Base, attention: str, trees: bool) -> transformers.PreTrainedModel:
     """The model to train, in float32 (with LoRA, the frozen base in its own dtype).
 
     `trees`: some sequence branches. Raises ModelError, SettingsError or MissingExtraError.
     """
-    frozen = bool(settings.lora_rank)
-    model = from_pretrained(
-        transformers.AutoModelForCausalLM,
-        name,
-        settings,
-        dtype="auto" if frozen else torch.float32,
-        attn_implementation=attention,
-    )
+    frozen = bool(base.settings.lora_rank)
+    dtype = "auto" if frozen else torch.float32
+    model = base.load(base.source.model, dtype=dtype, attn_implementation=attention)
     check_branching(model.config, trees)
-    return with_lora(model, settings) if frozen else model
+    # What adapters name as their base: wherever they are loaded from, and the GGUF file itself.
+    path = Path(base.source.name).expanduser()
+    model.name_or_path = str(path.resolve()) if path.exists() else base.source.name
+    return with_lora(model, base.settings) if frozen else model
 
 
 def check_branching(config: Any, trees: bool) -> None:
@@ -108,9 +129,7 @@ def with_lora(model: Any, settings: TrainSettings) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # peft asks transformers by a name that will be gone in its version 6.
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+    with quiet_peft():
         return peft.get_peft_model(model, config)
 
 
@@ -129,18 +148,54 @@ def export(
     """Write the student to `out`, in the dtype that it was stored in.
 
     `end` is the token that ends its turns: generation stops there. LoRA adapters are exported as
-    such, or merged, with the adapter in `out/adapter`.
+    such, with their generation settings, or merged, with the adapter in `out/adapter`.
     """
-    adapter = hasattr(model, "peft_config")
-    if adapter and merge:
-        model.save_pretrained(out / "adapter")
-        model = model.merge_and_unload()
-    if not adapter or merge:
+    if not hasattr(model, "peft_config"):
         stop_at(model.generation_config, end)
-        if dtype is not None:
-            model = model.to(dtype)
-    model.save_pretrained(out)
+        write_weights(model, out, dtype)
+    else:
+        stop_at(model.get_base_model().generation_config, end)
+        write_adapter(model, out / "adapter" if merge else out)
+        if merge:
+            write_weights(model.merge_and_unload(), out, dtype)
     tokenizer.save_pretrained(out)
+
+
+def write_weights(model: Any, out: Path, dtype: torch.dtype | None) -> None:
+    """Write a whole model, in the dtype that it was stored in (None: as it is)."""
+    (model if dtype is None else model.to(dtype)).save_pretrained(out)
+
+
+def write_adapter(model: Any, out: Path) -> None:
+    """Write a LoRA model's adapter and, for those who ask it, where its texts end."""
+    model.save_pretrained(out)
+    model.get_base_model().generation_config.save_pretrained(out)
+
+
+def merge_finished(base: Base, out: Path) -> bool:
+    """Merge the adapter that a training left in `out`, as `merge` would have; False if none is there.
+
+    Until the last file is removed the folder still is the adapter's: killed, it is merged again.
+    """
+    if not (out / ADAPTER_CONFIG).is_file():
+        return False
+    adapter = out / "adapter"
+    adapter.mkdir(exist_ok=True)
+    files = [*out.glob("adapter_*"), *out.glob("README.md")]
+    for path in (*files, *out.glob(GENERATION_CONFIG)):
+        shutil.copy2(path, adapter)
+    config = base.load(base.source.config)
+    model = merge_adapter(base.load(base.source.model, dtype="auto"), adapter)
+    write_weights(model, out, stored_dtype(config))
+    for path in sorted(files, key=lambda path: path.name == ADAPTER_CONFIG):
+        path.unlink()
+    return True
+
+
+def stored_dtype(config: Any) -> torch.dtype | None:
+    """The dtype that a model's files say they have; None where they do not."""
+    dtype = getattr(config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else None
 
 
 def stop_at(generation: Any, end: int | None) -> None:

@@ -82,7 +82,11 @@ class TrainSettings(Settings):
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank (0: all weights)")
     lora_alpha: int | None = Field(None, ge=1, description="LoRA's alpha (none: twice the rank)")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="LoRA's dropout")
-    merge: bool = Field(False, description="export LoRA merged; the adapter goes to OUT/adapter")
+    merge: bool = Field(
+        False,
+        description="export LoRA merged; the adapter goes to OUT/adapter. Also "
+        "merges a training that is over",
+    )
     dtype: DType = Field(
         "auto",
         description="bfloat16: autocast over float32 weights; auto: on GPUs that multiply bfloat16 "

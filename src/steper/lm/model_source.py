@@ -1,0 +1,231 @@
+"""What stands behind a model's name: a folder, a hub name, a GGUF file, a LoRA adapter on its base.
+
+In: the name that a user gives. Out: what transformers loads from there. Inference, training and
+whoever needs a tokenizer alone all find a model here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from steper.artifact import model_digest
+from steper.errors import ModelError, SteperError, missing_extra
+from steper.store import read_json
+
+ADAPTER_CONFIG, GENERATION_CONFIG = "adapter_config.json", "generation_config.json"
+GGUF = ".gguf"
+BASE = "base_model_name_or_path"
+"""Where an adapter's configuration names the model that it was trained on."""
+
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What to load for a `name`.
+
+    `weights` is a folder or hub name, `gguf` the file in it where the weights are packed so;
+    `adapter` is the folder of a LoRA adapter, which is merged into the weights once they are there.
+    """
+
+    name: str
+    weights: str
+    gguf: str | None = None
+    adapter: Path | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.adapter is None else f"{self.name} (LoRA of {self.weights})"
+
+    @property
+    def _file(self) -> dict[str, str]:
+        return {"gguf_file": self.gguf} if self.gguf else {}
+
+    def config(self, **options: Any) -> Any:
+        """Its transformers configuration; the options are those of `from_pretrained`."""
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.weights, **self._file, **options)
+
+    def tokenizer(self, **options: Any) -> Any:
+        """Its tokenizer: the adapter's own where it has one."""
+        from transformers import AutoTokenizer
+
+        if self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file():
+            return AutoTokenizer.from_pretrained(self.adapter, **options)
+        return AutoTokenizer.from_pretrained(self.weights, **self._file, **options)
+
+    def model(self, **options: Any) -> Any:
+        """The causal LM, unpacked and merged; ModelError where some of its weights are missing."""
+        import transformers
+
+        if self.gguf and hasattr(transformers, "GgufConfig"):  # older ones always unpack
+            options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            self.weights, output_loading_info=True, **self._file, **options
+        )
+        if info["missing_keys"]:
+            missing = sorted(info["missing_keys"])
+            raise ModelError(
+                f"{self}: {len(missing)} weights are missing from its files ({missing[0]}, …)"
+            )
+        return model if self.adapter is None else merge_adapter(model, self.adapter)
+
+    def digest(self, revision: str | None = None) -> str:
+        """What its files are known by; those of a hub name are in the hub's cache by now."""
+        folder = Path(self.weights).expanduser()
+        if not folder.is_dir():
+            from transformers.utils import cached_file
+
+            found = cached_file(self.weights, self.gguf or "config.json", revision=revision)
+            folder = Path(str(found)).parent
+        base = model_digest(folder / self.gguf if self.gguf else folder)
+        return base if self.adapter is None else _joined(model_digest(self.adapter), base)
+
+
+def find_source(name: str) -> ModelSource:
+    """What to load for a model's name.
+
+    Raises ModelError, in one line, where a path leads to no model or an adapter's base is gone,
+    MissingExtraError where a package is missing that such files need.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _adapter(name, path) if (path / ADAPTER_CONFIG).is_file() else _folder(name, path)
+    if name.endswith(GGUF):
+        return _gguf(name, path)
+    if path.exists():
+        raise ModelError(
+            f"{name} is a file; a transformers model folder or a .gguf file was expected"
+        )
+    if is_path(name):
+        raise ModelError(f"{name}: no such folder")
+    return ModelSource(name, name)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can be a folder's alone: hub names are `model` or `owner/model`."""
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
+
+
+def _folder(name: str, path: Path) -> ModelSource:
+    if (path / "config.json").is_file():
+        return ModelSource(name, str(path))
+    packed = sorted(path.glob(f"*{GGUF}"))
+    hint = f"; name the file: {packed[0]}" if packed else ""
+    raise ModelError(f"{name}: the folder has no config.json, so it holds no model{hint}")
+
+
+def _gguf(name: str, path: Path) -> ModelSource:
+    if _PART.search(name):
+        raise ModelError(
+            f"{name} is a part of a model, and transformers reads whole ones; join the parts: "
+            "llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf"
+        )
+    for package in ("gguf", "accelerate"):
+        if find_spec(package) is None:
+            raise missing_extra(package, "gguf")
+    if path.is_file():
+        return ModelSource(name, str(path.parent), path.name)
+    owner, _, rest = name.partition("/")
+    model, _, file = rest.partition("/")
+    if owner in (".", "..", "~", "") or not model or "/" in file or not file:
+        raise ModelError(f"{name}: no such file")
+    return ModelSource(name, f"{owner}/{model}", file)  # of the hub: OWNER/MODEL/FILE.gguf
+
+
+def _adapter(name: str, path: Path) -> ModelSource:
+    found = find_source(base_of(path))
+    if found.adapter is not None:
+        raise ModelError(
+            f"{name}: its base model {found.name} is a LoRA adapter itself; merge that one first"
+        )
+    return replace(found, name=name, adapter=path)
+
+
+def base_of(adapter: Path) -> str:
+    """The base model of an adapter's folder: where it names it, else beside the adapter.
+
+    Only a base that was named by its path is looked for beside it: a folder that happens to be
+    called like a model of the hub is another model.
+    """
+    file = adapter / ADAPTER_CONFIG
+    value = read_json(file)
+    named = value.get(BASE) if isinstance(value, dict) else None
+    if not isinstance(named, str) or not named:
+        raise ModelError(f"{file}: {BASE} is {named!r}; the adapter's base model was expected")
+    beside = adapter.resolve().parent / Path(named).name
+    if Path(named).expanduser().exists() or not is_path(named):
+        return named
+    if beside.exists():
+        return str(beside)
+    raise ModelError(
+        f"{adapter}: a LoRA adapter, and its base model {named} is gone; put it back or beside the "
+        f"adapter ({beside}), or say in {ADAPTER_CONFIG} where it is ({BASE})"
+    )
+
+
+def merge_adapter(model: Any, adapter: Path) -> Any:
+    """The base model with the adapter of a folder merged into it, and its end of turn taken over.
+
+    Merged, because a plain model is as fast as its base, and the same whoever merges it.
+    """
+    try:
+        import peft
+    except ImportError:
+        raise missing_extra("peft", "train") from None
+    from transformers import GenerationConfig
+
+    with quiet_peft():
+        merged = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    merged.requires_grad_(True)  # peft froze the base
+    if (adapter / GENERATION_CONFIG).is_file():
+        merged.generation_config = GenerationConfig.from_pretrained(adapter)
+    return merged
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without peft's warning that it asks transformers by a name that will be gone in 6."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
+
+
+def local_digest(model: str) -> str | None:
+    """What the files of a folder or GGUF file are known by; None for any other model's spec.
+
+    An adapter's digest has that of its base in it, where that one is local, too.
+    """
+    path = Path(model.removeprefix("hf:")).expanduser()
+    if not (path.is_dir() or (path.suffix == GGUF and path.is_file())):
+        return None
+    if not (path / ADAPTER_CONFIG).is_file():
+        return model_digest(path)
+    return _joined(model_digest(path), local_digest(base_of(path)) or "")
+
+
+def _joined(adapter: str, base: str) -> str:
+    return hashlib.sha256(f"{adapter}\0{base}".encode()).hexdigest()
+
+
+@contextmanager
+def one_line(name: object, kind: str) -> Iterator[None]:
+    """Turn whatever loading a model of some `kind` raises into a ModelError of one line."""
+    try:
+        yield
+    except SteperError:
+        raise
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        what = f"cannot be loaded as {kind}"
+        if isinstance(error, OSError) and not Path(str(name)).expanduser().exists():
+            what = "no such folder, and the Hugging Face hub does not give it"
+        raise ModelError(f"{name}: {what} ({type(error).__name__}: {reason[:300]})") from error
