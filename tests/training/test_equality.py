@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lm.tiny import make_tiny_llama
 from steper.examples.example_folder import ExampleFolder
@@ -114,6 +114,34 @@ def test_eager_attention_equals_sdpa(folder, student, tmp_path):
     common = {"batch_size": 4, "max_steps": 2}
     sdpa = first_steps(source, student, tmp_path / "a", attention="sdpa", **common)
     assert_equal(first_steps(source, student, tmp_path / "b", attention="eager", **common), sdpa)
+
+
+def make_windowed(path, kind, window):
+    """A random model of a kind whose tokens see `window` tokens at most, on the tiny tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(make_tiny_llama(path))
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 2048}
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
+    ids |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    config = AutoConfig.for_model(kind, **sizes, **heads, **ids, sliding_window=window)
+    config.initializer_range = 0.4
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["mistral", "phi3", "starcoder2"])
+def test_a_sliding_window_holds_inside_a_tree(folder, tmp_path, kind):
+    source = folder("passages_first", "chat")
+    common = {"batch_size": 4, "max_steps": 2}
+    student = make_windowed(tmp_path / "narrow", kind, 24)
+    plain = first_steps(source, student, tmp_path / "a", pack="none", **common)
+    one_pass = first_steps(source, student, tmp_path / "b", **common)
+    assert_equal(one_pass, plain)
+    wide = make_windowed(tmp_path / "wide", kind, None)  # the same weights
+    other = first_steps(source, wide, tmp_path / "c", **common)
+    assert other["rows"][0]["loss"] != pytest.approx(plain["rows"][0]["loss"], rel=1e-4)
 
 
 def test_gradient_checkpointing_changes_nothing(folder, student, tmp_path):

@@ -69,6 +69,16 @@ def test_a_node_sees_its_ancestors_alone():
             assert mask[pad].nonzero().flatten().tolist() == [pad]
 
 
+def test_with_a_window_it_sees_the_nearest_of_them():
+    rng = random.Random(2)
+    for window in (1, 3, 100):
+        tree = build_tree(list(random_examples(rng)))
+        end, depth = torch.from_numpy(tree.end)[None], torch.from_numpy(tree.depth)[None]
+        mask = ancestor_mask(end, depth, window)[0, 0]
+        for node in range(len(tree)):
+            assert mask[node].nonzero().flatten().tolist() == path(tree, node)[-window:]
+
+
 def test_an_append_only_chat_is_a_chain():
     tree = build_tree([encoded([1, 2, 3]), encoded([1, 2, 3, 4, 5], 1, 1)])
     assert tree.is_chain

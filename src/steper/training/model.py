@@ -114,6 +114,19 @@ def check_branching(config: Any, trees: bool) -> None:
         )
 
 
+def sliding_window(config: Any) -> int | None:
+    """How many tokens, itself included, a token sees in every layer; None if all before it.
+
+    Models with `layer_types` mix layers of several kinds, see `check_branching`; others (Mistral,
+    Phi-3, Starcoder2) have one window for all, which they do not lay over a mask that they are
+    given.
+    """
+    config = config.get_text_config()
+    if getattr(config, "layer_types", None):
+        return None
+    return getattr(config, "sliding_window", None)
+
+
 def with_lora(model: Any, settings: TrainSettings) -> Any:
     """The model with fresh LoRA adapters on all linear layers but the output."""
     try:
@@ -173,7 +186,7 @@ def write_adapter(model: Any, out: Path) -> None:
 
 
 def merge_finished(base: Base, out: Path) -> bool:
-    """Merge the adapter that a training left in `out`, as `merge` would have; False if none is there.
+    """Merge the adapter that a training left in `out`, as `merge` would have; False without one.
 
     Until the last file is removed the folder still is the adapter's: killed, it is merged again.
     """

@@ -22,6 +22,7 @@ from steper.errors import SettingsError
 from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
 from steper.training.data import Batch, Collator, Data, OrderSampler, TreeDataset
+from steper.training.model import sliding_window
 from steper.training.objective import Objective, kind_sums
 from steper.training.optimizer import muon_with_adamw
 from steper.training.train_settings import TrainSettings
@@ -42,7 +43,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     gradients over processes; the loss is multiplied by their number to make that a sum.
     """
 
-    loss_is_scaled_for_ga = True
     optimizer: Any
 
     def __init__(
@@ -66,6 +66,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             train_dataset=rows,
             eval_dataset=TreeDataset(data.eval, multiple) if data.eval else None,
             processing_class=tokenizer,
+            # Never called, for `compute_loss` is ours. Where there is one, every version of 5 takes
+            # the loss as one of the whole step and does not divide it by its micro-batches.
+            compute_loss_func=kind_sums,
         )
         if args.n_gpu > 1:
             raise SettingsError(
@@ -102,13 +105,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> OrderSampler:
         return self.order
 
-    def create_optimizer(self, model: Any = None) -> Any:
-        """The Trainer's own, or Muon with AdamW."""
-        if self._own_settings.optimizer == "adamw":
-            return super().create_optimizer(model)
+    def create_optimizer(self, *model: Any) -> Any:
+        """The Trainer's own, or Muon with AdamW; older versions of 5 call it without a model."""
+        if self._own_settings.optimizer != "muon":
+            return super().create_optimizer(*model)
         if self.optimizer is None:
             rate, decay = self.args.learning_rate, self.args.weight_decay
-            self.optimizer = muon_with_adamw(model or self.model, rate, decay)
+            whole = next((m for m in model if m is not None), self.model)
+            self.optimizer = muon_with_adamw(whole, rate, decay)
         return self.optimizer
 
     def get_batch_samples(
@@ -161,7 +165,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         given: LogRow = {"input_ids": inputs["input_ids"], "use_cache": False}
         if "end" in inputs:
             given["position_ids"] = inputs["position_ids"]
-            given["attention_mask"] = self._mask(inputs["end"])
+            given["attention_mask"] = self._mask(inputs["end"], inputs["position_ids"])
         # Without branches no mask is needed: what stands to the right is not seen.
         if keeps_logits_by_mask():
             kept: torch.Tensor = model(**given, logits_to_keep=inputs["predict"]).logits
@@ -169,8 +173,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         every: torch.Tensor = model(**given).logits
         return every[inputs["predict"]]
 
-    def _mask(self, end: torch.Tensor) -> torch.Tensor:
-        mask = ancestor_mask(end)
+    def _mask(self, end: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+        mask = ancestor_mask(end, depth, sliding_window(self.model.config))
         # On a CPU sdpa would turn a boolean mask into numbers again in every layer.
         if self.model.config._attn_implementation == "sdpa" and end.device.type != "cpu":
             return mask

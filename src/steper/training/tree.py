@@ -101,15 +101,18 @@ def _depth_first(
     )
 
 
-def ancestor_mask(end: Any) -> Any:
+def ancestor_mask(end: Any, depth: Any = None, window: int | None = None) -> Any:
     """(R, T) subtree ends → (R, 1, T, T) bool: [r, 0, i, j] where j is i or an ancestor of i.
 
-    Padding with end[j] = j + 1 sees itself alone.
+    With a `window` an ancestor is seen where it is less than so many tokens before i in i's own
+    sequence, by the nodes' `depth` (R, T). Padding with end[j] = j + 1 sees itself alone.
     """
     import torch
 
     at = torch.arange(end.shape[1], device=end.device)
     seen = (at[None, None, :] <= at[None, :, None]) & (at[None, :, None] < end[:, None, :])
+    if window is not None:
+        seen &= depth[:, :, None] - depth[:, None, :] < window
     return seen[:, None]
 
 
