@@ -115,6 +115,7 @@ def tensors_of(path):
     [
         ("passages_first", {}),
         ("append_only", {"optimizer": "muon", "weight_decay": 0.1}),
+        ("append_only", {"optimizer": "adamw_bf16", "dtype": "auto", "weight_decay": 0.1}),
         pytest.param(
             "append_only",
             {"sigma_optimizer": "adam", "group_by_length": True},
@@ -271,6 +272,7 @@ def test_settings_contradict():
         ({"max_steps": 1, "max_tokens": 1}, "exclude each other"),
         ({"merge": True}, "goes with lora_rank"),
         ({"optimizer": "muon", "lora_rank": 2}, "with lora_rank use adamw"),
+        ({"optimizer": "adamw_bf16"}, "holds weights in bfloat16; leave dtype out"),
         ({"optimizer": "muon", "trainer": {"optim": "sgd"}}, r"leave trainer\.optim out"),
         ({"trainer": {"learning_rate": 1}}, r"trainer\.learning_rate is set by steper"),
     ):

@@ -89,12 +89,14 @@ def pick_attention(settings: TrainSettings, trees: bool) -> str:
 
 
 def load_student(base: Base, attention: str, trees: bool) -> transformers.PreTrainedModel:
-    """The model to train, in float32 (with LoRA, the frozen base in its own dtype).
+    """The model to train, in float32, or bfloat16 where the optimizer wants it so.
 
-    `trees`: some sequence branches. Raises ModelError, SettingsError or MissingExtraError.
+    With LoRA the frozen base is in its own dtype. `trees`: some sequence branches. Raises
+    ModelError, SettingsError or MissingExtraError.
     """
     frozen = bool(base.settings.lora_rank)
-    dtype = "auto" if frozen else torch.float32
+    whole = torch.bfloat16 if base.settings.optimizer == "adamw_bf16" else torch.float32
+    dtype = "auto" if frozen else whole
     model = base.load(base.source.model, dtype=dtype, attn_implementation=attention)
     check_branching(model.config, trees)
     # What adapters name as their base: wherever they are loaded from, and the GGUF file itself.

@@ -21,6 +21,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from steper.errors import SettingsError
 from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
+from steper.training.adamw_bf16 import AdamWBF16
 from steper.training.data import Batch, Collator, Data, OrderSampler, TreeDataset
 from steper.training.model import sliding_window
 from steper.training.objective import Objective, kind_sums
@@ -69,6 +70,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             # Never called, for `compute_loss` is ours. Where there is one, every version of 5 takes
             # the loss as one of the whole step and does not divide it by its micro-batches.
             compute_loss_func=kind_sums,
+            optimizer_cls_and_kwargs=own_optimizer(settings, args),
         )
         if args.n_gpu > 1:
             raise SettingsError(
@@ -81,9 +83,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 "merge needs whole weights, which DeepSpeed and FSDP shard; leave it out and merge "
                 "the exported adapter with peft's merge_and_unload"
             )
-        if self.sharded and settings.optimizer == "muon":
+        if self.sharded and settings.optimizer != "adamw":
             raise SettingsError(
-                "optimizer muon needs whole matrices, which DeepSpeed and FSDP shard; use adamw"
+                f"optimizer {settings.optimizer} needs whole matrices, which DeepSpeed and FSDP "
+                "shard; use adamw"
             )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -275,6 +278,14 @@ class _Rows(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             self._log_row({"step": state.global_step, "steps": state.max_steps, **logs})
+
+
+def own_optimizer(settings: TrainSettings, args: TrainingArguments) -> Any:
+    """(class, keywords) where it is ours and the Trainer is to make it; None for its own."""
+    if settings.optimizer != "adamw_bf16":
+        return None
+    betas = (args.adam_beta1, args.adam_beta2)
+    return AdamWBF16, {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
 
 
 def pad_id(tokenizer: Any) -> int:
