@@ -22,6 +22,7 @@ from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
 from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
+from steper.lm.thinking import without_thoughts
 from steper.records import Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.actions import Action, Actions, Generate, Search
@@ -340,7 +341,8 @@ def _results(events: list[tuple[_Flight, Any]]) -> list[tuple[_Flight, Any]]:
     for flight, outcome in events:
         if isinstance(outcome, Future):
             error = outcome.exception()
-            results.append((flight, error if error is not None else outcome.result()))
+            result = error if error is not None else without_thoughts(outcome.result())
+            results.append((flight, result))
         elif outcome is not _SEARCHED:
             results.append((flight, outcome))
     return results

@@ -32,6 +32,9 @@ Benchmark = Literal["hotpotqa", "2wikimultihopqa", "musique", "generic"]
 StepKind = Literal["init", "exp", "agg"]
 """Reasoning initialization (first step), expansion (middle), aggregation (last); StepER §3."""
 
+Finish = Literal["stop", "length"]
+"""Why a generation ended: by itself or at a stop string, or cut off at the token limit."""
+
 StepRole = Literal["reason", "read"]
 """`reason`: the strategy's own next piece of reasoning. `read`: a separate reader's answer."""
 
@@ -165,16 +168,19 @@ class Usage(Record):
         )
 
 
-class Step(Record):
+class Step(GrownRecord):
     """One search (or none) and the one generation that follows it.
 
     `context` are the ids of the passages that the prompt showed, in order (P≤s after guards), and
     `dropped` those that the context budget left out, `shortened` those shown up to the word limit
     of prompts. `cue` is what the prompt made the rationale
-    begin with ("So the answer is:"), `raw` what the model wrote after it, `rationale` what the
-    strategy kept, cue included: the text that later prompts and training see.
+    begin with ("So the answer is:"), `raw` what the model said after it, `rationale` what the
+    strategy kept, cue included: the text that later prompts and training see. `thoughts` are what
+    the model wrote before it spoke; no prompt has them. `finish` is why the generation ended.
     `generated` is False where the question ended before anything was written for the step.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("finish", "thoughts")
 
     index: int = Field(ge=1)
     kind: StepKind
@@ -188,6 +194,8 @@ class Step(Record):
     raw: str = ""
     rationale: str = ""
     generated: bool = True
+    finish: Finish = "stop"
+    thoughts: str = ""
     usage: Usage = Usage()
 
     @property

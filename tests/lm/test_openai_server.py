@@ -42,15 +42,18 @@ def test_chat_request_body_usage_price_and_client_side_stop():
     price = TokenPrice(prompt=10.0, completion=100.0)
     sampled = GenerationSettings(temperature=0.5, top_p=0.9, seed=3)
     with (
-        fake_server(lambda n, body: Reply("one\nStop two", finish="length")) as fake,
+        fake_server(
+            lambda n, body: Reply("one\nStop two", finish="length" if n else "stop")
+        ) as fake,
         model_of(fake, generation=sampled, prices={"m": price}, extra_body={"min_p": 0.1}) as model,
     ):
+        model.submit([ask("Hm", form="chat")])[0].result(30)  # no thoughts: stop strings are sent
         stops = ("\nStop", "B", "C", "D", "E")
         done = model.submit([ask("Hi", form="chat", stop=stops, max_tokens=9)])[0].result(30)
     assert (done.text, done.finish) == ("one", "stop")
     assert done.usage.prompt_tokens == 7
     assert done.usage.dollars == pytest.approx((7 * 10 + 3 * 100) / 1e6)
-    path, body, _ = fake.calls[0]
+    path, body, _ = fake.calls[1]
     assert path == "/v1/chat/completions"
     assert body == {
         "model": "m",

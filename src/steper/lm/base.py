@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import field_validator
 
 from steper.errors import ModelError
 from steper.prompt.segments import Form, Prompt
-from steper.records import Passage, Record, StepRole, Usage
+from steper.records import Finish, GrownRecord, Passage, StepRole, Usage
 from steper.text import without_surrogates
 
 
@@ -48,14 +48,20 @@ class Request:
     gold: Callable[..., str] | None = field(default=None, repr=False)
 
 
-class Completion(Record):
-    """What a model wrote, without the stop string; `finish` says why it ended."""
+class Completion(GrownRecord):
+    """What a model wrote, without the stop string; `finish` says why it ended.
+
+    `thoughts` are what it wrote before it spoke; they are no part of the text (see `thinking`).
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("thoughts",)
 
     text: str
-    finish: Literal["stop", "length"] = "stop"
+    finish: Finish = "stop"
     usage: Usage = Usage()
+    thoughts: str = ""
 
-    @field_validator("text")
+    @field_validator("text", "thoughts")
     @classmethod
     def _can_be_written(cls, value: str) -> str:
         # Half an emoji, cut by a token limit, is valid JSON from a server but no valid UTF-8.

@@ -8,20 +8,21 @@ from typing import Any
 
 from steper.doors import CODE, SPEC, origin
 from steper.errors import ModelError, QuestionDropped, SteperError
-from steper.lm.base import Completion, Request, truncate_at_stop
+from steper.lm.base import Completion, Request
+from steper.lm.thinking import in_words
 from steper.prompt.segments import Form
-from steper.records import Usage
 
 Answer = Callable[[Request], "str | Completion"]
 
 
 class FunctionModel:
-    """A `LanguageModel` that calls `function(request)`; a text is cut at the stop strings.
+    """A `LanguageModel` that calls `function(request)`.
 
     `request.prompt.messages()` is the prompt as chat messages, `.text()` as plain text, as `form`
-    says. Up to `concurrency` calls run at once, each in a thread. Of a text tokens are counted as
-    white-space separated words; a Completion is handed on as it is. Errors of ours fail the request
-    as they are, any other with its type and text.
+    says. Up to `concurrency` calls run at once, each in a thread. A text is taken apart from its
+    thoughts, cut at the stop strings, and its tokens counted as white-space separated words; a
+    Completion is handed on as it is. Errors of ours fail the request as they are, any other with
+    its type and text.
     """
 
     def __init__(
@@ -67,6 +68,4 @@ class FunctionModel:
             return said
         if not isinstance(said, str):
             raise ModelError(f"{self.name} gave {type(said).__name__}; a text was expected")
-        text, _ = truncate_at_stop(said, request.stop)
-        prompt, written = (self.count_tokens(t) for t in (request.prompt.text(), text))
-        return Completion(text=text, usage=Usage(prompt_tokens=prompt, completion_tokens=written))
+        return in_words(request, said)

@@ -18,6 +18,7 @@ from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch
 from steper.lm.hf_load import SMALL_PARAMETERS, load
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
+from steper.lm.thinking import marks_to_keep
 from steper.prompt.encode import EncodeError, encode_prompt
 from steper.prompt.segments import Form
 from steper.text import brief
@@ -68,6 +69,7 @@ class HFModel:
         self.context_window = self._loaded.window
         self._tokenizer_lock = threading.Lock()
         self._pieces: dict[int, str] = {}
+        self._marks = marks_to_keep(self._tokenizer.get_added_vocab())
         self._changed = threading.Condition()
         self._inbox: list[tuple[Request, Future[Completion]]] = []
         self._open: list[BatchRow] = []  # the worker's own: tokenized, not yet ended
@@ -233,12 +235,21 @@ class HFModel:
                 ) from error
 
     def _decode(self, ids: list[int]) -> str:
+        """The text of ids, special tokens left out but for those that mark thoughts."""
         with self._tokenizer_lock:
-            return str(
-                self._tokenizer.decode(
-                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-                )
+            said, start = "", 0
+            for at, token in enumerate(ids):
+                if token in self._marks:
+                    said += self._decode_plain(ids[start:at]) + self._marks[token]
+                    start = at + 1
+            return said + self._decode_plain(ids[start:])
+
+    def _decode_plain(self, ids: list[int]) -> str:
+        return str(
+            self._tokenizer.decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
+        )
 
     def _generate(self, batch: list[BatchRow]) -> None:
         """Run one batch to its end; its failure goes to its futures, out of memory is split."""

@@ -12,15 +12,22 @@ from typing import Any
 from steper.lm.base import Completion, Request, truncate_at_stop
 from steper.lm.futures import settle
 from steper.lm.model_settings import GenerationSettings
+from steper.lm.thinking import opens_thoughts, spoken
 from steper.records import Usage
 
 CONTEXT_TOKENS = 4
 """Prompt tokens decoded with the completion, so that a leading space survives (SentencePiece)."""
 
+MARK_TOKENS = 16
+"""Prompt tokens that hold `<think>` and a line break, were each character a token."""
+
 
 @dataclass(eq=False)
 class BatchRow:
-    """A request on its way through the model; `limit` is the most tokens it may write."""
+    """A request on its way through the model; `limit` is the most tokens it may write.
+
+    `begun`: whether its prompt opened a block of thoughts; None until somebody looked.
+    """
 
     request: Request
     future: Future[Completion]
@@ -28,6 +35,7 @@ class BatchRow:
     limit: int = 0
     written: list[int] = field(default_factory=list)
     done: bool = False
+    begun: bool | None = None
 
     @property
     def length(self) -> int:
@@ -57,10 +65,10 @@ def pick_batch(pending: Sequence[BatchRow], batch_size: int, batch_tokens: int) 
 class RowEnds:
     """A stopping criterion that ends rows one by one and settles each the moment it ends.
 
-    A row ends at an end-of-sequence token, at the first of its own stop strings *in the written
-    text*, at its token limit, when its future is cancelled, and when `closed()`. (transformers'
-    `stop_strings` are one set for the whole batch, also match across the end of the prompt, and
-    index the whole vocabulary for each new set.)
+    A row ends at an end-of-sequence token, at the first of its own stop strings *in what is said*
+    (neither in the prompt nor in thoughts), at its token limit, when its future is cancelled, and
+    when `closed()`. (transformers' `stop_strings` are one set for the whole batch, also match
+    across the end of the prompt, and index the whole vocabulary for each new set.)
     """
 
     def __init__(
@@ -96,15 +104,12 @@ class RowEnds:
         row.written.append(token)
         ended = token in self._eos
         if ended or len(row.written) >= row.limit or self._may_have_stopped(row):
-            text, stopped = truncate_at_stop(self._text(row, ended), row.request.stop)
-            if not (ended or stopped or len(row.written) >= row.limit):
+            found = spoken(self._text(row, ended), row.request.stop, self._begun(row))
+            if not (ended or found.stopped or len(row.written) >= row.limit):
                 return
             row.done = True
             usage = Usage(prompt_tokens=len(row.prompt_ids), completion_tokens=len(row.written))
-            finish = Completion(
-                text=text, finish="stop" if ended or stopped else "length", usage=usage
-            )
-            settle(row.future, finish)
+            settle(row.future, found.completion(usage, "stop" if ended else "length"))
 
     def _may_have_stopped(self, row: BatchRow) -> bool:
         """Whether the last tokens hold a stop string: a token has at least one byte of text.
@@ -128,6 +133,12 @@ class RowEnds:
             return False
         tail = row.written[-(max(len(s.encode()) for s in stop) + CONTEXT_TOKENS) :]
         return truncate_at_stop(self._decode(tail), stop)[1]
+
+    def _begun(self, row: BatchRow) -> bool:
+        """Whether the prompt opened a block of thoughts."""
+        if row.begun is None:
+            row.begun = opens_thoughts(self._decode(row.prompt_ids[-MARK_TOKENS:]))
+        return row.begun
 
     def _text(self, row: BatchRow, ended: bool) -> str:
         before = row.prompt_ids[-CONTEXT_TOKENS:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from steper.lm.base import LanguageModel, Request
+from steper.lm.thinking import without_thoughts
 from steper.prompt.segments import Prompt, Segment
 
 
@@ -20,4 +21,4 @@ class LMJudge:
         """Ask and wait; raises ModelError where the model gives no answer."""
         asked = Prompt(self.lm.form, (Segment("user", prompt),))
         request = Request(self.question_id, "judge", 1, "read", asked, max_tokens=self.max_tokens)
-        return self.lm.submit([request])[0].result().text.strip()
+        return without_thoughts(self.lm.submit([request])[0].result()).text.strip()

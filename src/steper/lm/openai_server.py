@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from steper.errors import ModelError, missing_extra
-from steper.lm.base import Completion, FatalModelError, Request, truncate_at_stop
+from steper.lm.base import Completion, FatalModelError, Request
 from steper.lm.futures import CompletionFuture, settle
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
 from steper.lm.open import How
 from steper.lm.openai_errors import explain, unreachable, wait_before_retry
+from steper.lm.thinking import StopGuard, spoken
 from steper.prompt.segments import Form
 from steper.records import Usage
 from steper.text import brief
@@ -44,8 +45,9 @@ class OpenAIModel:
     remains failed is a ModelError in its future, a FatalModelError where no request can succeed
     (key refused, unknown model, quota exhausted, server gone).
 
-    Stop strings are sent, and the text is cut at them here too. The seed goes to the server with
-    each sampled request; whether the server heeds it is the server's affair.
+    Stop strings are sent unless the model thinks (see `thinking.StopGuard`), and the text is cut at
+    them here too. What the server calls reasoning is the completion's thoughts. The seed goes to
+    the server with each sampled request; whether the server heeds it is the server's affair.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class OpenAIModel:
         self._open: set[Future[Completion]] = set()
         self._closed = False
         self._not_before = 0.0
+        self._stops = StopGuard()
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(self._settings.concurrency)
         self._thread = threading.Thread(target=self._run, name="steper-openai", daemon=True)
@@ -186,7 +189,7 @@ class OpenAIModel:
             while (wait := self._not_before - self._loop.time()) > 0:
                 await asyncio.sleep(wait)
             try:
-                return self._completion(request, await self._call(request))
+                return await self._ask(request)
             except self._retried as error:
                 pause = wait_before_retry(error, attempt, self._settings.max_retry_after)
                 if pause is None or attempt == self._settings.max_retries:
@@ -197,13 +200,21 @@ class OpenAIModel:
                 await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    async def _call(self, request: Request) -> Any:
+    async def _ask(self, request: Request) -> Completion:
+        """The completion, asked again without stop strings where they cut thoughts off."""
+        send = bool(request.stop) and (self.form == "plain" or self._stops.may_send)
+        answer = await self._call(request, request.stop if send else ())
+        if self._stops.cut_off(*_parts(answer), send):
+            answer = await self._call(request, ())
+        return self._completion(request, answer)
+
+    async def _call(self, request: Request, stop: Sequence[str]) -> Any:
         settings, generation = self._settings, self._generation
         body: dict[str, Any] = {"model": self._model, "temperature": generation.temperature}
         if generation.temperature:
             body |= {"top_p": generation.top_p, "seed": generation.seed}
-        if request.stop:
-            body["stop"] = list(request.stop[:MOST_STOP_STRINGS])
+        if stop:
+            body["stop"] = list(stop[:MOST_STOP_STRINGS])
         if settings.extra_body:
             body["extra_body"] = settings.extra_body
         if settings.api == "chat":
@@ -225,12 +236,13 @@ class OpenAIModel:
                 f"(it usually ends in /v1)? It sent: {str(answer)[:100]!r}"
             )
         reason = getattr(choice, "finish_reason", None)
+        _, reasoning, _ = _parts(answer)
         if reason == "content_filter" or (text is None and reason != "length"):
             why = getattr(said, "refusal", None) or f"finish_reason {reason}"
             raise ModelError(f"{self.name}: the server withheld the text: {why}")
-        kept, stopped = truncate_at_stop(text or "", request.stop)
-        finish = "length" if reason == "length" and not stopped else "stop"
-        return Completion(text=kept, finish=finish, usage=self._usage(request, text or "", answer))
+        usage = self._usage(request, reasoning + (text or ""), answer)
+        found = spoken(text or "", request.stop)
+        return found.completion(usage, "length" if reason == "length" else "stop", reasoning)
 
     def _usage(self, request: Request, text: str, answer: Any) -> Usage:
         """The server's count, or an estimate where it sends none; dollars where a price is set."""
@@ -244,6 +256,17 @@ class OpenAIModel:
         price = self._settings.prices.get(self._model)
         dollars = price and (prompt * price.prompt + completion * price.completion) / 1e6
         return Usage(prompt_tokens=prompt, completion_tokens=completion, dollars=dollars)
+
+
+def _parts(answer: Any) -> tuple[str, str, bool]:
+    """(text, reasoning that the server took apart, whether it ended before the token limit)."""
+    choices = getattr(answer, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    said = getattr(choice, "message", None) or choice
+    texts = [getattr(said, name, None) for name in ("content", "text")]
+    thoughts = [getattr(said, name, None) for name in ("reasoning_content", "reasoning")]
+    text, reasoning = (next((t for t in ts if isinstance(t, str)), "") for ts in (texts, thoughts))
+    return text, reasoning, getattr(choice, "finish_reason", None) == "stop"
 
 
 def _check_form(name: str, request: Request, form: Form, settings: OpenAISettings) -> None:

@@ -21,11 +21,12 @@ import orjson
 from pydantic import ValidationError, model_validator
 
 from steper.errors import InputError, ModelError
-from steper.lm.base import Completion, Request, truncate_at_stop
+from steper.lm.base import Completion, Request
 from steper.lm.futures import CompletionFuture, settle
 from steper.lm.open import How
+from steper.lm.thinking import in_words
 from steper.prompt.segments import Form
-from steper.records import Record, StepRole, Usage
+from steper.records import Record, StepRole
 from steper.store import field_error, read_json_lines, sha256_file
 from steper.text import brief
 
@@ -110,7 +111,8 @@ def read_script(path: Path | str) -> Script:
 class ScriptedModel:
     """Answers each request with `script(request)`: text, a Completion, or an exception to fail it.
 
-    A text is cut at the request's stop strings; a Completion is handed on as it is. Tokens are
+    A text is taken apart from its thoughts and cut at the request's stop strings; a Completion is
+    handed on as it is. Tokens are
     counted as white-space separated words, and `max_tokens` is not enforced.
 
     `delay(request)` seconds pass between a request's start and its answer; without it `submit`
@@ -263,12 +265,7 @@ class ScriptedModel:
             return error
         if not isinstance(said, str):
             return said
-        text, _ = truncate_at_stop(said, request.stop)
-        usage = Usage(
-            prompt_tokens=self.count_tokens(request.prompt.text()),
-            completion_tokens=self.count_tokens(text),
-        )
-        return Completion(text=text, usage=usage)
+        return in_words(request, said)
 
 
 def _open_log(path: Path | str | None) -> int | None:

@@ -64,7 +64,7 @@ _YES_OR_NO = re.compile(r"(?:yes|no)[.!](?=\s+[^\W\d])", re.IGNORECASE)
 
 
 def without_thoughts(text: str) -> str:
-    """`text` after a closed `<think>` block."""
+    """`text` after a closed `<think>` block, which runs of before `lm.thinking` have."""
     return text.rpartition("</think>")[2]
 
 

@@ -89,6 +89,8 @@ class Trace:
                 raw=completion.text if completion else "",
                 rationale=rationale,
                 generated=completion is not None,
+                finish=completion.finish if completion else "stop",
+                thoughts=completion.thoughts if completion else "",
                 usage=completion.usage if completion else Usage(),
             )
         )
