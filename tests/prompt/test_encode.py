@@ -8,9 +8,9 @@ import pytest
 
 from prompt.made_tokenizers import CHATML, KINDS_OF_TOKENIZERS, byte_level, unigram
 from steper.examples.step_example import StepExample
+from steper.prompt.chat_template import EncodeError
 from steper.prompt.encode import (
     IGNORED,
-    EncodeError,
     Encoder,
     encode_example,
     encode_prompt,

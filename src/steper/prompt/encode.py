@@ -6,17 +6,20 @@ front of it, and these hold token by token:
 
 - the ids of `encode_prompt` are a prefix of the ids of `encode_example` of the same prompt;
 - an assistant's turn inside a later prompt has the ids that it had when it was the target.
+
+What stands in front of an earlier turn is the chat template's affair: most leave it as it was, so
+that `append_only` prompts grow at their end alone (`ChatTemplate.keeps_turns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any, Protocol
 
-from steper.errors import SteperError
+from steper.prompt.chat_template import ChatTemplate, EncodeError
 from steper.prompt.segments import Form, Prompt, Segment
 from steper.records import StepKind
 
@@ -27,10 +30,6 @@ UNSUPERVISED = -1
 IGNORED = -100
 
 _ANCHORS = (":", ".", "x")
-
-
-class EncodeError(SteperError):
-    """A prompt or example cannot be tokenized so that training and inference agree."""
 
 
 class Example(Protocol):
@@ -105,10 +104,14 @@ def encode_example(tokenizer: Any, example: Example) -> Encoded:
 
 
 class Encoder:
-    """Encodes with one tokenizer (transformers' interface), whose properties it looks up once."""
+    """Encodes with one tokenizer (transformers' interface), whose properties it looks up once.
 
-    def __init__(self, tokenizer: Any) -> None:
+    `template_arguments` go to every rendering of its chat template (Qwen3's `enable_thinking`).
+    """
+
+    def __init__(self, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None) -> None:
         self._tokenizer = tokenizer
+        self.template = ChatTemplate(tokenizer, template_arguments)
 
     def prompt(self, prompt: Prompt) -> list[int]:
         """See `encode_prompt`."""
@@ -133,8 +136,11 @@ class Encoder:
     def turn_end(self, form: Form) -> int | None:
         """The token that ends a target, if there is one: generation has to stop at it."""
         end = Segment("assistant", "a", KINDS[0])
-        kind = self._encode(form, (Segment("user", "a"), end)).ids[-1:]
-        return kind[0] if kind and kind[0] in self._special else None
+        try:
+            ids = self._encode(form, (Segment("user", "a"), end)).ids
+        except EncodeError:  # nothing is trained with such a template
+            return None
+        return ids[-1] if ids and ids[-1] in self._special | self._added else None
 
     def _encode(self, form: Form, segments: Sequence[Segment]) -> Encoded:
         encoded = Encoded()
@@ -142,12 +148,12 @@ class Encoder:
             encoded.add(self._bos)
         first = True
         for chunk in _plain(segments) if form == "plain" else self._chat(segments):
-            ids = self._ids(chunk.text, first)
+            ids = self._ids(chunk.text, first, encoded.ids)
             first = first and not chunk.text
             if not chunk.ends:
                 encoded.add(ids, chunk.kind, chunk.weight)
                 continue
-            end = next((n + 1 for n, i in enumerate(ids) if i in self._special), 0)
+            end = self._end_of_turn(ids)
             encoded.add(ids[:end], chunk.kind, chunk.weight)
             if not chunk.last:
                 encoded.add(ids[end:])
@@ -156,69 +162,72 @@ class Encoder:
         return encoded
 
     def _chat(self, segments: Sequence[Segment]) -> Iterator[_Chunk]:
-        """Chunks of the rendered chat; each turn must keep what stood before it, or EncodeError."""
-        groups = [(role, list(group)) for role, group in groupby(segments, lambda s: s.role)]
+        """Chunks of the rendered chat: what stands before the last turn, then that turn."""
+        segments = self.template.folded(segments)
+        turns = [list(turn) for _, turn in groupby(segments, lambda s: s.role)]
         messages = Prompt("chat", tuple(segments)).messages()
-        done = ""  # rendered text that is chunks already
-        ended: Segment | None = None  # the supervised segment that `done` ends with
-        for at, (role, group) in enumerate(groups):
-            if role != "assistant":
-                continue
-            start = self._render(messages[:at])
-            yield _between(done, start, ended)
-            content = messages[at]["content"]
-            target = group[-1].kind is not None
-            final = at == len(groups) - 1
-            if final and not target:  # a prompt that the model continues inside the message
-                yield from _pieces(group, content)
-                return
-            after = self._after(messages, at, start)
-            content = _as_rendered(after[len(start) :], content) or ""
-            yield from _pieces(group, content)
-            done, ended = start + content, group[-1] if target else None
-            if final and ended:
-                if not ended.ends:
-                    return
-                yield _Chunk(after[len(done) :], ended.kind, ended.weight, ends=True, last=True)
-                return
-        yield _between(done, self._render(messages), ended)
+        if messages[-1]["role"] != "assistant":
+            yield from self._before(messages, turns)
+            return
+        yield from self._before(messages[:-1], turns[:-1])
+        lead, content, rest = self.template.turn(messages)
+        last = turns[-1][-1]
+        yield from _pieces(turns[-1], content if last.kind else content.rstrip(), lead)
+        if last.kind is not None and last.ends:
+            yield _Chunk(rest, last.kind, last.weight, ends=True, last=True)
 
-    def _after(self, messages: list[dict[str, str]], at: int, start: str) -> str:
-        """A rendering that goes on behind message `at` and begins with `start` and its content."""
-        tried = [messages[: at + 2]] if at + 1 < len(messages) else [messages]
-        # Templates that treat the last message in a way of its own (an empty block of thoughts).
-        tried.append([*messages[: at + 1], {"role": "user", "content": "a"}])
-        for shown in tried:
-            text = self._render(shown, generate=shown[-1]["role"] != "assistant")
-            if text.startswith(start) and (
-                _as_rendered(text[len(start) :], messages[at]["content"]) is not None
-            ):
-                return text
-        raise EncodeError(
-            "the chat template does not show an assistant's message as the model would write it, "
-            "so training and inference would differ; use another template, or form plain"
-        )
+    def _before(
+        self, messages: list[dict[str, str]], turns: Sequence[Sequence[Segment]]
+    ) -> Iterator[_Chunk]:
+        """Chunks of a chat up to where the assistant begins to write; its turns are chunks.
 
-    def _render(self, messages: list[dict[str, str]], generate: bool = True) -> str:
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=generate
-                )
+        Where earlier turns are learnt, too, they have to stand as they were when they were written.
+        """
+        own = [turn for turn in turns if turn[0].role == "assistant"]
+        around = self.template.around_turns(messages)
+        if any(turn[-1].kind for turn in own) and not (around and self.template.keeps_turns):
+            raise EncodeError(
+                "the chat template changes earlier turns when later ones follow, so training and "
+                "inference would differ; use another template, layout passages_first, or form plain"
             )
-        except Exception as error:  # templates raise whatever they like
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise EncodeError(f"the chat template refuses the prompt ({reason})") from error
+        if around is None:
+            yield _Chunk(self.template.render(messages))
+            return
+        ended = None  # the supervised segment before, whose turn's end is supervised
+        lead = self.template.lead
+        for turn, text, content in zip(own, around[::2], around[1::2], strict=False):
+            begun = lead if text.endswith(lead) else ""
+            yield _between(text.removesuffix(begun), ended)
+            yield from _pieces(turn, content, begun)
+            ended = turn[-1] if turn[-1].kind is not None else None
+        yield _between(around[-1], ended)
+
+    def _end_of_turn(self, ids: Sequence[int]) -> int:
+        """How many ids it takes to the end of a turn, that is its first special token; or 0.
+
+        Some add the token that ends a turn without marking it as special.
+        """
+        for ends in (self._special, self._added):
+            for n, token in enumerate(ids):
+                if token in ends:
+                    return n + 1
+        return 0
 
     def _plain_ids(self, text: str) -> list[int]:
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return list(ids)
 
-    def _ids(self, text: str, first: bool) -> list[int]:
-        """Ids of a chunk; without the space that some tokenizers put in front of every text."""
+    def _ids(self, text: str, first: bool, before: Sequence[int]) -> list[int]:
+        """Ids of a chunk behind the ids `before`, as they would be in one text.
+
+        A space that the tokenizer puts in front of every text stands in front of the `first` alone,
+        and behind special tokens where the tokenizer puts one there.
+        """
         if not text:
             return []
-        for anchor, ids in () if first else self._anchors:
+        mark = None if first or not before else self._added_tokens.get(before[-1])
+        after_mark = [(mark.content, [before[-1]])] if mark else []
+        for anchor, ids in () if first else (*after_mark, *self._anchors):
             whole = self._plain_ids(anchor + text)
             if whole[: len(ids)] == ids:
                 return whole[len(ids) :]
@@ -242,10 +251,17 @@ class Encoder:
         return whole[:at]
 
     @cached_property
+    def _added_tokens(self) -> dict[int, Any]:
+        return dict(getattr(self._tokenizer, "added_tokens_decoder", {}))
+
+    @cached_property
     def _special(self) -> frozenset[int]:
-        added = getattr(self._tokenizer, "added_tokens_decoder", {})
-        ids = {i for i, token in added.items() if token.special}
+        ids = {i for i, token in self._added_tokens.items() if token.special}
         return frozenset(ids | set(self._tokenizer.all_special_ids))
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(i for i, token in self._added_tokens.items() if token.content.strip())
 
 
 def _plain(segments: Sequence[Segment]) -> Iterator[_Chunk]:
@@ -258,28 +274,26 @@ def _plain(segments: Sequence[Segment]) -> Iterator[_Chunk]:
         yield _Chunk("", segments[-1].kind, segments[-1].weight, ends=True, last=True)
 
 
-def _between(done: str, text: str, ended: Segment | None) -> _Chunk:
-    """What `text` adds to `done`; the end of the supervised turn before it is supervised."""
-    if not text.startswith(done):
-        raise EncodeError(
-            "the chat template changes earlier turns when later ones follow, so training and "
-            "inference would differ; use another template, layout passages_first, or form plain"
-        )
-    added = text[len(done) :]
-    return _Chunk(added, ended.kind, ended.weight, ends=True) if ended else _Chunk(added)
+def _between(text: str, ended: Segment | None) -> _Chunk:
+    """Text between turns; the end of the supervised turn before it is supervised."""
+    return _Chunk(text, ended.kind, ended.weight, ends=True) if ended else _Chunk(text)
 
 
-def _as_rendered(text: str, content: str) -> str | None:
-    """How `text` begins with a message's content (as it is, or stripped), None if it does not."""
-    return next((c for c in (content, content.strip()) if text.startswith(c)), None)
+def _pieces(turn: Sequence[Segment], content: str, lead: str) -> Iterator[_Chunk]:
+    """A chunk for each segment of a turn, less the outer white space that `content` lacks.
 
-
-def _pieces(group: Sequence[Segment], content: str) -> Iterator[_Chunk]:
-    """A chunk for each segment of a message, less the outer white space that `content` lacks."""
-    whole = "".join(s.text for s in group)
-    start = whole.find(content)
-    end, at = start + len(content), 0
-    for segment in group:
-        low, high = max(start, at) - at, min(end, at + len(segment.text)) - at
-        yield _Chunk(segment.text[low : max(low, high)], segment.kind, segment.weight)
+    The template's own white space, `lead`, belongs to the first. White space between what is given
+    and what is learnt belongs to the latter: servers cut it off where a prompt ends with it.
+    """
+    whole = "".join(segment.text for segment in turn)
+    given = "".join(segment.text for segment in takewhile(lambda s: s.kind is None, turn))
+    low, at = whole.find(content), 0
+    end = low + len(content)
+    for segment in turn:
         at += len(segment.text)
+        high = max(low, min(at, end))
+        if at == len(given) < len(whole):
+            high = max(low, min(high, len(given.rstrip())))
+        text = whole[low:high]
+        yield _Chunk(lead + text if text else "", segment.kind, segment.weight)
+        lead, low = "" if text else lead, high
