@@ -248,14 +248,14 @@ class RunFolder:
             if (offset := self.offsets.get(question.id)) is not None:
                 yield Trajectory.model_validate_json(self._part.read_at(offset))
 
-    def finish(self, counts: dict[str, Any], seconds: float) -> None:
+    def finish(self, counts: dict[str, Any], seconds: float, warnings: Sequence[str] = ()) -> None:
         """Write trajectories.jsonl in the questions' order and mark the run complete."""
         self._seconds += seconds
         with writing_to(self.path):
             with atomic_writer(self.path / TRAJECTORIES) as out:
                 for question in self.questions:
                     out.write(self._part.read_at(self.offsets[question.id]))
-            self._write_manifest("complete", counts)
+            self._write_manifest("complete", counts, warnings)
             self._tidy(counts.get("failed", 0))
         self.complete = True
 
@@ -265,7 +265,9 @@ class RunFolder:
         if not failed:
             (self.path / ACTIONS).unlink(missing_ok=True)
 
-    def _write_manifest(self, status: str, counts: dict[str, Any]) -> None:
+    def _write_manifest(
+        self, status: str, counts: dict[str, Any], warnings: Sequence[str] = ()
+    ) -> None:
         write_json(
             self.path / MANIFEST,
             {
@@ -276,6 +278,7 @@ class RunFolder:
                 "step_end": self.step_end,
                 "inputs": self.inputs,
                 "counts": counts,
+                **({"warnings": list(warnings)} if warnings else {}),
                 "seconds": round(self._seconds, 3),
                 **provenance(),
             },

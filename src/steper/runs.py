@@ -23,9 +23,12 @@ from steper.retrieve.base import Retriever
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
-from steper.text import brief, counted, normalise_space
+from steper.text import brief, counted, normalise_space, percent
 
 CHAT_TEMPLATE_TOKENS = 64
+
+TRUNCATED_SHARE = 0.1
+"""A run with more generations cut off than this says so."""
 
 OUTCOMES = ("answered", "capped", "failed", "dropped")
 
@@ -33,14 +36,16 @@ TOTALS = (
     "steps",
     "searches",
     "generations",
+    "generations_truncated",
     "prompt_tokens",
     "completion_tokens",
     "passages_dropped",
     "passages_left_out",
     "passages_shortened",
 )
-"""What a manifest adds up over all steps. Passages: dropped for want of room in the prompt; left
-out as repeats, as overlong or beyond the cap; shortened to the words that a prompt shows."""
+"""What a manifest adds up over all steps. Generations truncated: cut off at their token limit.
+Passages: dropped for want of room in the prompt; left out as repeats, as overlong or beyond the
+cap; shortened to the words that a prompt shows."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,7 @@ def _drive(
         for trajectory in trajectories:
             folder.write_trajectory(trajectory)
             counts.add(trajectory)
-    folder.finish(counts.as_dict(), engine.stats.seconds)
+    folder.finish(counts.as_dict(), engine.stats.seconds, counts.warnings())
 
 
 class RunCounts:
@@ -230,9 +235,15 @@ class RunCounts:
             self._totals["steps"] += 1
             self._totals["searches"] += step.query is not None
             self._totals["generations"] += step.generated
+            self._totals["generations_truncated"] += step.finish == "length"
             self._totals["passages_dropped"] += len(step.dropped)
             self._totals["passages_shortened"] += len(step.shortened)
             self._totals["passages_left_out"] += step.left_out
+
+    def warnings(self) -> list[str]:
+        """What the user should know of the whole run, a line each."""
+        cut, generations = self._totals["generations_truncated"], self._totals["generations"]
+        return truncation_warnings(cut, generations)
 
     def as_dict(self) -> dict[str, Any]:
         """All counts, names with 0 included."""
@@ -244,6 +255,17 @@ class RunCounts:
             **{name: self._totals[name] for name in TOTALS},
             "dollars": self._dollars,
         }
+
+
+def truncation_warnings(cut: int, generations: int) -> list[str]:
+    """One line where more than a tenth of generations were cut off at their token limit."""
+    if cut <= TRUNCATED_SHARE * generations:
+        return []
+    return [
+        f"{cut} of {generations} generations ({percent(cut / generations)} %) were cut off at the "
+        "token limit; raise max_tokens (reader_max_tokens for a separate reader), for a model that "
+        "thinks to some thousands, or switch its thinking off"
+    ]
 
 
 def check_questions(questions: Sequence[Question], prompt: PromptSettings) -> None:

@@ -329,4 +329,7 @@ def test_settings_that_came_later_are_written_only_where_they_are_set():
         "assistant",
         "last_step",
     )
-    assert ExampleSettings.model_validate(ExampleSettings().model_dump(mode="json")) == ExampleSettings()
+    assert (
+        ExampleSettings.model_validate(ExampleSettings().model_dump(mode="json"))
+        == ExampleSettings()
+    )

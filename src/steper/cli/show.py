@@ -107,6 +107,10 @@ def show_trajectory(
             if ids:
                 titles = ", ".join(passages[i].title for i in ids)
                 console.print(Text(f"  {name}: {titles}", style="yellow"))
+        if step.finish == "length":
+            console.print(Text("  cut off at the token limit", style="yellow"))
+        if full and step.thoughts:
+            console.print(labelled("thought", step.thoughts, "dim"))
         if full and step.raw.strip() != step.rationale:
             console.print(labelled("wrote", step.raw))
         console.print(labelled("kept", step.rationale))

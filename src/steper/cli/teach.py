@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from steper.cli.asking import ALL, SECTIONS, AskingOptions, Selection, adopt, open_lm, open_strategy
 from steper.cli.options import FLAT, SWITCH, Chosen, at_least
-from steper.cli.terminal import plain_console, teach_bar
+from steper.cli.terminal import plain_console, teach_bar, warn
 
 if TYPE_CHECKING:
     from steper.runs import Run
@@ -116,5 +116,6 @@ def _show(run: Run) -> None:
     )
     if counts["failed"]:
         console.print("Failed questions are asked again with --retry-failed.")
+    warn(manifest.get("warnings", ()))
     console.print(f"Trajectories: {run.path / 'trajectories.jsonl'}", soft_wrap=True)
     console.print(f"Next: steper eval {run.path}", soft_wrap=True)

@@ -31,6 +31,7 @@ from steper.evaluation.statistics import Bootstrap
 from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
 from steper.notebook import SHOWN_SCORES
 from steper.records import Prediction, Question, Record, Trajectory
+from steper.runs import truncation_warnings
 from steper.store import (
     provenance,
     read_json,
@@ -154,6 +155,8 @@ def score_trajectories(
             f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory and count "
             "nowhere"
         )
+    steps = [step for q in tried for step in found[q.id].steps if step.generated]
+    notes += truncation_warnings(sum(s.finish == "length" for s in steps), len(steps))
     metrics = _summarise(scores, len(asked), bootstrap or Bootstrap(), notes)
     return Evaluation(metrics=metrics, scores=scores, questions=tried)
 

@@ -1,17 +1,18 @@
 """What is fit to learn from: trajectories by their answer, single steps by what they stand on.
 
 StepER keeps a trajectory when its final answer is right (§3), so a right answer with a wrong path
-is learnt, too. The step-level filters go beyond the paper and are off by default, but for steps
-that repeat an earlier one: they would teach the student to repeat itself. Each drop has a reason,
-and every reason is counted.
+is learnt, too. The step-level filters go beyond the paper and are off by default, but for two:
+steps that repeat an earlier one would teach the student to repeat itself, and steps whose text was
+cut off to end in mid-sentence. Each drop has a reason, and every reason is counted.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,7 +21,7 @@ from steper.doors import Door
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import same_passage
 from steper.examples.grounding import grounded_share
-from steper.records import Passage, Question, Record, Step, Trajectory
+from steper.records import GrownRecord, Passage, Question, Step, Trajectory
 from steper.store import sha256_file
 from steper.strategy.replay import Replay
 from steper.text import limit_words
@@ -37,17 +38,22 @@ REASONS = {
     "gold_passage_not_seen": "a step states a hop's answer without its gold passage",
     "not_grounded": "a step tells names or numbers that it was not given",
     "repeated_query": "a step asks or tells again what an earlier one did",
+    "truncated": "a step's text was cut off at the token limit",
     "cannot_be_written": "a step's text cannot follow its prompt",
     "no_example_left": "no step of it is left",
 }
 """Every reason of ours to drop a trajectory or step, in words."""
 
+_LETTERS = re.compile(r"[\W_]+")
+
 Filter = Callable[[Question, Replay], Mapping[int, str]]
 """What is not fit to learn from: a short reason by step index; index 0 is the whole trajectory."""
 
 
-class FilterSettings(Record):
+class FilterSettings(GrownRecord):
     """Which trajectories and steps become examples."""
+
+    later: ClassVar[tuple[str, ...]] = ("truncated",)
 
     correct: Literal["em", "f1", "acc", "acc_token", "none"] = Field(
         "acc_token",
@@ -74,6 +80,9 @@ class FilterSettings(Record):
         False,
         description="keep steps whose next query or statement was there before (else each is left "
         "out by itself; where its text is part of a longer target, that example)",
+    )
+    truncated: bool = Field(
+        False, description="keep steps whose text was cut off at the token limit"
     )
     on_bad_step: Literal["trajectory", "step"] = Field(
         "trajectory",
@@ -132,6 +141,8 @@ def step_problems(
 ) -> dict[int, str]:
     """The first reason not to learn from a step, by step index (0: from the whole trajectory)."""
     chosen: list[Filter] = [*more]
+    if not settings.truncated:
+        chosen.insert(0, truncated)
     if settings.min_grounded:
         chosen.insert(0, _at_least(settings.min_grounded))
     if settings.gold_seen:
@@ -155,6 +166,20 @@ def gold_seen(question: Question, replay: Replay) -> dict[int, str]:
 def repeats(question: Question, replay: Replay) -> dict[int, str]:
     """Steps that ask or tell again what an earlier one did."""
     return {s.index: "repeated_query" for s in replay.steps if replay.repeats(s)}
+
+
+def truncated(question: Question, replay: Replay) -> dict[int, str]:
+    """Steps of whose text the end is missing.
+
+    Where a generation was cut off behind the sentence that was kept of it, nothing is.
+    """
+    return {s.index: "truncated" for s in replay.steps if s.finish == "length" and _reaches_cut(s)}
+
+
+def _reaches_cut(step: Step) -> bool:
+    """Whether what was kept of a text goes up to its end."""
+    end = _LETTERS.sub("", step.raw)[-20:]
+    return step.role == "read" or _LETTERS.sub("", step.rationale).endswith(end)
 
 
 def _at_least(share: float) -> Filter:

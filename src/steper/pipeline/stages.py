@@ -130,11 +130,13 @@ def _told(advance: Advance) -> Callable[[Stats], None]:
 
 def outcome_line(run: Run) -> str:
     """`240 questions: 231 answered, 9 capped; 123,456 tokens`."""
-    counts = run.manifest["counts"]
+    manifest = run.manifest
+    counts = manifest["counts"]
     tokens = counts["prompt_tokens"] + counts["completion_tokens"]
     cost = "" if counts["dollars"] is None else f", ${counts['dollars']:.2f}"
     used = f"; {tokens:,} tokens{cost}" if tokens else ""
-    return f"{counts['questions']} questions: {run.outcomes()}{used}"
+    warnings = "".join(f"; {warning}" for warning in manifest.get("warnings", ()))
+    return f"{counts['questions']} questions: {run.outcomes()}{used}{warnings}"
 
 
 def make_examples(

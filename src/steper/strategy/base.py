@@ -22,6 +22,7 @@ from steper.records import Step
 from steper.strategy.actions import Actions
 from steper.strategy.context import Budget, ContextSettings
 from steper.strategy.loop import Loop
+from steper.strategy.readers import REASONING_TOKENS
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Trace
 from steper.text import normalise_space, strip_full_stop
@@ -36,7 +37,23 @@ class StepSettings(ContextSettings):
     """Settings of every strategy that generates."""
 
     max_tokens: int = Field(
-        128, ge=1, description="tokens of one step's text at most (written anew: of each so far)"
+        128,
+        ge=1,
+        description="tokens of one step's text at most, thoughts included (written anew: of each "
+        "so far)",
+    )
+
+
+class ReadingSettings(StepSettings):
+    """Settings of strategies that may ask a separate reader."""
+
+    later: ClassVar[tuple[str, ...]] = ("reader_max_tokens",)
+
+    reader_max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="tokens of a separate reader's text at most, thoughts included (none: "
+        f"max_tokens, but {REASONING_TOKENS} at least for cot; of one_shot max_tokens a step)",
     )
 
 

@@ -17,11 +17,11 @@ from rapidfuzz import fuzz
 
 from steper.prompt.render import Turn
 from steper.prompt.segments import Prompt
-from steper.records import Passage, Record
+from steper.records import GrownRecord, Passage
 from steper.retrieve.base import Found
 
 
-class ContextSettings(Record):
+class ContextSettings(GrownRecord):
     """What is gathered and shown."""
 
     k: int = Field(4, ge=1, description="passages a search returns (K)")

@@ -77,14 +77,20 @@ class Loop:
         appended = self.prompt.layout == "append_only"
         # What is written anew holds the text of the steps before, too.
         times = len(self.rationales) + 1 if self.prompt.written_anew and not cue else 1
+        limit = times * self.max_tokens
         fitted = self._fit(
-            self.gathered, self.rationales, self.trace.question, cue, appended, times=times
+            self.gathered, self.rationales, self.trace.question, cue, appended, limit
         )
         draft = StepDraft("reason", query, found, fitted.shown, fitted.dropped, (), cue)
-        return (yield from self._generate(fitted, stop, draft, times=times))
+        return (yield from self._generate(fitted, stop, draft, limit))
 
     def read(
-        self, question: str, reader: Reader, query: str | None = None, show_later: bool = False
+        self,
+        question: str,
+        reader: Reader,
+        query: str | None = None,
+        show_later: bool = False,
+        max_tokens: int | None = None,
     ) -> Sub:
         """A separate reader's answer to `question`: from the passages that `query` finds, or from
         all that were gathered. With `show_later` the reasoning sees what `query` found, too.
@@ -97,11 +103,10 @@ class Loop:
             source.add(found)
             self.gathered.add(found if show_later else ())
         times = len(self.rationales) + 1 if reader.name == "one_shot" else 1
-        fitted = self._fit(
-            source, [], question, "", append_only=False, words=reader.words, times=times
-        )
+        limit = max_tokens or max(times * self.max_tokens, reader.least_tokens)
+        fitted = self._fit(source, [], question, "", False, limit, words=reader.words)
         draft = StepDraft("read", query, found, fitted.shown, fitted.dropped)
-        return (yield from self._generate(fitted, reader.stop, draft, reader, times))
+        return (yield from self._generate(fitted, reader.stop, draft, limit, reader))
 
     def keep(self, completion: Completion | None, rationale: str, cue: str = "") -> Step:
         """Write the step into the trace; a reasoning step's text stands in later prompts."""
@@ -150,14 +155,16 @@ class Loop:
         question: str,
         cue: str,
         append_only: bool,
+        limit: int,
         words: Words | None = None,
-        times: int = 1,
     ) -> Fitted:
+        """The prompt, with room for `limit` tokens after it."""
+
         def render(turns: Sequence[Turn]) -> Prompt:
             return self.render(question, turns, cue, words)
 
         recorded = self.trace.recorded()
-        budget = self.budget.less((times - 1) * self.max_tokens)
+        budget = self.budget.less(limit - self.max_tokens)
         return fit(gathered, rationales, question, render, budget, append_only, recorded)
 
     def _generate(
@@ -165,8 +172,8 @@ class Loop:
         fitted: Fitted,
         stop: Sequence[str],
         draft: StepDraft,
+        limit: int,
         reader: Reader | None = None,
-        times: int = 1,
     ) -> Sub:
         if fitted.prompt is None:
             self._draft = replace(draft, cue="")
@@ -180,7 +187,7 @@ class Loop:
             role=draft.role,
             prompt=fitted.prompt,
             stop=tuple(stop),
-            max_tokens=times * self.max_tokens,
+            max_tokens=limit,
             passages=fitted.shown,
             rationales=tuple(self.rationales),
             retrieved=frozenset((*self.trace.passages, *(f.passage.id for f in draft.found))),

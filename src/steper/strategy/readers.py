@@ -20,18 +20,23 @@ from steper.strategy.trace import Ending
 
 ReaderName = Literal["direct", "cot", "one_shot"]
 
+REASONING_TOKENS = 256
+"""What the whole reasoning takes, where a step's 128 tokens would cut it off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A reader: its words, where its text stops, and how its answer is read.
 
     A `direct` one writes the answer alone, one that reasons (`cot`, `one_shot`) states it in the
-    end. A `one_shot` text is as long as the reasoning of all steps.
+    end. A `one_shot` text is as long as the reasoning of all steps. `least_tokens` are what it may
+    write where its limit is not set and that of a step is smaller.
     """
 
     name: ReaderName
     words: Words
     stop: tuple[str, ...]
+    least_tokens: int = 0
 
     def answer(self, text: str, reason: StopReason) -> Ending:
         """The answer in the reader's text: what it states, or for `direct` its first line."""
@@ -67,5 +72,5 @@ def one_shot(words: Words) -> Reader:
 
 READERS = {
     "direct": Reader("direct", _words("direct", _direct), ("\n",)),
-    "cot": Reader("cot", _words("cot", _cot), ("\n\n",)),
+    "cot": Reader("cot", _words("cot", _cot), ("\n\n",), REASONING_TOKENS),
 }

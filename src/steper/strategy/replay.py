@@ -101,7 +101,7 @@ class Replay:
         self.diverged["other_passages"] += tuple(p.id for p in action.passages) != past.context
         # A cue that stood in the recorded prompt is text where this prompt has none.
         text = past.raw if action.cue == past.cue else with_cue(past.cue, past.raw)
-        return Completion(text=text, usage=past.usage)
+        return Completion(text=text, finish=past.finish, usage=past.usage, thoughts=past.thoughts)
 
     @cached_property
     def passages(self) -> dict[str, Passage]:

@@ -7,6 +7,7 @@ from pydantic import Field
 from steper.records import StopReason
 from steper.strategy.actions import Actions
 from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.readers import REASONING_TOKENS
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending, Trace
 
@@ -14,6 +15,11 @@ from steper.strategy.trace import Ending, Trace
 class SingleSettings(StepSettings):
     """Settings of one-shot RAG and of closed-book answering."""
 
+    max_tokens: int = Field(
+        REASONING_TOKENS,
+        ge=1,
+        description="tokens of the whole text at most, thoughts included",
+    )
     force_answer: bool = Field(
         True, description="where the text states no answer, ask once more for the answer alone"
     )

@@ -16,7 +16,7 @@ from steper.gold.gold_plan import GoldPlan
 from steper.lm.base import Request
 from steper.records import StopReason
 from steper.strategy.actions import Actions
-from steper.strategy.base import StepEnd, StepSettings, Strategy
+from steper.strategy.base import ReadingSettings, StepEnd, Strategy
 from steper.strategy.ircot.gold import next_sentence
 from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.ircot.words import WORDS
@@ -30,7 +30,7 @@ from steper.text import normalise_space, sentences, strip_full_stop
 _NO = re.compile(r"\bno\.(?=\s+[^\W\d])", re.IGNORECASE)
 
 
-class IRCoTSettings(StepSettings):
+class IRCoTSettings(ReadingSettings):
     """Settings of IRCoT; the defaults are StepER's (S = 5, K = 4).
 
     `keep` differs from IRCoT's `first_sentence` by default: chat models that saw demonstrations,
@@ -118,7 +118,8 @@ class IRCoT(Strategy[IRCoTSettings]):
         """A separate reader over all passages answers (IRCoT §4; its authors' QA step)."""
         name = self.settings.reader
         reader = one_shot(self.words) if name == "one_shot" else READERS[name]
-        completion = yield from loop.read(loop.trace.question, reader)
+        limit = self.settings.reader_max_tokens
+        completion = yield from loop.read(loop.trace.question, reader, max_tokens=limit)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
         step = loop.keep(completion, completion.text)

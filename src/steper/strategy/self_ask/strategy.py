@@ -22,7 +22,7 @@ from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
 from steper.records import StopReason
 from steper.strategy.actions import Action, Actions
-from steper.strategy.base import StepEnd, StepSettings, Strategy
+from steper.strategy.base import ReadingSettings, StepEnd, Strategy
 from steper.strategy.context import Budget
 from steper.strategy.loop import Loop, with_cue
 from steper.strategy.readers import READERS
@@ -40,7 +40,7 @@ from steper.strategy.trace import Ending, Trace
 from steper.text import normalise_space
 
 
-class SelfAskSettings(StepSettings):
+class SelfAskSettings(ReadingSettings):
     """Settings of Self-Ask."""
 
     max_steps: int = Field(5, ge=1, description="follow-up questions and answer at most (S)")
@@ -190,7 +190,8 @@ class SelfAsk(Strategy[SelfAskSettings]):
     def _read(self, loop: Loop, follow_up: str) -> Generator[Action, object, Ending | None]:
         """The separate reader's answer to a follow-up, as the next piece of reasoning."""
         reader = READERS[self.settings.reader]
-        completion = yield from loop.read(follow_up, reader, follow_up, self.settings.show_passages)
+        shown, limit = self.settings.show_passages, self.settings.reader_max_tokens
+        completion = yield from loop.read(follow_up, reader, follow_up, shown, limit)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
         found = reader.answer(completion.text.strip(), StopReason.ANSWERED)
