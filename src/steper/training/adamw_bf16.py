@@ -49,7 +49,6 @@ class AdamWBF16(torch.optim.Optimizer):  # type: ignore[misc]
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         )
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         """Update every parameter that has a gradient."""
         if closure is not None:
@@ -59,7 +58,8 @@ class AdamWBF16(torch.optim.Optimizer):  # type: ignore[misc]
             for parameter in group["params"]:
                 place += 1
                 if parameter.grad is not None:
-                    self._update(parameter, group, place)
+                    with torch.no_grad():
+                        self._update(parameter, group, place)
 
     def _update(self, parameter: Any, group: dict[str, Any], place: int) -> None:
         state = self.state[parameter]
