@@ -12,10 +12,11 @@ from concurrent.futures import wait
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from lm.asking import ask
 from lm.tiny import make_tiny_llama
-from steper.errors import ModelError
+from steper.errors import MissingExtraError, ModelError
 from steper.lm import hf_load
 from steper.lm.futures import CompletionFuture
 from steper.lm.hf import HFModel
@@ -320,6 +321,29 @@ def test_an_unknown_hub_name_is_one_line(monkeypatch):
     with pytest.raises(ModelError, match="no such folder, and the Hugging Face hub") as caught:
         HFModel("nonesuch/model")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_may_be_spread_over_devices(folders, monkeypatch):
+    placed = []
+    original = AutoModelForCausalLM.from_pretrained
+
+    def load(*args, **kwargs):
+        placed.append(kwargs.get("device_map"))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", load)
+    texts = []
+    for settings in (HFSettings(), HFSettings(device_map="auto")):
+        model = HFModel(str(folders["chat"]), settings=settings)
+        texts.append([found.text for found in results(model, questions(3, max_tokens=4))])
+        model.close()
+    assert placed == [None, "auto"]
+    assert texts[0] == texts[1]
+    with pytest.raises(ValueError, match="device is cpu, but device_map chooses the devices"):
+        HFSettings(device="cpu", device_map="auto")
+    monkeypatch.setattr(hf_load, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"package accelerate.*steper\[train\]"):
+        HFModel(str(folders["chat"]), settings=HFSettings(device_map="auto"))
 
 
 def test_an_unusable_device_is_one_line(folders):

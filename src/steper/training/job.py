@@ -43,6 +43,7 @@ from steper.training.model import (
     load_student,
     load_tokenizer,
     merge_finished,
+    name_base,
     pick_attention,
     stop_at,
     stored_dtype,
@@ -275,8 +276,11 @@ class Job:
         path = self.folder.path
         model = trainer.accelerator.unwrap_model(trainer.model)
         end = self.encoder.turn_end(self.form)
+        adapted = hasattr(model, "peft_config")
+        if adapted:
+            name_base(model, self.base)
         if trainer.sharded:
-            whole = model.get_base_model() if hasattr(model, "peft_config") else model
+            whole = model.get_base_model() if adapted else model
             stop_at(whole.generation_config, end)
             trainer.save_model(str(path))  # gathers the shards
             whole.generation_config.save_pretrained(path)

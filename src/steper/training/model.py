@@ -24,6 +24,9 @@ from steper.lm.model_source import (
 from steper.prompt.segments import Form
 from steper.training.train_settings import TrainSettings
 
+ADAPTER = "default"
+"""peft's name for the only adapter of a model."""
+
 
 @dataclass(frozen=True)
 class Base:
@@ -99,9 +102,6 @@ def load_student(base: Base, attention: str, trees: bool) -> transformers.PreTra
     dtype = "auto" if frozen else whole
     model = base.load(base.source.model, dtype=dtype, attn_implementation=attention)
     check_branching(model.config, trees)
-    # What adapters name as their base: wherever they are loaded from, and the GGUF file itself.
-    path = Path(base.source.name).expanduser()
-    model.name_or_path = str(path.resolve()) if path.exists() else base.source.name
     return with_lora(model, base.settings) if frozen else model
 
 
@@ -145,7 +145,16 @@ def with_lora(model: Any, settings: TrainSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
-        return peft.get_peft_model(model, config)
+        adapted = peft.get_peft_model(model, config)
+    adapted.peft_config[ADAPTER].base_model_name_or_path = None  # or each checkpoint looks there
+    return adapted
+
+
+def name_base(model: Any, base: Base) -> None:
+    """Let a LoRA model's configuration say what lies under it, from wherever it is loaded."""
+    path = Path(base.source.name).expanduser()
+    name = str(path.resolve()) if path.exists() else base.source.name
+    model.peft_config[ADAPTER].base_model_name_or_path = name
 
 
 def count_parameters(config: Any, settings: TrainSettings) -> int:
@@ -183,7 +192,7 @@ def write_weights(model: Any, out: Path, dtype: torch.dtype | None) -> None:
 
 def write_adapter(model: Any, out: Path) -> None:
     """Write a LoRA model's adapter and, for those who ask it, where its texts end."""
-    model.save_pretrained(out)
+    model.save_pretrained(out, save_embedding_layers=False)  # they are the base's
     model.get_base_model().generation_config.save_pretrained(out)
 
 
