@@ -180,11 +180,17 @@ class Replay:
         return step.cue == self.strategy.final_cue
 
     def repeats(self, step: Step) -> bool:
-        """Whether a reasoning step asks or tells again what an earlier one did (its next query)."""
+        """Whether a reasoning step asks or tells again what an earlier one did (its next query).
+
+        Only what the step goes on from counts: a strategy may begin anew and say the same, better
+        founded.
+        """
         if step.role != "reason" or self.forced(step):
             return False
-        asks = self.strategy.asks
-        before = [s for s in self.steps[: step.index - 1] if s.role == "reason"]
+        asks, request = self.strategy.asks, self.requests.get(step.index)
+        said = request.rationales if request else ()
+        earlier = self.steps[: step.index - 1]
+        before = [s for s in earlier if s.role == "reason" and s.rationale in said]
         own = asks(step.rationale)
         searched = {normalise_space(s.query) for s in (*before, step) if s.query}
         if own and (own in searched or own in {asks(s.rationale) for s in before}):
