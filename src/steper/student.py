@@ -38,6 +38,7 @@ class StudentCard(Record):
 
     schema_version: int = 1
     form: Form
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     strategy: dict[str, Any]
     prompt: Annotated[PromptSettings, BeforeValidator(recorded_prompt)]
     recipe: str = ""
@@ -115,7 +116,7 @@ def adopt_student(
     own: dict[str, dict[str, Any]] = {
         "strategy": settings,
         "prompt": card.prompt.model_dump(),
-        "hf": {"form": card.form},
+        "hf": {"form": card.form, "chat_template_kwargs": card.chat_template_kwargs},
     }
     return kind, {key: {**own.get(key, {}), **value} for key, value in sections.items()}
 
@@ -153,7 +154,7 @@ def open_asked(
     """
     options = options or StudentOptions()
     given = {"strategy": options.strategy_settings, "prompt": options.prompt}
-    given["hf"] = options.hf.model_dump(exclude_none=True) if options.hf else {}
+    given["hf"] = options.hf.model_dump(exclude_defaults=True) if options.hf else {}
     lm = None if isinstance(model, (Path, str)) else as_model(model)
     spec = model if lm is None else lm.name
     kind, sections = adopt_student(spec, options.strategy, given, options.allow_code)

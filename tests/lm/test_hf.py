@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from lm.asking import ask
 from lm.tiny import make_tiny_llama
-from steper.errors import MissingExtraError, ModelError
+from steper.errors import MissingExtraError, ModelError, SettingsError
 from steper.lm import hf_load
 from steper.lm.futures import CompletionFuture
 from steper.lm.hf import HFModel
@@ -254,6 +254,43 @@ def test_fingerprint_tells_weights_dtype_and_sampling_apart(folders, chat, tmp_p
     other = fingerprint(copy)
     assert other["digest"] != base["digest"]
     assert sampled != base
+
+
+def test_arguments_of_the_template_and_the_day_it_is_told_are_in_the_fingerprint(folders, tmp_path):
+    copy = shutil.copytree(folders["chat"], tmp_path / "m")
+    template = copy / "chat_template.jinja"
+    switch = "{% if think is defined %}{{ think }}{% endif %}"
+    template.write_text(template.read_text() + switch)
+    base, other = asked_with(copy, {}), asked_with(copy, {"think": "think: no"})
+    assert "chat_template_kwargs" not in base[0]
+    assert "today" not in base[0]
+    assert other[0] == {**base[0], "chat_template_kwargs": {"think": "think: no"}}
+    assert other[1] > base[1]
+    with pytest.raises(SettingsError, match="thinks: the model's chat template does not ask for"):
+        asked_with(copy, {"thinks": False})
+    template.write_text(template.read_text() + "{{ strftime_now('%d %b %Y') }}")
+    assert asked_with(copy, {})[0]["today"] == "2024-07-26"
+
+
+def asked_with(folder, arguments):
+    """(fingerprint, tokens of a prompt) of a model whose template gets these arguments."""
+    model = HFModel(str(folder), settings=HFSettings(chat_template_kwargs=arguments))
+    (done,) = results(model, [ask("Who?", form="chat", max_tokens=1)])
+    model.close()
+    return model.fingerprint(), done.usage.prompt_tokens
+
+
+def test_a_chat_ends_where_the_template_ends_a_turn(folders, tmp_path):
+    """A base model ends a document with another token, the one that its settings know."""
+    copy = shutil.copytree(folders["chat"], tmp_path / "m")
+    for name, value in (("generation_config", 0), ("config", 0), ("tokenizer_config", "<|pad|>")):
+        path = copy / f"{name}.json"
+        key = "eos_token" if name == "tokenizer_config" else "eos_token_id"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    model = HFModel(str(copy))
+    model.close()
+    assert model._loaded.eos == {0}
+    assert model._eos == {0, 1}
 
 
 def test_dtype_is_bfloat16_only_for_16_bit_weights_on_fast_hardware(monkeypatch):

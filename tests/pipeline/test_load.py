@@ -76,9 +76,30 @@ def test_paths_start_from_the_file_and_those_of_overrides_from_here(config, tmp_
 def test_overrides_reach_into_recipes_given_as_a_list(config):
     settings = load_settings(config, ["recipes.steper.train.epochs=3", "train.max_steps=null"])
     assert list(settings.recipes) == ["vanilla_kd", "steper"]
-    assert settings.train_settings("steper", 5).epochs == 3
-    assert settings.train_settings("vanilla_kd", 5).epochs == 2
-    assert settings.train_settings("steper", 5).seed == 5
+    assert settings.train_settings("steper", 5, "tiny").epochs == 3
+    assert settings.train_settings("vanilla_kd", 5, "tiny").epochs == 2
+    assert settings.train_settings("steper", 5, "tiny").seed == 5
+
+
+def test_a_student_is_trained_with_the_template_arguments_that_it_is_asked_with(config):
+    asked = "students.tiny.hf.chat_template_kwargs={enable_thinking: false}"
+    other = "recipes.steper.train.chat_template_kwargs={enable_thinking: true}"
+    settings = load_settings(config, [asked, other])
+    trained = {m: settings.train_settings(m, 5, "tiny") for m in settings.recipes}
+    assert trained["vanilla_kd"].chat_template_kwargs == {"enable_thinking": False}
+    assert trained["steper"].chat_template_kwargs == {"enable_thinking": True}
+    plain = load_settings(config).train_settings("vanilla_kd", 5, "tiny")
+    assert "chat_template_kwargs" not in plain.fingerprint()
+    assert trained["vanilla_kd"].fingerprint() == {
+        **plain.fingerprint(),
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+
+def test_what_is_no_argument_of_a_template_is_refused(config):
+    said = refused(config, ["students.tiny.hf.chat_template_kwargs={tokenize: true}"])
+    assert "students.tiny.hf.chat_template_kwargs" in said
+    assert "tokenize is set by steper itself" in said
 
 
 def test_the_students_prompts_have_no_demonstrations_of_the_teachers(config):

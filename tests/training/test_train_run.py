@@ -14,7 +14,9 @@ from lm.asking import ask
 from lm.tiny import make_tiny_llama
 from steper.errors import InputError, ModelError, SettingsError
 from steper.lm.hf import HFModel
+from steper.lm.model_settings import HFSettings
 from steper.prompt.encode import KINDS, Encoder
+from steper.student import StudentOptions, open_asked
 from steper.training.job import train
 from steper.training.train_settings import TrainSettings
 from training.made import example_folder, examples
@@ -234,6 +236,38 @@ def test_bfloat16_and_checkpointing_and_uniform_weights(student, source, tmp_pat
 def test_tensorboard_is_the_trainers_own_switch(student, source, tmp_path):
     done = train(source, student, tmp_path / "out", settings(max_steps=1, report_to="tensorboard"))
     assert list(done.path.rglob("events.out.tfevents*"))
+
+
+def test_a_student_is_asked_with_the_template_arguments_of_its_training(source, tmp_path):
+    student = make_tiny_llama(tmp_path / "student")
+    template = student / "chat_template.jinja"
+    template.write_text("{% if not think %}<|system|>{% endif %}" + template.read_text())
+    given = settings(max_steps=1, chat_template_kwargs={"think": True})
+    done = train(source, str(student), tmp_path / "out", given)
+    other = train(source, str(student), tmp_path / "other", settings(max_steps=1))
+    assert "chat_template_kwargs" not in other.manifest["settings"]["training"]
+    assert done.manifest["counts"]["tokens"] < other.manifest["counts"]["tokens"]
+    lm, _ = open_asked(done.path, StudentOptions(hf=HFSettings(device="cpu")))
+    lm.close()
+    assert lm.fingerprint()["chat_template_kwargs"] == {"think": True}
+    wrong = settings(chat_template_kwargs={"thinks": True})
+    with pytest.raises(
+        SettingsError, match=r"chat_template_kwargs\.thinks: .* does not ask for it"
+    ):
+        train(source, str(student), tmp_path / "none", wrong)
+
+
+def test_a_template_that_changes_earlier_turns_is_told(tmp_path, caplog):
+    student = make_tiny_llama(tmp_path / "student")
+    (student / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|{{ m.role }}|>"
+        "{% if loop.last and m.role == 'assistant' %}<|pad|>{% endif %}{{ m.content }}<|end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|><|pad|>{% endif %}"
+    )
+    source = example_folder(tmp_path / "examples", examples(4, layout="append_only"))
+    done = train(source, str(student), tmp_path / "out", settings(max_steps=1))
+    assert "append_only prompts do not begin with those before them" in caplog.text
+    assert done.manifest["trained"]["steps"] == 1
 
 
 def test_a_plain_student_loses_its_template_and_a_chat_needs_one(student, source, tmp_path):

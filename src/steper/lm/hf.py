@@ -19,7 +19,8 @@ from steper.lm.hf_load import SMALL_PARAMETERS, load
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
 from steper.lm.thinking import marks_to_keep
-from steper.prompt.encode import EncodeError, encode_prompt
+from steper.prompt.chat_template import EncodeError, check_arguments
+from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
 from steper.text import brief
 
@@ -66,6 +67,12 @@ class HFModel:
         self.form: Form = self._settings.form or ("chat" if template else "plain")
         if self.form == "chat" and not template:
             raise ModelError(f"{name}: form is chat, but its tokenizer has no chat template")
+        arguments = self._settings.chat_template_kwargs
+        check_arguments(self._tokenizer, self.form, arguments)
+        self._encoder = Encoder(self._tokenizer, arguments)
+        # A base model's own ends a document; its chat template's ends a turn.
+        end = self._encoder.turn_end(self.form)
+        self._eos = self._loaded.eos | ({end} if end is not None else set())
         self.context_window = self._loaded.window
         self._tokenizer_lock = threading.Lock()
         self._pieces: dict[int, str] = {}
@@ -87,7 +94,8 @@ class HFModel:
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype, form, template and sampling; not device and batching.
 
-        The digest is explained at `artifact.model_digest`.
+        The template's arguments and the day that it is told are there where it has any. The digest
+        is explained at `artifact.model_digest`.
         """
         template = getattr(self._tokenizer, "chat_template", None) if self.form == "chat" else None
         generation = self._generation.model_dump(mode="json")
@@ -100,7 +108,15 @@ class HFModel:
             "chat_template": template and hashlib.sha256(str(template).encode()).hexdigest()[:16],
             "context_window": self.context_window,
             "generation": generation if self._generation.temperature else {"temperature": 0.0},
+            **self._told_to_template(),
         }
+
+    def _told_to_template(self) -> dict[str, Any]:
+        if self.form == "plain":
+            return {}
+        arguments, today = self._settings.chat_template_kwargs, self._encoder.template.clock
+        told = {"chat_template_kwargs": arguments, "today": today}
+        return {name: value for name, value in told.items() if value}
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` without special tokens, exactly."""
@@ -228,7 +244,7 @@ class HFModel:
     def _encode(self, request: Request) -> list[int]:
         with self._tokenizer_lock:
             try:
-                return encode_prompt(self._tokenizer, request.prompt)
+                return self._encoder.prompt(request.prompt)
             except EncodeError as error:
                 raise ModelError(
                     f"{self.name}: question {request.question_id!r}: {error}"
@@ -281,7 +297,7 @@ class HFModel:
         """Generate for all rows; RowEnds settles the futures."""
         for row in batch:
             row.written, row.done = [], row.future.done()
-        ends = RowEnds(batch, self._decode, self._loaded.eos, lambda: self._closed, self._pieces)
+        ends = RowEnds(batch, self._decode, self._eos, lambda: self._closed, self._pieces)
         sampler = Sampler(batch, self._generation) if self._generation.temperature else None
         if self._generator is None:
             self._forward_apart(batch, ends, sampler)

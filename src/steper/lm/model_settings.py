@@ -5,9 +5,9 @@ The command line's help and the documentation derive from these classes.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from steper.prompt.segments import Form
 
@@ -19,6 +19,25 @@ class Settings(BaseModel):
     """Base of all settings: frozen, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_OWN_TEMPLATE_ARGUMENTS = """
+messages conversation tools documents chat_template add_generation_prompt tokenize padding
+continue_final_message sanitize_control_tokens truncation max_length return_tensors return_dict
+return_assistant_tokens_mask tokenizer_kwargs
+"""
+
+
+def _of_the_template(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments; ValueError where one is of transformers' function, not of the template."""
+    taken = sorted(set(arguments) & set(_OWN_TEMPLATE_ARGUMENTS.split()))
+    if taken:
+        raise ValueError(f"{taken[0]} is set by steper itself; leave it out")
+    return arguments
+
+
+TemplateArguments = Annotated[dict[str, Any], AfterValidator(_of_the_template)]
+"""Arguments of a model's chat template, by name."""
 
 
 class GenerationSettings(Settings):
@@ -54,6 +73,11 @@ class HFSettings(Settings):
     )
     form: Form | None = Field(
         None, description="chat or plain; by default chat where the tokenizer has a template."
+    )
+    chat_template_kwargs: TemplateArguments = Field(
+        default_factory=dict,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}; a "
+        "trained student brings its own. (Servers: in extra_body.)",
     )
     batch_size: int = Field(32, ge=1, description="Most requests in a batch.")
     batch_tokens: int = Field(
@@ -133,7 +157,9 @@ class OpenAISettings(Settings):
         description="Dollars per million tokens: {model: {prompt: …, completion: …}}.",
     )
     extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="Further fields of the request body, as the server wants."
+        default_factory=dict,
+        description="Further fields of the request body, as the server wants; vLLM, SGLang and "
+        "llama.cpp take chat_template_kwargs: {enable_thinking: false} there.",
     )
     context_window: int | None = Field(
         None, ge=2, description="Longest prompt + completion in tokens, if it is known."

@@ -229,9 +229,16 @@ class PipelineSettings(Settings):
         """Settings of a method's filters."""
         return self._for_method(method, "filters", self.filters)
 
-    def train_settings(self, method: str, seed: int) -> TrainSettings:
-        """Settings of a method's training with a seed."""
-        return self._for_method(method, "train", self.train, seed=seed)
+    def train_settings(self, method: str, seed: int, student: str) -> TrainSettings:
+        """Settings of a student's training by a method with a seed.
+
+        Its chat template gets the arguments that it is asked with, unless there are others.
+        """
+        settings = self._for_method(method, "train", self.train, seed=seed)
+        own = self.students[student].hf.chat_template_kwargs
+        if not own or settings.chat_template_kwargs:
+            return settings
+        return settings.model_copy(update={"chat_template_kwargs": own})
 
     def _for_method(self, method: str, section: str, common: M, **more: Any) -> M:
         """A common section with what a method says over it."""

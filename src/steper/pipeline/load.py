@@ -185,7 +185,8 @@ def _check_sections(settings: PipelineSettings) -> None:
                     f"recipes.{method}: {name} cannot be set there; `recipe` stands beside it, "
                     "and `seeds` are common to all"
                 )
-        settings.train_settings(method, settings.seeds[0])
+        for student in settings.students:
+            settings.train_settings(method, settings.seeds[0], student)
     if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
         known = [*settings.recipes, "base", "teacher"]
         raise SettingsError(

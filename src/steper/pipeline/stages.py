@@ -193,7 +193,7 @@ def train_student(
     from steper.training.job import train
 
     ws.close_model()
-    settings = ws.settings.train_settings(method, seed)
+    settings = ws.settings.train_settings(method, seed, student)
     like = ws.settings.recipes[method].tokens_of
     if like is not None and settings.max_steps is None:  # a dry run takes a few steps of each
         manifest = read_json(ws.trained(data, student, like, seed) / MANIFEST)

@@ -205,7 +205,7 @@ class TaskList:
             like = settings.recipes[method].tokens_of
             for seed in settings.seeds:
                 key = {
-                    "training": settings.train_settings(method, seed).fingerprint(),
+                    "training": settings.train_settings(method, seed, student).fingerprint(),
                     "student": self._digest(spec) or spec,
                 }
                 folder = self.ws.trained(data, student, method, seed)
@@ -278,4 +278,6 @@ def _sampling_key(settings: TeacherSettings | StudentSettings) -> Key:
 def _local_key(settings: TeacherSettings | StudentSettings) -> Key:
     """What decides what a local model writes, beside its weights."""
     hf = settings.hf.model_dump(mode="json", include=HF_KEYS)
+    if settings.hf.chat_template_kwargs:
+        hf["chat_template_kwargs"] = settings.hf.chat_template_kwargs
     return {"generation": _sampling_key(settings), "hf": hf}

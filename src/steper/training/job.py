@@ -20,6 +20,7 @@ from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
+from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
 from steper.store import sha256_file, write_json
@@ -171,11 +172,26 @@ class Job:
         self.base = Base.find(self.student, self.settings)
         self.tokenizer = load_tokenizer(self.base, self.form)
         self.config = self.base.load(self.base.source.config)
-        self.encoder = Encoder(self.tokenizer)
+        arguments = self.settings.chat_template_kwargs
+        check_arguments(self.tokenizer, self.form, arguments)
+        self.encoder = Encoder(self.tokenizer, arguments)
+        self._say_what_changes()
         limit = self.settings.max_length or window(self.config, self.tokenizer)
         self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
         steps, per_epoch = plan_steps(self.data, self.settings)
         self.resolved |= {"max_length": limit, "steps": steps, "steps_per_epoch": per_epoch}
+
+    def _say_what_changes(self) -> None:
+        """Tell of a template that does not let `append_only` prompts grow at their end alone."""
+        if self.form == "plain" or not self.main or self.encoder.template.keeps_turns:
+            return
+        if self.manifest["settings"]["prompt"]["layout"] == "append_only":
+            log.warning(
+                "%s: its chat template shows a turn otherwise once others follow (Qwen3 without "
+                "thinking leaves out an empty block of thoughts), so append_only prompts do not "
+                "begin with those before them, and steps share less of a forward pass",
+                self.student,
+            )
 
     def run(self, overwrite: bool, resume_from: int | None = None) -> None:
         """Train from the last checkpoint, or a chosen one, or the start, and export."""
@@ -291,9 +307,11 @@ class Job:
 
     def _finish(self, trainer: StepTrainer) -> None:
         manifest, made = self.manifest, self.manifest["settings"]
+        arguments = self.settings.chat_template_kwargs
         about = {
             "schema_version": manifest["schema_version"],
             "form": self.form,
+            **({"chat_template_kwargs": arguments} if arguments and self.form == "chat" else {}),
             "strategy": made["strategy"],
             "prompt": made["prompt"],
             "recipe": manifest["recipe"],

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from steper.lm.model_settings import Attention, DType, Settings
+from steper.lm.model_settings import Attention, DType, Settings, TemplateArguments
 
 Weighting = Literal["learned", "uniform", "fixed"]
 Pack = Literal["steps", "none"]
@@ -98,6 +98,11 @@ class TrainSettings(Settings):
     max_length: int | None = Field(
         None, ge=2, description="longest example in tokens (none: the student's window)"
     )
+    chat_template_kwargs: TemplateArguments = Field(
+        default_factory=dict,
+        description="arguments of the student's chat template, such as {enable_thinking: false}; "
+        "the student is asked with them, too",
+    )
     too_long: Literal["drop", "error"] = Field(
         "drop", description="what becomes of longer examples; nothing is ever cut"
     )
@@ -167,7 +172,8 @@ class TrainSettings(Settings):
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON values; compared on resume."""
-        return self.model_dump(mode="json", exclude=PASSING)
+        later = set() if self.chat_template_kwargs else {"chat_template_kwargs"}
+        return self.model_dump(mode="json", exclude=PASSING | later)
 
 
 PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}
