@@ -23,6 +23,7 @@ recipes: [vanilla_kd, steper]
 train: {max_steps: 2, batch_size: 4, micro_batch_size: 2, lr: 1.0e-3, dtype: float32}
 evaluate:
   bootstrap: {resamples: 100}
+jobs: 1
 """
 
 

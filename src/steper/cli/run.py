@@ -35,6 +35,7 @@ def run(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     stages: str | None = None,
     overwrite_from: str | None = None,
+    jobs: str | None = None,
     dry_run: Annotated[bool, SWITCH] = False,
     smoke: Annotated[bool, SWITCH] = False,
     show_settings: Annotated[bool, SWITCH] = False,
@@ -61,6 +62,9 @@ def run(
         Only these, separated by commas, such as teach,build.
     overwrite_from
         Do this stage and all that follow anew, once: leave it out when you go on.
+    jobs
+        Tasks that run side by side, at most: a number, or auto (small models on a core each,
+        larger ones alone; on GPUs, one for each). Short for --set jobs=…
     dry_run
         Print what would be done, and do nothing.
     smoke
@@ -76,7 +80,8 @@ def run(
 
     console = plain_console(quiet=not is_main())
     path, name, base = find_configuration(config)
-    loaded = load_settings(path, set_ or (), base)
+    overrides = [*(set_ or ()), *([f"jobs={jobs}"] if jobs is not None else ())]
+    loaded = load_settings(path, overrides, base)
     if show_settings:
         print_settings(loaded, console)
         return

@@ -154,12 +154,12 @@ def train_bar() -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 class PipelineBar:
-    """A pipeline's watcher: a bar for the task at work, and a line for each that is over."""
+    """A pipeline's watcher: a bar for each task at work, and a line for each that is over."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
         self._bar = new_bar(transient=True, disable=not Console(stderr=True).is_terminal)
-        self._current: TaskID | None = None
+        self._at_work: dict[str, TaskID] = {}
 
     def __enter__(self) -> PipelineBar:
         self._bar.start()
@@ -170,7 +170,8 @@ class PipelineBar:
 
     def began(self, planned: PlannedTask) -> None:
         """See `steper.pipeline.pipeline.Watcher`."""
-        self._current = self._bar.add_task(planned.task.describe(), total=None, rates="")
+        task = planned.task
+        self._at_work[task.id] = self._bar.add_task(task.describe(), total=None, rates="")
 
     def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
         """See `steper.pipeline.pipeline.Watcher`."""
@@ -181,14 +182,12 @@ class PipelineBar:
             rates = describe_rates(detail)
         elif isinstance(detail, dict) and "loss" in detail:
             rates = describe_row(detail)
-        if self._current is not None:
-            self._bar.update(self._current, completed=done, total=total, rates=rates)
+        self._bar.update(self._at_work[task.id], completed=done, total=total, rates=rates)
 
     def ended(self, planned: PlannedTask, summary: str, seconds: float) -> None:
         """See `steper.pipeline.pipeline.Watcher`."""
-        if self._current is not None:
-            self._bar.remove_task(self._current)
-            self._current = None
+        if planned.task.id in self._at_work:
+            self._bar.remove_task(self._at_work.pop(planned.task.id))
         line = Text.assemble(
             ("✓ ", "green" if summary else "dim"),
             f"{planned.task.describe()}  ",

@@ -95,6 +95,7 @@ class _Smaller:
                 "recipes": recipes,
                 "seeds": old.seeds[:1],
                 "evaluate": old.evaluate.model_copy(update=evaluate),
+                "jobs": 1,  # each task takes less time than a process of its own to start
             }
         )
 

@@ -15,6 +15,7 @@ from steper.evaluation.statistics import Bootstrap
 from steper.examples.build import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
+from steper.pipeline.places import Jobs
 from steper.prompt.render import PromptSettings
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
@@ -155,6 +156,12 @@ class PipelineSettings(Settings):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="a student is trained for each")
     evaluate: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
+    jobs: Jobs = Field(
+        "auto",
+        description="tasks that run side by side, at most; auto: small models on a core each, "
+        "larger ones alone on all cores; on GPUs, one for each. With a number the cores are "
+        "shared evenly",
+    )
 
     @field_validator("recipes", mode="before")
     @classmethod

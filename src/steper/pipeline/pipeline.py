@@ -1,49 +1,36 @@
-"""Run a pipeline: each task that is not done, in order, stamped when it begins and when it ends."""
+"""Run a pipeline: all tasks that are not done, one after the other or side by side."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from steper.errors import SettingsError, SteperError
+from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.load import load_settings
-from steper.pipeline.plan import PlannedTask, Stamps, Task, check_plan, make_plan, stages_from
+from steper.pipeline.places import Jobs, Places, find_places
+from steper.pipeline.plan import (
+    Advance,
+    PlannedTask,
+    Stamps,
+    Task,
+    check_plan,
+    make_plan,
+    stages_from,
+)
+from steper.pipeline.side_by_side import SideBySide
 from steper.pipeline.tasks import TaskList
+from steper.pipeline.watching import Clerk, Nobody, Watcher, do
 from steper.pipeline.workspace import Workspace
 from steper.store import read_json
 from steper.student import STEPER
 from steper.text import brief
-
-
-class Watcher(Protocol):
-    """Who is told how a pipeline gets on."""
-
-    def began(self, planned: PlannedTask) -> None:
-        """A task begins."""
-
-    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
-        """A task got on; `detail` is the engine's Stats, a row of the training's log, or None."""
-
-    def ended(self, planned: PlannedTask, summary: str, seconds: float) -> None:
-        """A task is over, or was done already (`summary` is empty then)."""
-
-
-class _Nobody:
-    """A watcher that does nothing."""
-
-    def began(self, planned: PlannedTask) -> None: ...
-
-    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None: ...
-
-    def ended(self, planned: PlannedTask, summary: str, seconds: float) -> None: ...
 
 
 class Pipeline:
@@ -88,11 +75,14 @@ class Pipeline:
     ) -> Outcome:
         """Do all that is not done; the same call again goes on where an earlier one stopped.
 
+        Tasks run side by side as far as `jobs` of the settings lets them.
+
         Raises, before anything is done, SettingsError where a stage was done with other settings
         or lacks what it builds on, MissingExtraError where training is to be done without its
-        packages; then whatever the stages raise, with the stage's name before it.
+        packages; then whatever the stages raise, with the stage's name before it (side by side,
+        when all that do not build on the stage are done).
         """
-        watcher = watcher or _Nobody()
+        watcher = watcher or Nobody()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return self._train_together(stages, overwrite_from, watcher)
         stamps = Stamps(self.out)
@@ -106,39 +96,35 @@ class Pipeline:
                 if overwrite_from:
                     anew = stages_from(overwrite_from)
                     stamps.make_stale(task for task in self.tasks.all() if task.stage in anew)
-                for planned in make_plan(self.tasks.all(), stamps, stages):
-                    if planned.wanted:
-                        self._do(planned, stamps, watcher)
+                plan = make_plan(self.tasks.all(), stamps, stages)
+                wanted = [planned for planned in plan if planned.wanted]
+                self._do_all(wanted, Clerk(wanted, stamps, watcher))
             finally:
                 self.workspace.close()
         return self.outcome()
 
-    def _do(self, planned: PlannedTask, stamps: Stamps, watcher: Watcher) -> None:
-        task = planned.task
-        if planned.state == "done":
-            watcher.ended(planned, "", stamps.seconds(task))
+    def _do_all(self, plan: Sequence[PlannedTask], clerk: Clerk) -> None:
+        waiting = [planned for planned in plan if planned.state != "done"]
+        for planned in plan:
+            if planned.state == "done":
+                clerk.skip(planned)
+        if places := _places(waiting, self.settings.jobs):
+            SideBySide(self.workspace, clerk, places).run(waiting)
             return
-        watcher.began(planned)
-        earlier = stamps.seconds(task) if planned.state == "resume" else 0.0
-        began = time.monotonic()
-        stamps.write(task, "running", earlier)
+        for planned in waiting:
+            self._do(planned, clerk)
+
+    def _do(self, planned: PlannedTask, clerk: Clerk) -> None:
+        clerk.begin(planned)
         try:
-            summary = self._work(planned, watcher)
+            summary = self._work(planned, clerk.advance(planned.task))
         except BaseException:
-            stamps.write(task, "running", earlier + time.monotonic() - began)
+            clerk.stop(planned)
             raise
-        seconds = earlier + time.monotonic() - began
-        stamps.write(task, "complete", seconds)
-        watcher.ended(planned, summary, seconds)
+        clerk.end(planned, summary)
 
-    def _work(self, planned: PlannedTask, watcher: Watcher) -> str:
-        task = planned.task
-
-        def advance(done: int, total: int | None, detail: object) -> None:
-            watcher.advanced(task, done, total, detail)
-
-        with _named(task):
-            return task.work(self.workspace, planned.state == "again", advance)
+    def _work(self, planned: PlannedTask, advance: Advance) -> str:
+        return do(planned.task, self.workspace, planned.state == "again", advance)
 
     def _train_together(
         self, stages: Sequence[str], overwrite_from: str | None, watcher: Watcher
@@ -162,11 +148,11 @@ class Pipeline:
         main = int(os.environ.get("RANK", "0")) == 0
         for planned in waiting[:1]:
             if not main:
-                self._work(planned, _Nobody())
+                self._work(planned, _nothing)
                 continue
             watcher.began(planned)
             began = time.monotonic()
-            summary = self._work(planned, _StampsFirstStep(self.out, watcher))
+            summary = self._work(planned, _StampsFirstStep(self.out, planned.task, watcher))
             seconds = time.monotonic() - began
             Stamps(self.out).write(planned.task, "complete", seconds)
             left = f"; trainings left: {len(waiting) - 1}, by the same command"
@@ -189,19 +175,19 @@ class Pipeline:
 
 
 @dataclass
-class _StampsFirstStep(_Nobody):
-    """A watcher of one task that stamps it when it gets on for the first time."""
+class _StampsFirstStep:
+    """What a task calls when it gets on: it is stamped the first time."""
 
     out: Path
+    task: Task
     watcher: Watcher
     stamped: bool = False
 
-    def advanced(self, task: Task, done: int, total: int | None, detail: object) -> None:
-        """See Watcher."""
+    def __call__(self, done: int, total: int | None, detail: object) -> None:
         if not self.stamped:
-            Stamps(self.out).write(task, "running")
+            Stamps(self.out).write(self.task, "running")
             self.stamped = True
-        self.watcher.advanced(task, done, total, detail)
+        self.watcher.advanced(self.task, done, total, detail)
 
 
 @dataclass
@@ -214,13 +200,14 @@ class Outcome:
     students: dict[Path, str] = field(default_factory=dict)
 
 
-@contextmanager
-def _named(task: Task) -> Iterator[None]:
-    """Put the stage's name before an error's text, and how to begin it anew where that helps."""
-    try:
-        yield
-    except SteperError as error:
-        text = str(error)
-        if isinstance(error, SettingsError) and "--overwrite" in text:
-            text = f"{text} (here: --overwrite-from {task.stage})"
-        raise type(error)(f"stage {task.stage} ({task.name}): {text}") from error
+def _nothing(done: int, total: int | None, detail: object) -> None:
+    """Tell nobody."""
+
+
+def _places(waiting: Sequence[PlannedTask], jobs: Jobs) -> Places | None:
+    """The places for these tasks; None where no two of them would run at once."""
+    loads = [planned.task.load for planned in waiting if planned.task.load != "none"]
+    if jobs == 1 or len(loads) < 2:  # torch, which knows the GPUs, takes seconds to load
+        return None
+    places = find_places(jobs)
+    return places if sum(places.needed(load) < places.count for load in loads) > 1 else None

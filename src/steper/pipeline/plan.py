@@ -36,6 +36,11 @@ DERIVED: tuple[Stage, ...] = ("compare", "report")
 
 FILE = "pipeline.json"
 
+Load = Literal["none", "small", "large", "alone"]
+"""What a task asks of the machine: no model to compute; a small one, which takes a thread (or a
+GPU); a large one, which takes all of them (or a GPU); all that there is, such as a server's limit
+on requests or the devices that the settings name."""
+
 Status = Literal["running", "complete", "stale"]
 State = Literal["to do", "resume", "done", "again", "differs"]
 
@@ -56,6 +61,7 @@ class Task:
     key: dict[str, Any]
     work: Callable[[Workspace, bool, Advance], str] = field(repr=False)
     needs: tuple[str, ...] = ()
+    load: Load = "none"
 
     @property
     def id(self) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 from steper.artifact import as_json, settings_hash
 from steper.doors import fingerprint_of, origin
 from steper.examples.filters import FILTERS
+from steper.lm.model_settings import HFSettings
 from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
 from steper.pipeline import stages
 from steper.pipeline.config import StudentSettings, TeacherSettings
-from steper.pipeline.plan import Stage, Task
+from steper.pipeline.places import load_of, load_of_local
+from steper.pipeline.plan import Load, Stage, Task
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.recipes import RECIPES
 from steper.retrieve import open_retriever
@@ -66,11 +68,12 @@ class TaskList:
         key: Key,
         work: Callable[..., str],
         *needs: Task | None,
+        load: Load = "none",
     ) -> Task:
         """A task; its key has the short hashes of the keys that it builds on, too."""
         before = [*self.before, *filter(None, needs)]
         after = {task.id: settings_hash(as_json(task.key)) for task in before}
-        return Task(stage, name, output, {**key, "after": after}, work, tuple(after))
+        return Task(stage, name, output, {**key, "after": after}, work, tuple(after), load)
 
     @cached_property
     def _worlds(self) -> dict[str, Task]:
@@ -154,7 +157,8 @@ class TaskList:
             }
             output = self.ws.folder("teach", name, "trajectories.jsonl")
             work, before = partial(stages.run_teacher, data=name), self._before_asking(name)
-            taught[name] = self._task("teach", name, output, key, work, *before)
+            load = load_of(teacher.model, teacher.hf)
+            taught[name] = self._task("teach", name, output, key, work, *before, load=load)
         return taught
 
     def _before_asking(self, name: str) -> tuple[Task | None, ...]:
@@ -214,7 +218,10 @@ class TaskList:
                 )
                 before = trained[self.ws.trained(data, student, like, seed)] if like else None
                 name, output = f"{data}/{student}/{folder.name}", folder / STEPER
-                trained[folder] = self._task("train", name, output, key, work, built, before)
+                load = load_of_local(spec, HFSettings())
+                trained[folder] = self._task(
+                    "train", name, output, key, work, built, before, load=load
+                )
         return trained
 
     def _evaluated(self, data: str) -> list[Task]:
@@ -229,9 +236,17 @@ class TaskList:
             name = run.path.relative_to(self.ws.folder("eval")).as_posix()
             work = partial(stages.evaluate, data=data, eval_run=run)
             trained = self._trained[run.trained] if run.trained else None
-            output = run.path / "metrics.json"
-            tasks.append(self._task("eval", name, output, key, work, *before, trained))
+            output, load = run.path / "metrics.json", self._load(run)
+            tasks.append(self._task("eval", name, output, key, work, *before, trained, load=load))
         return tasks
+
+    def _load(self, run: EvalRun) -> Load:
+        settings = self.ws.settings
+        if run.student is None:
+            teacher = settings.teacher
+            return load_of(settings.evaluate.teacher_model or teacher.model, teacher.hf)
+        student = settings.students[run.student]
+        return load_of_local(student.model, student.hf)
 
     def _answering_key(self, run: EvalRun) -> Key:
         """Who answers, and how it is prompted; a trained student is part of the tasks before."""

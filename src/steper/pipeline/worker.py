@@ -1,0 +1,78 @@
+"""The process of one task: `python -m steper.pipeline.worker`, started by `side_by_side`.
+
+Reads, pickled, where modules are found, then the workspace, the task and whether to replace what is
+there. Writes pickled messages: `("advanced", (done, total, detail))` for each step, at last
+`("ended", summary)` or `("failed", (error, traceback))`. When its input is closed, because the
+pipeline was interrupted or is no more, it is interrupted itself and leaves the task to be resumed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from typing import Any
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Do the task that standard input holds; the exit code."""
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no message
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+    def send(kind: str, content: object) -> None:
+        pickle.dump((kind, content), messages)
+        messages.flush()
+
+    try:
+        sys.path[:] = pickle.load(sys.stdin.buffer)
+        workspace, task, overwrite = pickle.load(sys.stdin.buffer)
+        threading.Thread(target=_end_with_input, daemon=True).start()
+        send(*_outcome(workspace, task, overwrite, send))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the pipeline was killed
+        with suppress(BrokenPipeError):
+            messages.close()
+    return 0
+
+
+def _outcome(workspace: Any, task: Any, overwrite: bool, send: Any) -> tuple[str, object]:
+    from steper.pipeline.watching import do
+
+    def advance(*step: object) -> None:
+        send("advanced", step)
+
+    try:
+        return "ended", do(task, workspace, overwrite, advance)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the pipeline raises it
+        return "failed", (_picklable(error), traceback.format_exc())
+    finally:
+        workspace.close()
+
+
+def _picklable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever pickle meets in it
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with_input() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

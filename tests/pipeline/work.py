@@ -1,0 +1,44 @@
+"""Work for the processes of tasks: told to do what a stage may do, without a model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+
+def meet(workspace, overwrite, advance, *, first: Path, second: Path) -> str:
+    """Done only beside another task that calls it with the files the other way round."""
+    first.touch()
+    while not second.exists():
+        threading.Event().wait(0.01)
+    return f"met {second.name}"
+
+
+def answer(workspace, overwrite, advance, *, name: str) -> str:
+    print("printed, not told")
+    advance(1, 2, {"threads": os.environ.get("OMP_NUM_THREADS")})
+    print("a warning", file=sys.stderr)
+    return f"{name} in {workspace.out.name}, overwrite {overwrite}"
+
+
+def fail(workspace, overwrite, advance, *, error: Exception) -> str:
+    raise error
+
+
+def die(workspace, overwrite, advance) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
+
+
+def wait(workspace, overwrite, advance, *, stopped: Path) -> str:
+    """Never done; leaves a file behind when it is interrupted."""
+    try:
+        advance(1, None, None)
+        threading.Event().wait(60)
+    except KeyboardInterrupt:
+        stopped.touch()
+        raise
+    return ""
