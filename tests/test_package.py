@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "steper"
 
 # What stands lower may import what stands higher, never the other way round.
 LAYERS = [
-    {"artifact", "doors", "errors", "notebook", "records", "store", "text"},
+    {"artifact", "doors", "errors", "grounding", "notebook", "records", "store", "text"},
     {"prompt"},
     {"retrieve", "lm"},
     {"gold"},

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made import make_question, make_trajectory
+from made import ADA, LONDON, make_question, make_trajectory
 
 from steper.errors import InputError
 from steper.evaluation.metrics import Metrics, QuestionScore
@@ -14,6 +14,7 @@ from steper.evaluation.scoring import (
     write_evaluation,
 )
 from steper.evaluation.statistics import Bootstrap
+from steper.evaluation.tables import support_lines
 from steper.records import Step, Usage
 from steper.store import read_records
 
@@ -227,3 +228,27 @@ def test_folder_that_cannot_be_written(mixed, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_evaluation(score_trajectories(*mixed), tmp_path / "file")
+
+
+def test_what_answers_stand_on():
+    """One answers with all gold found, one before; of its two steps one names what is not shown."""
+    questions = [make_question("whole"), make_question("early"), make_question("no gold", gold=())]
+    whole, early, blind = (
+        make_trajectory(q.id, "England", searches)
+        for q, searches in zip(
+            questions, [((ADA,), (LONDON,)), ((ADA,), ()), ((ADA,),)], strict=True
+        )
+    )
+    said = ["Ada Lovelace lived in London.", "London is in Wales. The answer is: England"]
+    steps = zip(early.steps, said, strict=True)
+    early = early.model_copy(
+        update={"steps": tuple(s.model_copy(update={"rationale": text}) for s, text in steps)}
+    )
+    evaluation = score_trajectories(questions, [whole, early, blind])
+    scores = {s.question_id: (s.too_early, s.invented) for s in evaluation.scores}
+    assert scores == {"whole": (0.0, 0.0), "early": (1.0, 0.5), "no gold": (None, 0.0)}
+    assert evaluation.metrics.support.too_early.value == 0.5
+    assert evaluation.metrics.support.invented.value == pytest.approx(0.5 / 3)
+    told = support_lines(evaluation.metrics)
+    assert told[0].startswith("50.0 [0.0, 100.0] % of questions answered before all gold")
+    assert "% of a question's steps state a name or number" in told[1]

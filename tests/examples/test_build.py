@@ -7,7 +7,7 @@ from doubles import FILM
 from steper.errors import InputError, SettingsError
 from steper.examples.build import ExampleSettings, build_examples
 from steper.examples.filters import FilterSettings
-from steper.examples.grounding import grounded_share, telling_words
+from steper.grounding import grounded_share, telling_words
 from steper.prompt.render import PromptSettings, Turn, build_prompt
 from steper.prompt.words import demonstrations
 from steper.recipes import RECIPES

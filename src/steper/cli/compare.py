@@ -42,7 +42,9 @@ def compare(
     baseline
         The run or group that the others are compared with. Default: the first.
     metric
-        em, f1, precision, recall, acc, acc_token, gold_recall or all_gold; can be repeated.
+        em, f1, precision, recall, acc, acc_token, gold_recall, all_gold, too_early (answered before
+        all gold passages were found) or invented (steps that state what nothing shown holds); can
+        be repeated.
         Default: em, f1 and acc.
     resamples
         Draws of the bootstrap, and sign patterns of the test.

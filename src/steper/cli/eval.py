@@ -135,7 +135,13 @@ def eval(
 def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
     """Write the scores into the run's folder and print them."""
     from steper.evaluation.scoring import METRICS, write_evaluation
-    from steper.evaluation.tables import counts_line, effort_lines, run_tables, step_end_line
+    from steper.evaluation.tables import (
+        counts_line,
+        effort_lines,
+        run_tables,
+        step_end_line,
+        support_lines,
+    )
 
     written = write_evaluation(evaluation, run)
     warn(evaluation.metrics.warnings)
@@ -146,6 +152,8 @@ def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
     out = show_tables(counts_line(metrics), run_tables(metrics))
     out.print()
     for line in effort_lines(metrics.effort) if metrics.effort else ():
+        out.print(line)
+    for line in support_lines(metrics):
         out.print(line)
     for line in step_end_line(metrics):
         out.print(line)

@@ -38,7 +38,18 @@ from steper.notebook import box, html_table
 from steper.records import Question, Record
 from steper.text import normalise_space, percent
 
-Metric = Literal["em", "f1", "precision", "recall", "acc", "acc_token", "gold_recall", "all_gold"]
+Metric = Literal[
+    "em",
+    "f1",
+    "precision",
+    "recall",
+    "acc",
+    "acc_token",
+    "gold_recall",
+    "all_gold",
+    "too_early",
+    "invented",
+]
 
 METRIC_NAMES: dict[Metric, str] = {
     "em": "EM",
@@ -49,9 +60,14 @@ METRIC_NAMES: dict[Metric, str] = {
     "acc_token": "Acc (whole tokens)",
     "gold_recall": "Gold passages retrieved",
     "all_gold": "All gold retrieved",
+    "too_early": "Answered too early",
+    "invented": "Steps that invent",
 }
 
 RETRIEVAL_METRICS: frozenset[Metric] = frozenset({"gold_recall", "all_gold"})
+
+SUPPORT_METRICS: frozenset[Metric] = frozenset({"too_early", "invented"})
+"""What answers stand on (see `steper.evaluation.metrics.Support`): less is better."""
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
 
@@ -170,6 +186,9 @@ class Method:
 
 def value_of(score: QuestionScore, metric: Metric) -> float | None:
     """One question's value; None where it lacks the gold that the metric takes."""
+    if metric in SUPPORT_METRICS:
+        share: float | None = getattr(score, metric)
+        return share
     if metric not in RETRIEVAL_METRICS:
         value: float | None = getattr(score.score, metric) if score.score else None
         return value

@@ -27,7 +27,8 @@ class QuestionScore(Record):
     """All that is measured of one question's trajectory.
 
     `answer` is what was scored: empty unless the trajectory's status is `answered`. `score` is None
-    where the question has no gold answer, `coverage` where it has no gold passages.
+    where the question has no gold answer, `coverage` where it has no gold passages. `inventing` of
+    its `steps` state a name or number that neither the question nor a passage shown to them holds.
     """
 
     question_id: str
@@ -42,8 +43,22 @@ class QuestionScore(Record):
     coverage: Coverage | None = None
     steps: int = 0
     searches: int = 0
+    inventing: int = 0
     usage: Usage = Usage()
     unpriced: int = 0
+
+    @property
+    def too_early(self) -> float | None:
+        """1 if it answered before all gold passages were retrieved, else 0; None without gold."""
+        if self.coverage is None:
+            return None
+        found = self.coverage.retrieved[-1] if self.coverage.retrieved else 0
+        return float(self.status == "answered" and found < self.coverage.gold)
+
+    @property
+    def invented(self) -> float:
+        """The share of its steps that invent something."""
+        return self.inventing / self.steps if self.steps else 0.0
 
 
 class AnswerMetrics(Record):
@@ -88,6 +103,18 @@ class Group(Record):
     n: int
     answers: AnswerMetrics | None = None
     retrieval: RetrievalMetrics | None = None
+
+
+class Support(Record):
+    """What answers stand on, as fractions; the paper's account of what Vanilla-KD does wrong.
+
+    `too_early`: of the questions with gold passages, those answered before all were retrieved.
+    `invented`: the share of a question's steps that state a name or number which neither the
+    question nor a passage shown to them holds.
+    """
+
+    too_early: Estimate | None
+    invented: Estimate
 
 
 class Outcome(Record):
@@ -143,6 +170,7 @@ class Metrics(Record):
     by_type: dict[str, Group]
     steps: tuple[StepRetrieval, ...]
     effort: Effort | None
+    support: Support | None = None
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
 
@@ -252,3 +280,13 @@ def effort(scores: Sequence[QuestionScore], settings: Bootstrap) -> Effort | Non
         dollars=usage.dollars,
         unpriced=sum(s.unpriced for s in scores),
     )
+
+
+def support(scores: Sequence[QuestionScore], settings: Bootstrap) -> Support | None:
+    """What answers stand on; None if there are no scores."""
+    if not scores:
+        return None
+    (invented,) = estimate_means([[s.invented] for s in scores], settings)
+    early = [[s.too_early] for s in scores if s.too_early is not None]
+    too_early = estimate_means(early, settings)[0] if early else None
+    return Support(too_early=too_early, invented=invented)

@@ -23,11 +23,13 @@ from steper.evaluation.metrics import (
     outcomes,
     partition,
     step_metrics,
+    support,
 )
 from steper.evaluation.official_scores import check_benchmark, score_answer
 from steper.evaluation.predictions import submission_name, write_predictions
 from steper.evaluation.retrieval import coverage
 from steper.evaluation.statistics import Bootstrap
+from steper.grounding import grounded_share
 from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
 from steper.notebook import SHOWN_SCORES
 from steper.records import Prediction, Question, Record, Trajectory
@@ -79,8 +81,19 @@ def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
         coverage=coverage(question, trajectory),
         steps=sum(step.generated for step in trajectory.steps),
         searches=sum(step.query is not None for step in trajectory.steps),
+        inventing=_inventing(question, trajectory),
         usage=trajectory.usage,
         unpriced=priced.count(False),
+    )
+
+
+def _inventing(question: Question, trajectory: Trajectory) -> int:
+    """How many steps state a name or number that nothing they were given holds."""
+    texts = {p.id: f"{p.title} {p.text}" for p in trajectory.passages}
+    return sum(
+        grounded_share(step.rationale, [question.text, *(texts[i] for i in step.context)]) < 1
+        for step in trajectory.steps
+        if step.generated
     )
 
 
@@ -129,6 +142,7 @@ def _summarise(
         by_type=_groups(scores, lambda s: s.type, settings),
         steps=step_metrics([s.coverage for s in scores if s.coverage], settings),
         effort=effort(scores, settings),
+        support=support(scores, settings),
         bootstrap=settings,
         warnings=tuple(warnings),
     )

@@ -12,10 +12,17 @@ from rich.text import Text
 from steper.evaluation.compare import (
     METRIC_NAMES,
     RETRIEVAL_METRICS,
+    SUPPORT_METRICS,
     Comparison,
     MetricComparison,
 )
-from steper.evaluation.metrics import AnswerMetrics, Effort, Group, Metrics, RetrievalMetrics
+from steper.evaluation.metrics import (
+    AnswerMetrics,
+    Effort,
+    Group,
+    Metrics,
+    RetrievalMetrics,
+)
 from steper.evaluation.predictions import PredictionMetrics
 from steper.evaluation.statistics import Bootstrap, Estimate
 from steper.strategy.base import STEP_ENDS
@@ -24,7 +31,9 @@ from steper.text import percent, percent_within, points
 _OUTCOME_ROWS = 12
 
 _ANSWER_ROWS: dict[str, str] = {
-    name: label for name, label in METRIC_NAMES.items() if name not in RETRIEVAL_METRICS
+    name: label
+    for name, label in METRIC_NAMES.items()
+    if name not in RETRIEVAL_METRICS | SUPPORT_METRICS
 }
 _RETRIEVAL_ROWS = {
     "recall": "Gold passages retrieved",
@@ -133,6 +142,24 @@ def outcomes_table(metrics: Metrics) -> Together:
         others = f"{len(rest)} more kinds, in metrics.json"
         table.add_row("others", str(sum(o.n for o in rest)), "", others)
     return _titled("How trajectories ended", table)
+
+
+def support_lines(metrics: Metrics) -> list[str]:
+    """What answers stand on; nothing where nothing was searched."""
+    support = metrics.support
+    if support is None or not _searched(metrics):
+        return []
+    lines = [
+        f"{with_interval(support.invented)} % of a question's steps state a name or number that "
+        "nothing shown holds"
+    ]
+    if support.too_early is not None:
+        lines.insert(
+            0,
+            f"{with_interval(support.too_early)} % of questions answered before all gold passages "
+            "were found",
+        )
+    return lines
 
 
 def effort_lines(effort: Effort) -> list[str]:

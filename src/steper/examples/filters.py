@@ -20,7 +20,7 @@ from steper.data import load_questions
 from steper.doors import Door
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import same_passage
-from steper.examples.grounding import grounded_share
+from steper.grounding import grounded_share
 from steper.records import GrownRecord, Passage, Question, Step, Trajectory
 from steper.store import sha256_file
 from steper.strategy.replay import Replay
