@@ -250,5 +250,5 @@ def test_what_answers_stand_on():
     assert evaluation.metrics.support.too_early.value == 0.5
     assert evaluation.metrics.support.invented.value == pytest.approx(0.5 / 3)
     told = support_lines(evaluation.metrics)
-    assert told[0].startswith("50.0 [0.0, 100.0] % of questions answered before all gold")
+    assert told[0].startswith("50.0 [0.0, 100] % of questions answered before all gold")
     assert "% of a question's steps state a name or number" in told[1]
