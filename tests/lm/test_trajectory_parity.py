@@ -53,10 +53,14 @@ def trajectories(lm, out):
     )
     try:
         run = teach(questions, strategy, lm, BM25Index.build(corpus()), out)
-        return [
+        found = [
             t.model_copy(update={"model": "", "settings": ""}).model_dump()
             for t in run.trajectories()
         ]
+        for step in (step for trajectory in found for step in trajectory["steps"]):
+            # A server writes on behind stop strings that it was not sent (see `StopGuard`).
+            del step["usage"]["completion_tokens"]
+        return found
     finally:
         lm.close()
 

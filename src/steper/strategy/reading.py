@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from steper.text import sentences, strip_full_stop
 
 # "1. FC Köln" and its like are names.
-_MARK = re.compile(r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|\Z)|[-*•–—]\s|#{1,6}\s|>+)\s*")
+_MARK = re.compile(
+    r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|\Z)|\(\d{1,2}\)\s|\d{1,2}[．、]|[a-h]\)\s|"
+    r"[-*•–—]\s|#{1,6}\s|>+)\s*"
+)
 
 # Titles begin with "Here is" and "Let's", too: hence a word like "step", and verbs in lower case.
 _PREAMBLE = re.compile(
@@ -25,7 +28,7 @@ _PREAMBLE = re.compile(
     r"|information|response|follow-up|thought|continuation|solution|explanation|statement)s?\b"
     r"[^\n:：.]{0,60}(?:[:：]|\.(?=\s|$)))"
     r"|(?i:(?:step|sentence|fact|thought)\s\d{1,2}\s?[:：.)](?=\s|$))"
-    r"|(?i:(?:(?:next|new|first)\s)?(?:step|sentence|fact)\s?[:：])"
+    r"|(?i:(?:(?:the )?(?:next|new|first)\s)?(?:step|sentence|fact)(?: is| would be)?\s?[:：])"
     r"|(?i:(?:reasoning|thought|rationale|assistant|response|A)\s?[:：])"
     r"|[Ll]et(?:'s|’s| us| me) (?:think|see|begin|start|look|analy[sz]e|find|continue|reason|figure"
     r"|consider|check|solve|proceed|break|work|take|go)\b[^\n.!:]{0,120}[.!:](?=\s|$)"
@@ -39,13 +42,14 @@ _ESCAPED = re.compile(r"\\([&%$#_])")
 # Lower case on purpose: "Unknown" and "Not Without My Daughter" are titles.
 _NO_ANSWER = re.compile(
     r"(?:(?:[Ss]o,? )?[Tt]he (?:\w{1,20} )?answer (?:to (?:this|the) question )?(?:is )?)?"
+    r"(?:(?:[Ii]t|[Tt]his|(?:[Tt]he |[Tt]his )?[Ii]nformation) is )?"
     r"(?:(?:still|currently|therefore) )?"
-    r"(?:[Nn]ot (?:yet )?(?:(?:explicitly|directly|clearly|specifically) )?"
+    r"(?:(?:[Ii]nformation )?[Nn]ot (?:yet )?(?:(?:explicitly|directly|clearly|specifically) )?"
     r"(?:available|known|stated|given|provided|mentioned|found|specified|clear|certain|determined"
     r"|possible|present|included|contained|listed|enough|sufficient|answerable"
     r"|in (?:any of )?(?:the|these) (?:given |provided )?(?:passages?|texts?|context|documents?))\b"
     r"|(?:[Cc]annot|[Cc]an not|[Cc]an't|[Cc]ould not) be \w"
-    r"|[Ii]mpossible to \w"
+    r"|(?:[Ii]mpossible|[Uu]nable) to [a-z]"
     r"|(?:unknown|unclear|unavailable|undetermined|uncertain)"
     r"(?=\W*\Z|[.,;]|\s(?:from|in the|based|as|because|since|to|without|given|due)\b)"
     r"|[Nn]/[Aa]\W*\Z"
@@ -60,7 +64,11 @@ _NO_ANSWER = re.compile(
     r"|(?i:follow[- ]?up(?: question)?(?: \d{1,2})?\s?[:：]))"
 )
 
-_YES_OR_NO = re.compile(r"(?:yes|no)[.!](?=\s+[^\W\d])", re.IGNORECASE)
+# "No, No, Nanette" and "Yes, the River Knows" are titles.
+_YES_OR_NO = re.compile(
+    r"(?i:yes|no)(?:[.!](?=\s+[^\W\d])"
+    r"|(?=,\s(?:both|they|neither|because|since|(?:he|she|it) (?:is|was|has|did|does))\b))"
+)
 
 
 def without_thoughts(text: str) -> str:
@@ -70,7 +78,7 @@ def without_thoughts(text: str) -> str:
 
 def plain(text: str) -> str:
     """`text` without white space around it, Markdown's bold marks and closed `<think>` blocks."""
-    return without_thoughts(text).replace("**", "").strip()
+    return without_thoughts(text).replace("**", "").replace("__", "").strip()
 
 
 def says_something(text: str) -> bool:

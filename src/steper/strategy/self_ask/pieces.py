@@ -59,14 +59,15 @@ def parse_piece(text: str) -> Piece:
     r"""The first intermediate answer, and the first follow-up or final answer, of a generation.
 
     A marker's value is all that follows it on its line, colons included; but what comes next may
-    stand on the intermediate answer's line, or after a follow-up's question mark. A final answer
+    stand on the intermediate answer's line, or after a follow-up's question mark, and a value on
+    the line after its marker. A final answer
     is read as `stated_answer` does, so "The answer is: X", "Answer: X" and `\boxed{X}` are one,
     unless the markers go on after them; one that says there is none is left out.
     """
     found: dict[str, str] = {}
     if not _MAY_SAY.search(text):
         return Piece()
-    lines = [line for line in _lines(text) if line.strip()]
+    lines = list(_with_values([line for line in _lines(text) if line.strip()]))
     certain = max((i for i, line in enumerate(lines) if _CERTAIN.search(line)), default=-1)
     for number, line in enumerate(lines):
         name, value = _read(line, lines[number + 1 : number + 2], goes_on=number < certain)
@@ -112,6 +113,24 @@ def _lines(text: str) -> Iterator[str]:
         elif marker and marker.lastgroup == "follow_up":
             cut = _NEXT_AFTER_A_QUESTION.search(line, marker.end())
         yield from (line[: cut.start()], line[cut.end() :]) if cut else (line,)
+
+
+def _with_values(lines: Sequence[str]) -> Iterator[str]:
+    """The lines, with those joined to a marker that has its value on the next one.
+
+    "Here is the follow-up question:" in front of another marker says nothing and is left out.
+    """
+    rest = iter([*lines, ""])
+    line = next(rest)
+    for following in rest:
+        marker = _MARKERS.search(line)
+        open_ended = marker and marker.lastgroup != "final" and not line[marker.end() :].strip()
+        if marker and open_ended and following and not _MARKERS.search(following):
+            line = f"{line} {following.strip()}"
+            continue
+        if not (marker and open_ended and following and marker.lastgroup == "follow_up"):
+            yield line
+        line = following
 
 
 def _read(line: str, following: Sequence[str], goes_on: bool) -> tuple[str, str | None]:
