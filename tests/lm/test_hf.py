@@ -296,15 +296,31 @@ def test_a_chat_ends_where_the_template_ends_a_turn(folders, tmp_path):
 def test_dtype_is_bfloat16_only_for_16_bit_weights_on_fast_hardware(monkeypatch):
     from transformers import LlamaConfig
 
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(hf_load, "multiplies_bfloat16_fast", lambda: True)
     chosen = {
         stored: hf_load._dtype("auto", "cpu", LlamaConfig(dtype=stored))
         for stored in ("bfloat16", "float16", "float32")
     }
     assert chosen == {"bfloat16": "bfloat16", "float16": "bfloat16", "float32": "float32"}
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(hf_load, "multiplies_bfloat16_fast", lambda: False)
     assert hf_load._dtype("auto", "cpu", LlamaConfig(dtype="bfloat16")) == "float32"
     assert hf_load._dtype("bfloat16", "cpu", LlamaConfig(dtype="float32")) == "bfloat16"
+
+
+@pytest.mark.parametrize(("half", "fast"), [(0.004, True), (0.009, False), (0.02, False)])
+def test_bfloat16_is_fast_where_it_is_measured_to_be(monkeypatch, half, fast):
+    """Seconds of a float32 product here: 0.01; the first of each is slow."""
+    clock = [0.0]
+    calls = []
+
+    def multiply(left, right):
+        calls.append(left.dtype)
+        seconds = half if left.dtype == torch.bfloat16 else 0.01
+        clock[0] += seconds + (1.0 if len(calls) <= 2 else 0.0)
+
+    monkeypatch.setattr(torch, "mm", multiply)
+    monkeypatch.setattr(hf_load.time, "perf_counter", lambda: clock[0])
+    assert hf_load.multiplies_bfloat16_fast.__wrapped__() is fast
 
 
 def broken(folder, target, name, content):

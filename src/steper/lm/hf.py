@@ -158,14 +158,16 @@ class HFModel:
         from steper.lm.hf_generate import Generator
         from steper.lm.hf_kv import why_not
 
-        reason = why_not(self._loaded.model)
-        if reason:
-            log.info("%s: no keys and values are reused between prompts: %s", self.name, reason)
-            return None
-        settings = self._settings
-        return Generator(
-            self._loaded.model, settings.prefix_cache_mib << 20, settings.prefill_tokens
-        )
+        settings, loaded = self._settings, self._loaded
+        prefill = settings.prefill_tokens or (1024 if loaded.device == "cpu" else 16384)
+        reason = why_not(loaded.model)
+        if reason is None:
+            try:
+                return Generator(loaded.model, settings.prefix_cache_mib << 20, prefill)
+            except Exception as error:  # noqa: BLE001 - a model of a kind that we do not foresee
+                reason = repr(error)
+        log.info("%s: keys and values are not shared between prompts: %s", self.name, reason)
+        return None
 
     def _restore_threads(self) -> None:
         import torch

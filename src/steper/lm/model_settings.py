@@ -85,8 +85,11 @@ class HFSettings(Settings):
         ge=1,
         description="Most tokens in a batch (rows x (longest prompt + longest completion)).",
     )
-    prefill_tokens: int = Field(
-        1024, ge=1, description="Most tokens of one forward pass over prompts."
+    prefill_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens of one forward pass over prompts (a longer prompt is one by "
+        "itself); by default 1,024 on a CPU, 16,384 elsewhere.",
     )
     prefix_cache_mib: int = Field(
         2048,
