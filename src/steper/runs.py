@@ -14,9 +14,9 @@ from steper.doors import fingerprint_of
 from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
-from steper.lm.base import LanguageModel
+from steper.lm.base import LanguageModel, continues_turns
 from steper.notebook import run_html
-from steper.prompt.render import PromptSettings
+from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
@@ -106,7 +106,11 @@ def make_strategy(
 
 
 def fit_to_model(strategy: Strategy[Any], lm: LanguageModel) -> Strategy[Any]:
-    """The strategy in the model's form, with the room for prompts that its window leaves."""
+    """The strategy in the model's form, with the room for prompts that its window leaves.
+
+    Where prompts are to begin the assistant's turn, and the model is a server's that does not
+    continue one, the reasoning stands in the user's.
+    """
     room = None
     if lm.context_window is not None:
         spare = CHAT_TEMPLATE_TOKENS if lm.form == "chat" else 1
@@ -116,7 +120,9 @@ def fit_to_model(strategy: Strategy[Any], lm: LanguageModel) -> Strategy[Any]:
                 f"max_tokens is {strategy.settings.max_tokens}, but the model {lm.name} has a "
                 f"window of {lm.context_window} tokens for prompt and text together"
             )
-    return strategy.asked_as(lm.form, Budget(room, lm.count_tokens))
+    begun = lm.form == "chat" and strategy.prompt.reasoning != "user"
+    reasoning: Reasoning | None = "user" if begun and not continues_turns(lm) else None
+    return strategy.asked_as(lm.form, Budget(room, lm.count_tokens), reasoning)
 
 
 def questions_hash(questions: Sequence[Question]) -> str:

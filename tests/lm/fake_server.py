@@ -14,7 +14,10 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What to send; `reset` drops the connection instead, `sleep` waits first (seconds)."""
+    """What to send; `raw` are the bytes of the whole body.
+
+    `reset` drops the connection instead, `sleep` waits first, `drip` before each byte (seconds).
+    """
 
     text: str = "an answer"
     status: int = 200
@@ -23,6 +26,9 @@ class Reply:
     finish: str = "stop"
     sleep: float = 0.0
     reset: bool = False
+    raw: bytes | None = None
+    drip: float = 0.0
+    usage: Any = field(default_factory=lambda: {"prompt_tokens": 7, "completion_tokens": 3})
 
 
 @dataclass
@@ -74,15 +80,23 @@ def fake_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Fake
                 "created": 0,
                 "model": "m",
                 "choices": [choice | (said if chat else {"text": reply.text})],
-                "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+                "usage": reply.usage,
             }
-            data = json.dumps(body if reply.body is None else reply.body).encode()
+            data = reply.raw
+            if data is None:
+                data = json.dumps(body if reply.body is None else reply.body).encode()
             self.send_response(reply.status)
             for name, value in {"content-type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)
-            self.send_header("content-length", str(len(data)))
+            if reply.status != 204:
+                self.send_header("content-length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            if not reply.drip:
+                self.wfile.write(data)
+                return
+            for at in range(len(data)):
+                time.sleep(reply.drip)
+                self.wfile.write(data[at : at + 1])
 
         def log_message(self, *args: object) -> None:
             pass

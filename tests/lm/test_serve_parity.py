@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lm.asking import ask
@@ -10,6 +12,7 @@ from lm.tiny import make_tiny_llama
 from steper.lm.hf import HFModel
 from steper.lm.model_settings import OpenAISettings
 from steper.lm.openai_server import OpenAIModel
+from steper.prompt.segments import Prompt, Segment
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +30,9 @@ def requests(form):
     ]
 
 
-def completions(model, form):
+def completions(model, asked):
     try:
-        return [f.result(120) for f in model.submit(requests(form))]
+        return [f.result(120) for f in model.submit(asked)]
     finally:
         model.close()
 
@@ -40,7 +43,38 @@ def test_hf_and_a_real_server_write_the_same(tmp_path):
     with serve(folder) as url:
         for form, api in (("chat", "chat"), ("plain", "completions")):
             settings = OpenAISettings(base_url=url, api=api, concurrency=8)
-            served = completions(OpenAIModel(str(folder), settings=settings), form)
-            local = completions(HFModel(str(folder)), form)
+            served = completions(OpenAIModel(str(folder), settings=settings), requests(form))
+            local = completions(HFModel(str(folder)), requests(form))
             assert served == local
             assert {done.finish for done in local} == {"stop", "length"}
+
+
+def begun_requests():
+    """Chats in which the assistant's turn has begun."""
+    out = []
+    for n, request in enumerate(requests("chat")[:20]):
+        begun = Segment("assistant", "The film was" + " directed" * (n % 4))
+        prompt = Prompt("chat", (*request.prompt.segments, begun))
+        out.append(replace(request, prompt=prompt))
+    return out
+
+
+@pytest.mark.timeout(400)
+def test_a_real_server_that_closes_turns_is_found_out_and_asked_in_raw_text(tmp_path):
+    folder = make_tiny_llama(tmp_path / "tiny")
+    with serve(folder) as url:
+        chat = OpenAIModel(str(folder), settings=OpenAISettings(base_url=url))
+        try:
+            assert not chat.continues_turns()
+            assert chat.fingerprint()["continuation"] == "none"
+        finally:
+            chat.close()
+        raw = OpenAISettings(base_url=url, api="completions", tokenizer=str(folder))
+        model = OpenAIModel(str(folder), settings=raw)
+        assert model.continues_turns()
+        assert model.form == "chat"
+        served = completions(model, begun_requests())
+    local = completions(HFModel(str(folder)), begun_requests())
+    # Not the tokens written: until a server is known to speak at once, it is sent no stop strings.
+    said = [[(d.text, d.finish, d.usage.prompt_tokens) for d in done] for done in (served, local)]
+    assert said[0] == said[1]

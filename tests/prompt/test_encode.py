@@ -175,6 +175,17 @@ def test_an_assistants_open_turn_is_continued():
     assert text == "<|user|>Who?<|end|><|assistant|>The film was"
 
 
+@pytest.mark.parametrize("kind", ["byte_level", "unigram"])
+def test_a_server_that_tokenizes_a_chats_text_gets_bos_once(kind):
+    tokenizer = KINDS_OF_TOKENIZERS[kind](chat=True, template=CHATML)
+    prompt = Prompt("chat", (Segment("user", "Who?"), Segment("assistant", "The film was")))
+    text = Encoder(tokenizer).text(prompt)
+    assert text.endswith("<|user|>\nWho?<|end|>\n<|assistant|>\nThe film was")
+    ids = tokenizer(text)["input_ids"]
+    assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
+    assert tokenizer.decode(ids) == tokenizer.decode(encode_prompt(tokenizer, prompt))
+
+
 THINKING = (
     "{% for m in messages %}<|{{ m['role'] }}|>"
     "{% if m['role'] == 'assistant' and loop.last %}<think></think>{% endif %}"

@@ -92,6 +92,16 @@ class LanguageModel(Protocol):
         ...
 
 
+def continues_turns(lm: LanguageModel) -> bool:
+    """Whether the model goes on with an assistant's turn that a chat prompt begins.
+
+    A model that may not has a method `continues_turns`, which may ask its server. Raises ModelError
+    where that fails.
+    """
+    ask: Callable[[], bool] | None = getattr(lm, "continues_turns", None)
+    return ask is None or ask()
+
+
 def truncate_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """`text` up to the first stop string, and whether one was found."""
     cut = min((at for s in stop if s and (at := text.find(s)) >= 0), default=-1)

@@ -144,10 +144,15 @@ class OpenAISettings(Settings):
     )
     concurrency: int = Field(64, ge=1, description="Most requests under way at once.")
     timeout: float = Field(
-        600.0, gt=0, description="Seconds to wait for one answer before trying again."
+        600.0,
+        gt=0,
+        description="Seconds for one whole answer, to its last byte, before it is asked for again.",
     )
     max_retries: int = Field(
-        6, ge=0, description="Times a request is tried again after 429, 5xx, time-outs and resets."
+        6,
+        ge=0,
+        description="Times a request is tried again after 429, 5xx, time-outs, resets and answers "
+        "that hold an error or nothing.",
     )
     max_retry_after: float = Field(
         600.0,
@@ -172,6 +177,35 @@ class OpenAISettings(Settings):
         description="Name of the completion limit in chat requests; OpenAI's reasoning models "
         "want max_completion_tokens.",
     )
+    send_stop: bool = Field(
+        True,
+        description="Send the stop strings; without (some models refuse them) the text is cut at "
+        "them here alone.",
+    )
+    send_temperature: bool = Field(
+        True,
+        description="Send temperature, top_p and seed; without (some models refuse them) the "
+        "server samples in its own way.",
+    )
+    continuation: Literal["auto", "continue_final_message", "last_message", "none"] = Field(
+        "auto",
+        description="How the server continues an assistant's turn (reasoning: assistant): by the "
+        "field continue_final_message (vLLM, SGLang), whenever the last message is the "
+        "assistant's (llama.cpp, Ollama), or not at all; auto asks it with a few tiny requests.",
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="Folder or hub name of the model's tokenizer: with api completions, chats are "
+        "put into its chat template here and sent as raw text.",
+    )
+
+    @model_validator(mode="after")
+    def _tokenizer_renders(self) -> OpenAISettings:
+        if self.tokenizer is not None and self.api != "completions":
+            raise ValueError(
+                f"tokenizer is {self.tokenizer!r}, but it is for api completions alone"
+            )
+        return self
 
     @model_validator(mode="after")
     def _http(self) -> OpenAISettings:

@@ -7,35 +7,50 @@ off, and `wait_before_retry` decides.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from random import random
 from typing import Any
 
 from steper.errors import ModelError
 from steper.lm.base import FatalModelError
+from steper.lm.openai_answers import BadAnswerError
 from steper.text import seconds_to_wait
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 RETRIED = (408, 409, 425, 429)
+PASSING = (*RETRIED, 502, 503, 504)
 FATAL_STATUS = {
     401: "the server refused the key",
     402: "the account cannot pay",
     403: "the key may not use this model",
     404: "no such model or address",
 }
+NO_THINKING = 'extra_body {"chat_template_kwargs": {"enable_thinking": false}}'
+WAYS_OUT = {
+    "stop": "; leave it out with send_stop: false",
+    "temperature": "; leave it out with send_temperature: false",
+    "top_p": "; leave it out with send_temperature: false",
+    "seed": "; leave it out with send_temperature: false",
+    "max_tokens": "; set max_tokens_field: max_completion_tokens",
+}
+"""What to do about a field that a model does not take (o3, gpt-5)."""
 FATAL_CODES = ("insufficient_quota", "model_not_found", "invalid_api_key")
 
 
 def wait_before_retry(error: Exception, attempt: int, longest_asked: float) -> float | None:
     """Seconds until the next try after try number `attempt` (from 0); None: do not try again.
 
-    429, 408, 409, 425, 5xx, time-outs and lost connections are tried again: after the server's
-    Retry-After, if it has one of at most `longest_asked` seconds, else after 0.5 s, doubled each
-    time up to 60 s, less a random quarter.
+    429, 408, 409, 425, 5xx, answers that are none, time-outs and lost connections are tried again:
+    after the server's Retry-After, if it has one of at most `longest_asked` seconds, else after
+    0.5 s, doubled each time up to 60 s, less a random quarter.
     """
+    if is_fatal(error):
+        return None
     status = getattr(error, "status_code", None)
     if status is not None:
-        if not (status in RETRIED or status >= 500) or is_fatal(error):
+        if not (status in RETRIED or status >= 500):
             return None
         asked = retry_after(getattr(error.response, "headers", {}))  # type: ignore[attr-defined]
         if asked is not None:
@@ -54,28 +69,64 @@ def retry_after(headers: Any) -> float | None:
 
 def is_fatal(error: Exception) -> bool:
     """Whether no request with these settings can succeed."""
-    code = getattr(error, "code", None)
-    return getattr(error, "status_code", None) in FATAL_STATUS or code in FATAL_CODES
+    code, status = getattr(error, "code", None), getattr(error, "status_code", None)
+    if isinstance(error, BadAnswerError):  # its code is a name, or the status that it deserved
+        return isinstance(code, (int, str)) and (code in FATAL_STATUS or code in FATAL_CODES)
+    return status in FATAL_STATUS or code in FATAL_CODES
 
 
-def explain(error: Exception, name: str, address: str, tries: int) -> ModelError:
-    """The ModelError, of one line, for a call that is not tried again."""
+def is_passing(error: Exception) -> bool:
+    """Whether the failure says nothing of the request itself: no answer, or not now."""
+    status = getattr(error, "status_code", None)
+    if isinstance(error, BadAnswerError):
+        return error.code in PASSING
+    return status is None or status in PASSING
+
+
+def explain(
+    error: Exception, name: str, address: str, tries: int, hide: Callable[[str], str] = str
+) -> ModelError:
+    """The ModelError, of one line, for a call that is not tried again; `hide` takes out secrets."""
     tried = f" (tried {tries} times)" if tries > 1 else ""
     status = getattr(error, "status_code", None)
-    said = _one_line(_server_message(error))
+    said = _one_line(hide(_server_message(error)))
+    if is_fatal(error):
+        code: Any = status or getattr(error, "code", None)
+        what = FATAL_STATUS.get(code, "the server will not serve this account")
+        return FatalModelError(f"{name}: {what}: {code} from {address}: {said}")
+    if isinstance(error, BadAnswerError):
+        return ModelError(f"{name}: {address} answered{tried} {said}")
     if status is not None:
-        if is_fatal(error):
-            what = FATAL_STATUS.get(status, "the server will not serve this account")
-            return FatalModelError(f"{name}: {what}: {status} from {address}: {said}")
         asked = retry_after(error.response.headers)  # type: ignore[attr-defined]
         wait = f"; it asks to wait {asked:.0f} s" if asked else ""
-        return ModelError(f"{name}: {status} from {address}{tried}: {said}{wait}")
-    if type(error).__name__ == "APITimeoutError":
+        return ModelError(
+            f"{name}: {status} from {address}{tried}: {said}{wait}{_way_out(error, said)}"
+        )
+    if is_timeout(error):
         return ModelError(f"{name}: no answer from {address} in time{tried}; raise timeout")
-    cause = _one_line(str(error.__cause__ or error)) or type(error).__name__
+    cause = _one_line(hide(str(error.__cause__ or error))) or type(error).__name__
     if _unreachable(error):
         return unreachable(name, address, f"{cause}{tried}")
     return ModelError(f"{name}: the connection to {address} broke{tried}: {cause}")
+
+
+def in_short(error: Exception, hide: Callable[[str], str]) -> str:
+    """A failure that is tried again, for the log."""
+    if is_timeout(error):
+        return "no answer in time"
+    return _one_line(hide(str(error))) or type(error).__name__
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether the time for an answer was up, by our clock or the SDK's."""
+    return isinstance(error, asyncio.TimeoutError) or type(error).__name__ == "APITimeoutError"
+
+
+def _way_out(error: Exception, said: str) -> str:
+    """What to set where a server refuses a field of the request."""
+    if "enable_thinking" in said:
+        return f"; switch thinking off: {NO_THINKING}"
+    return WAYS_OUT.get(str(getattr(error, "param", None)), "")
 
 
 def unreachable(name: str, address: str, why: str) -> FatalModelError:

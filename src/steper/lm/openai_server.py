@@ -5,24 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from steper.errors import ModelError, missing_extra
 from steper.lm.base import Completion, FatalModelError, Request
 from steper.lm.futures import CompletionFuture, settle
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
 from steper.lm.open import How
-from steper.lm.openai_errors import explain, unreachable, wait_before_retry
+from steper.lm.openai_address import (
+    CONNECT_SECONDS,
+    check_reachable,
+    check_url,
+    key_of,
+    without_password,
+)
+from steper.lm.openai_answers import Answer, BadAnswerError, hider, read_answer
+from steper.lm.openai_continuation import FIELDS, Finding, Messages, RefusedError, find_dialect
+from steper.lm.openai_errors import (
+    NO_THINKING,
+    explain,
+    in_short,
+    is_passing,
+    wait_before_retry,
+)
+from steper.lm.openai_rendering import ChatRenderer
+from steper.lm.openai_usage import UsageReader
 from steper.lm.thinking import StopGuard, spoken
 from steper.prompt.segments import Form
-from steper.records import Usage
 from steper.text import brief
 
 log = logging.getLogger(__name__)
@@ -31,10 +45,11 @@ OPENAI_URL = "https://api.openai.com/v1"
 MOST_STOP_STRINGS = 4
 """OpenAI refuses more than four; the rest only cut the text here."""
 
-CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 BYTES_PER_TOKEN = 3
 """For estimates; English has about 4 bytes a token, so this counts too many rather than too few."""
+
+PROBE_TOKENS = 16
 
 
 class OpenAIModel:
@@ -43,11 +58,15 @@ class OpenAIModel:
     At most `concurrency` requests are under way. Failures worth it are tried again (see
     `openai_errors`); a Retry-After holds back all requests, not only the one that got it. What
     remains failed is a ModelError in its future, a FatalModelError where no request can succeed
-    (key refused, unknown model, quota exhausted, server gone).
+    (key refused, unknown model, quota exhausted, server gone). The key, where a server repeats it,
+    is taken out of its answers before anything else sees them.
 
     Stop strings are sent unless the model thinks (see `thinking.StopGuard`), and the text is cut at
     them here too. What the server calls reasoning is the completion's thoughts. The seed goes to
     the server with each sampled request; whether the server heeds it is the server's affair.
+
+    Before the first chat prompt that ends in the assistant's turn, the server is asked how it
+    continues one, if at all (see `openai_continuation`).
     """
 
     def __init__(
@@ -72,20 +91,28 @@ class OpenAIModel:
         prices = self._settings.prices
         if prices and model not in prices:
             log.warning("no price is set for %s (only for %s): no cost", model, ", ".join(prices))
-        self.form: Form = "chat" if self._settings.api == "chat" else "plain"
+        self._renderer = _renderer(self._settings)
+        self._chat = self._settings.api == "chat"
+        self.form: Form = "chat" if self._chat or self._renderer else "plain"
         self.context_window = self._settings.context_window
         url = self._settings.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        _check_url(self.name, url)
-        self._address = _address(url)
-        key = _key(self.name, url, self._settings.api_key_env)
-        _check_reachable(self.name, url)
+        check_url(self.name, url)
+        self._address = without_password(url)
+        key = key_of(self.name, url, self._settings.api_key_env)
+        self._hide = hider([key, urlsplit(url).password or ""])
+        check_reachable(self.name, url)
         self._client = openai.AsyncOpenAI(
             api_key=key,
             base_url=url,
             max_retries=0,
             timeout=openai.Timeout(self._settings.timeout, connect=CONNECT_SECONDS),
         )
-        self._retried = (openai.APIConnectionError, openai.APIStatusError)
+        self._retried = (
+            openai.APIConnectionError,
+            openai.APIStatusError,
+            BadAnswerError,
+            asyncio.TimeoutError,
+        )
         self._lock = threading.Lock()
         self._open: set[Future[Completion]] = set()
         self._closed = False
@@ -93,6 +120,12 @@ class OpenAIModel:
         self._stops = StopGuard()
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(self._settings.concurrency)
+        price = self._settings.prices.get(model)
+        exact = self._renderer is not None
+        self._usage = UsageReader(self.count_tokens, exact, price, self._warn_once)
+        self._finding: Finding | None = None
+        self._probing = asyncio.Lock()
+        self._warned: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="steper-openai", daemon=True)
         self._thread.start()
 
@@ -100,19 +133,47 @@ class OpenAIModel:
         return brief("OpenAIModel", repr(self.name), self.form)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Model, protocol, sampling and extra fields; not the address: a run may change servers."""
+        """Model, protocol, sampling and extra fields; not the address: a run may change servers.
+
+        How turns are continued is part of it once a prompt has wanted that.
+        """
         generation = self._generation.model_dump(mode="json")
+        if not self._settings.send_temperature:
+            generation = {}
+        elif not self._generation.temperature:
+            generation = {"temperature": 0.0}
+        more: dict[str, Any] = {}
+        if self._renderer:
+            more["chat_template"] = self._renderer.digest
+        if self._finding:
+            more["continuation"] = self._finding.dialect
         return {
             "kind": "openai",
             "model": self._model,
             "api": self._settings.api,
-            "generation": generation if self._generation.temperature else {"temperature": 0.0},
+            "generation": generation,
             "extra_body": self._settings.extra_body,
+            **more,
         }
 
     def count_tokens(self, text: str) -> int:
-        """A cautious estimate: a token for every 3 bytes begun."""
+        """Exact with a `tokenizer`; else a cautious estimate: a token for every 3 bytes begun."""
+        if self._renderer:
+            return self._renderer.count(text)
         return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+    def continues_turns(self) -> bool:
+        """Whether the server goes on with an assistant's turn; the first call may ask it.
+
+        Where it does not, one line says why. Raises ModelError where the server cannot be asked.
+        """
+        if not self._chat or self._declared():
+            return True
+        with self._lock:
+            if self._closed:
+                raise ModelError(f"{self.name} is closed")
+            finding = asyncio.run_coroutine_threadsafe(self._find(), self._loop)
+        return finding.result().dialect != "none"
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
         """Queue all requests; they start in order as slots come free."""
@@ -184,146 +245,147 @@ class OpenAIModel:
 
     async def _complete(self, request: Request) -> Completion:
         """The completion, tried as often as the settings allow. Raises ModelError."""
-        _check_form(self.name, request, self.form, self._settings)
+        prompt = request.prompt
+        if prompt.form != self.form:
+            raise ModelError(
+                f"{self.name}: the prompt is {prompt.form}, but api is {self._settings.api!r}"
+            )
+        body = self._body(request.max_tokens)
+        if not self._chat:
+            body["prompt"] = self._renderer.render(prompt) if self._renderer else prompt.text()
+        else:
+            body["messages"] = prompt.messages()
+            if prompt.begun:
+                body["extra_body"] = {**body["extra_body"], **await self._fields_to_continue()}
+        return self._completion(request, await self._said(body, request.stop))
+
+    async def _said(self, body: dict[str, Any], stop: Sequence[str]) -> Answer:
+        """The answer, asked for again without stop strings where they cut thoughts off."""
+        speaks = self.form == "plain" or self._stops.may_send
+        send = bool(stop) and self._settings.send_stop and speaks
+        sent = {"stop": list(stop[:MOST_STOP_STRINGS])} if send else {}
+        answer = await self._answer({**body, **sent})
+        ended = answer.finish == "stop"
+        if self._stops.cut_off(answer.text or "", answer.reasoning, ended, send):
+            answer = await self._answer(body)
+        return answer
+
+    def _body(self, max_tokens: int) -> dict[str, Any]:
+        """The request body, without what is asked and where it stops."""
+        settings, generation = self._settings, self._generation
+        limit = settings.max_tokens_field if self._chat else "max_tokens"
+        body: dict[str, Any] = {"model": self._model, limit: max_tokens}
+        if settings.send_temperature:
+            body["temperature"] = generation.temperature
+            if generation.temperature:
+                body |= {"top_p": generation.top_p, "seed": generation.seed}
+        return {**body, "extra_body": settings.extra_body}
+
+    async def _answer(self, body: dict[str, Any], probing: bool = False) -> Answer:
+        """The server's answer, tried as often as the settings allow. Raises ModelError.
+
+        In probing, RefusedError for what is the request's own fault; an error of the server may be
+        its way to refuse, and gets a second try alone.
+        """
         for attempt in range(self._settings.max_retries + 1):
             while (wait := self._not_before - self._loop.time()) > 0:
                 await asyncio.sleep(wait)
             try:
-                return await self._ask(request)
-            except self._retried as error:
-                pause = wait_before_retry(error, attempt, self._settings.max_retry_after)
-                if pause is None or attempt == self._settings.max_retries:
-                    raise explain(error, self.name, self._address, attempt + 1) from error
-                log.warning("%s: %s; next try in %.1f s", self.name, error, pause)
-                if getattr(error, "status_code", None) == 429:
-                    self._not_before = max(self._not_before, self._loop.time() + pause)
-                await asyncio.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+                return await self._call(body)
+            except self._retried as caught:
+                error: Exception = caught
+            pause = wait_before_retry(error, attempt, self._settings.max_retry_after)
+            refused = probing and attempt > 0 and not is_passing(error)
+            if pause is None or refused or attempt == self._settings.max_retries:
+                break
+            log.warning("%s: %s; next try in %.1f s", self.name, in_short(error, self._hide), pause)
+            if getattr(error, "status_code", None) == 429:
+                self._not_before = max(self._not_before, self._loop.time() + pause)
+            await asyncio.sleep(pause)
+        # Outside of `except`: the SDK's error, with the key in it, does not hang on ours.
+        failure = explain(error, self.name, self._address, attempt + 1, self._hide)
+        if probing and not is_passing(error) and not isinstance(failure, FatalModelError):
+            raise RefusedError(str(failure))
+        raise failure
 
-    async def _ask(self, request: Request) -> Completion:
-        """The completion, asked again without stop strings where they cut thoughts off."""
-        send = bool(request.stop) and (self.form == "plain" or self._stops.may_send)
-        answer = await self._call(request, request.stop if send else ())
-        if self._stops.cut_off(*_parts(answer), send):
-            answer = await self._call(request, ())
-        return self._completion(request, answer)
+    async def _call(self, body: dict[str, Any]) -> Answer:
+        api = self._client.chat.completions if self._chat else self._client.completions
+        # The SDK's own time-out is for each read: a server that drips would never end.
+        response = await asyncio.wait_for(
+            api.with_raw_response.create(**body), self._settings.timeout
+        )
+        raw = response.http_response
+        return read_answer(raw.status_code, raw.text, self._chat, self._hide)
 
-    async def _call(self, request: Request, stop: Sequence[str]) -> Any:
-        settings, generation = self._settings, self._generation
-        body: dict[str, Any] = {"model": self._model, "temperature": generation.temperature}
-        if generation.temperature:
-            body |= {"top_p": generation.top_p, "seed": generation.seed}
-        if stop:
-            body["stop"] = list(stop[:MOST_STOP_STRINGS])
-        if settings.extra_body:
-            body["extra_body"] = settings.extra_body
-        if settings.api == "chat":
-            body[settings.max_tokens_field] = request.max_tokens
-            messages: Any = request.prompt.messages()
-            return await self._client.chat.completions.create(messages=messages, **body)
-        body["max_tokens"] = request.max_tokens
-        return await self._client.completions.create(prompt=request.prompt.text(), **body)
+    def _declared(self) -> bool:
+        """Whether the settings' own fields have every last turn continued."""
+        return bool(self._settings.extra_body.get("continue_final_message"))
 
-    def _completion(self, request: Request, answer: Any) -> Completion:
-        """The server's answer, checked. Raises ModelError where it holds no text."""
-        choices = getattr(answer, "choices", None)
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        said = getattr(choice, "message", None) if self._settings.api == "chat" else choice
-        text = getattr(said, "content" if self._settings.api == "chat" else "text", None)
-        if said is None or not isinstance(text, str | None):
+    async def _fields_to_continue(self) -> dict[str, Any]:
+        """What a request has to say for its last turn to be continued. Raises ModelError."""
+        if self._declared():
+            return {}
+        finding = await self._find()
+        if finding.dialect == "none":
             raise ModelError(
-                f"{self.name}: {self._address} did not answer with a completion; is base_url right "
-                f"(it usually ends in /v1)? It sent: {str(answer)[:100]!r}"
+                f"{self.name}: the prompt ends in the assistant's turn, which the server does not "
+                f"continue: {finding.why}"
             )
-        reason = getattr(choice, "finish_reason", None)
-        _, reasoning, _ = _parts(answer)
-        if reason == "content_filter" or (text is None and reason != "length"):
-            why = getattr(said, "refusal", None) or f"finish_reason {reason}"
+        return FIELDS[finding.dialect]
+
+    async def _find(self) -> Finding:
+        """How the server continues turns: as the settings say, or asked once."""
+        async with self._probing:
+            if self._finding is None:
+                wanted = self._settings.continuation
+                if wanted == "auto":
+                    self._finding = await find_dialect(self._count)
+                else:
+                    self._finding = Finding(wanted, f"continuation is {wanted}")
+                if self._finding.dialect == "none":
+                    log.warning(
+                        "%s: the server does not continue an assistant's turn (%s), so prompts "
+                        "show the reasoning in the user's turn (reasoning: user)",
+                        self.name,
+                        self._finding.why.removeprefix(f"{self.name}: "),
+                    )
+        return self._finding
+
+    async def _count(self, messages: Messages, fields: dict[str, Any]) -> int | None:
+        """The server's count of a prompt's tokens."""
+        body = {**self._body(PROBE_TOKENS), "messages": messages}
+        body["extra_body"] = {**body["extra_body"], **fields}
+        return (await self._answer(body, probing=True)).prompt_tokens
+
+    def _completion(self, request: Request, answer: Answer) -> Completion:
+        """What the server's answer says of the request. Raises ModelError where it has no text."""
+        text, reason = answer.text or "", answer.finish
+        if answer.reasoning and not text:
+            advice = f"raise max_tokens ({request.max_tokens}), or switch thinking off: "
+            advice = f"the model reasoned and answered nothing; {advice}{NO_THINKING}"
+            if reason != "length":
+                raise ModelError(f"{self.name}: {advice}")
+            self._warn_once(advice)
+        elif reason == "content_filter" or (answer.text is None and reason != "length"):
+            why = answer.refusal or f"finish_reason {reason}"
             raise ModelError(f"{self.name}: the server withheld the text: {why}")
-        usage = self._usage(request, reasoning + (text or ""), answer)
-        found = spoken(text or "", request.stop)
-        return found.completion(usage, "length" if reason == "length" else "stop", reasoning)
+        if request.prompt.begun and self._chat:
+            # Some servers (llama.cpp since 2026) answer with the whole turn.
+            text = text.removeprefix(request.prompt.messages()[-1]["content"])
+        usage = self._usage.of(request.prompt, answer.reasoning + text, answer)
+        found = spoken(text, request.stop)
+        return found.completion(usage, "length" if reason == "length" else "stop", answer.reasoning)
 
-    def _usage(self, request: Request, text: str, answer: Any) -> Usage:
-        """The server's count, or an estimate where it sends none; dollars where a price is set."""
-        counted = getattr(answer, "usage", None)
-        prompt = getattr(counted, "prompt_tokens", None)
-        completion = getattr(counted, "completion_tokens", None)
-        if not isinstance(prompt, int):
-            prompt = self.count_tokens(request.prompt.text())
-        if not isinstance(completion, int):
-            completion = self.count_tokens(text)
-        price = self._settings.prices.get(self._model)
-        dollars = price and (prompt * price.prompt + completion * price.completion) / 1e6
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, dollars=dollars)
+    def _warn_once(self, what: str) -> None:
+        kind = what[:40]  # numbers in it may differ
+        if kind not in self._warned:
+            self._warned.add(kind)
+            log.warning("%s: %s", self.name, what)
 
 
-def _parts(answer: Any) -> tuple[str, str, bool]:
-    """(text, reasoning that the server took apart, whether it ended before the token limit)."""
-    choices = getattr(answer, "choices", None)
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    said = getattr(choice, "message", None) or choice
-    texts = [getattr(said, name, None) for name in ("content", "text")]
-    thoughts = [getattr(said, name, None) for name in ("reasoning_content", "reasoning")]
-    text, reasoning = (next((t for t in ts if isinstance(t, str)), "") for ts in (texts, thoughts))
-    return text, reasoning, getattr(choice, "finish_reason", None) == "stop"
-
-
-def _check_form(name: str, request: Request, form: Form, settings: OpenAISettings) -> None:
-    """Refuse prompts that this protocol would misread. Raises ModelError."""
-    if request.prompt.form != form:
-        raise ModelError(
-            f"{name}: the prompt is {request.prompt.form}, but api is {settings.api!r}"
-        )
-    resumed = form == "chat" and request.prompt.segments[-1].role == "assistant"
-    if resumed and not settings.extra_body.get("continue_final_message"):
-        raise ModelError(
-            f"{name}: the prompt ends in the assistant's turn, which chat servers do not continue; "
-            'vLLM does with extra_body {"continue_final_message": true, '
-            '"add_generation_prompt": false}'
-        )
-
-
-def _check_url(name: str, url: str) -> None:
-    """Raises FatalModelError for what is no web address."""
-    try:
-        if urlsplit(url).scheme in ("http", "https"):
-            return
-    except ValueError:
-        pass
-    raise FatalModelError(
-        f"{name}: base_url (or OPENAI_BASE_URL) is {url!r}; http://HOST:PORT/v1 was expected"
-    )
-
-
-def _address(url: str) -> str:
-    """The URL without user name and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _key(name: str, url: str, variable: str) -> str:
-    """The key in the environment; servers at http:// need none. Raises FatalModelError."""
-    key = os.environ.get(variable, "").strip()
-    if not key and url.startswith("https://"):
-        raise FatalModelError(
-            f"{name}: the environment variable {variable} is not set, and {_address(url)} needs a "
-            f"key; set {variable}, or api_key_env to the variable that holds it"
-        )
-    return key or "none"
-
-
-def _check_reachable(name: str, url: str) -> None:
-    """Open and close one connection, unless a proxy stands between. Raises FatalModelError."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme in getproxies() and not proxy_bypass(host):
-        return
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise unreachable(name, _address(url), str(error)) from None
+def _renderer(settings: OpenAISettings) -> ChatRenderer | None:
+    arguments = settings.extra_body.get("chat_template_kwargs")
+    return ChatRenderer(settings.tokenizer, arguments) if settings.tokenizer else None
 
 
 def open_openai(rest: str, how: How) -> OpenAIModel:

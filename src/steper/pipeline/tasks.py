@@ -29,6 +29,8 @@ from steper.student import STEPER
 HF_KEYS = {"dtype", "form", "context_window", "revision"}
 OPENAI_KEYS = {"api", "extra_body", "context_window"}
 """Settings that decide what a model writes; the others decide how fast it does."""
+LATER_OPENAI_KEYS = {"send_temperature", "continuation", "tokenizer"}
+"""Such settings, too; at their defaults they are left out, as in the keys made before them."""
 
 Key = dict[str, Any]
 
@@ -142,6 +144,7 @@ class TaskList:
         named = {"model": spec, "digest": self._digest(spec)}
         if spec.startswith("openai:") and isinstance(settings, TeacherSettings):
             openai = settings.openai.model_dump(mode="json", include=OPENAI_KEYS)
+            openai |= settings.openai.model_dump(include=LATER_OPENAI_KEYS, exclude_defaults=True)
             return {**named, "generation": _sampling_key(settings), "openai": openai}
         return {**named, **_local_key(settings)}
 

@@ -117,6 +117,14 @@ class Encoder:
         """See `encode_prompt`."""
         return self._encode(prompt.form, prompt.segments).ids
 
+    def text(self, prompt: Prompt) -> str:
+        """A chat prompt as the text that the model continues, for a server that tokenizes it.
+
+        Without the BOS of the chat template where the tokenizer puts one in front by itself.
+        """
+        text = "".join(chunk.text for chunk in self._chat(prompt.segments))
+        return text.removeprefix(self._tokenizer.decode(self._bos)) if self._bos else text
+
     def example(self, example: Example) -> Encoded:
         """Prompt and target of one example, the target's end supervised.
 

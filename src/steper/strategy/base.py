@@ -15,7 +15,7 @@ from pydantic import Field
 from steper.doors import origin
 from steper.gold.gold_plan import GoldPlan, all_shown, closing
 from steper.lm.base import Request
-from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
+from steper.prompt.render import PromptSettings, Reasoning, Turn, build_prompt, target_lead
 from steper.prompt.segments import Form, Prompt
 from steper.prompt.words import Words
 from steper.records import Step
@@ -112,10 +112,17 @@ class Strategy(Generic[S]):
         room = self.settings.max_tokens
         return Loop(trace, self.render, self.settings, self.prompt, self.form, self.budget, room)
 
-    def asked_as(self, form: Form, budget: Budget | None = None) -> Self:
-        """This strategy for a model of that form; `budget` where it has no limit of its own."""
+    def asked_as(
+        self, form: Form, budget: Budget | None = None, reasoning: Reasoning | None = None
+    ) -> Self:
+        """This strategy for a model of that form; `budget` where it has no limit of its own.
+
+        `reasoning` goes over the prompt settings' own.
+        """
         fitted = copy(self)
         fitted.form = form
+        if reasoning is not None:
+            fitted.prompt = self.prompt.model_copy(update={"reasoning": reasoning})
         if budget is not None and self.budget.tokens is None:
             fitted.budget = budget
         return fitted

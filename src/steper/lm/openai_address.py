@@ -1,0 +1,61 @@
+"""Where a server is and with which key: checked before the first request."""
+
+from __future__ import annotations
+
+import os
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from steper.lm.base import FatalModelError
+from steper.lm.openai_errors import unreachable
+
+CONNECT_SECONDS = 10.0
+
+
+def check_url(name: str, url: str) -> None:
+    """Raises FatalModelError for what is no web address."""
+    try:
+        if urlsplit(url).scheme in ("http", "https"):
+            return
+    except ValueError:
+        pass
+    raise FatalModelError(
+        f"{name}: base_url (or OPENAI_BASE_URL) is {url!r}; http://HOST:PORT/v1 was expected"
+    )
+
+
+def without_password(url: str) -> str:
+    """The URL without user name, password and query, which may hold a key."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def key_of(name: str, url: str, variable: str) -> str:
+    """The key in the environment; servers at http:// need none. Raises FatalModelError."""
+    key = os.environ.get(variable, "").strip()
+    if not key and url.startswith("https://"):
+        raise FatalModelError(
+            f"{name}: the environment variable {variable} is not set, and "
+            f"{without_password(url)} needs a key; set {variable}, or api_key_env to the variable "
+            "that holds it"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise FatalModelError(
+            f"{name}: the environment variable {variable} holds characters that no key has; "
+            "set it to the key alone"
+        )
+    return key or "none"
+
+
+def check_reachable(name: str, url: str) -> None:
+    """Open and close one connection, unless a proxy stands between. Raises FatalModelError."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise unreachable(name, without_password(url), str(error)) from None

@@ -1,0 +1,126 @@
+"""What an OpenAI-compatible server answered: raw bytes in, a checked answer out.
+
+Servers answer 200 with an error, with half a JSON, with nothing at all, or with counts that cannot
+be. The SDK takes all of it as it comes, so it is read here, and nothing is believed unchecked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+MOST_TOKENS = 100_000_000
+"""More than any prompt or completion has: a larger count is no count."""
+
+SHORT, LONG = 6, 16
+"""Letters of the shortest secret: with a digit or sign in it, and without."""
+
+
+class BadAnswerError(Exception):
+    """An answer that holds no completion; the next one may. The text has the server's own words."""
+
+    def __init__(self, text: str, code: object = None) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A server's answer: the text (None: none was sent), why it ended, and what it counted.
+
+    `reasoning` is what the server took apart from the text (`reasoning_content`, `reasoning`);
+    `refusal` its reason for sending none. A count is None where the server sent none that can be.
+    """
+
+    text: str | None
+    finish: str | None
+    reasoning: str = ""
+    refusal: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) -> Answer:
+    """The answer in a response of that status; `hide` takes secrets out of JSON values.
+
+    Raises BadAnswerError for an error in an answer that calls itself a success, for what is no
+    JSON, and for JSON that is no completion.
+    """
+    if not body.strip():
+        raise BadAnswerError(f"{status} with an empty answer")
+    try:
+        said = hide(json.loads(body))
+    except (ValueError, RecursionError):
+        raise BadAnswerError(f"{status} with what is no JSON: {hide(body)[:100]!r}") from None
+    if isinstance(said, dict) and said.get("error"):
+        raise _error(status, said["error"])
+    choice = _first(said.get("choices")) if isinstance(said, dict) else None
+    if choice and choice.get("finish_reason") == "error":
+        raise _error(status, choice.get("error") or "finish_reason error")
+    message = choice.get("message") if choice and chat else choice
+    text = message.get("content" if chat else "text") if isinstance(message, dict) else None
+    if choice is None or not isinstance(message, dict) or not isinstance(text, str | None):
+        raise BadAnswerError(
+            f"{status} without a completion; is base_url right (it usually ends in /v1)? "
+            f"It sent: {str(said)[:100]!r}"
+        )
+    finish = choice.get("finish_reason")
+    usage = said.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Answer(
+        text=text,
+        finish=finish if isinstance(finish, str) else None,
+        reasoning=_string(message.get("reasoning_content")) or _string(message.get("reasoning")),
+        refusal=_string(message.get("refusal")),
+        # No prompt has 0 tokens: servers that do not count say so.
+        prompt_tokens=_count(usage.get("prompt_tokens")) or None,
+        completion_tokens=_count(usage.get("completion_tokens")),
+    )
+
+
+def hider(secrets: Iterable[str]) -> Callable[[Any], Any]:
+    """A function that puts `[hidden]` in place of each secret in every string of a JSON value.
+
+    Stand-ins that people set where a server needs no key ("none", "EMPTY", "ollama") are words,
+    and words stand in texts: a short value of letters alone is no secret.
+    """
+    hidden = sorted(
+        (s for s in secrets if len(s) >= (LONG if s.isalpha() else SHORT)),
+        key=len,
+        reverse=True,
+    )
+
+    def hide(value: Any) -> Any:
+        if isinstance(value, str):
+            for secret in hidden:
+                value = value.replace(secret, "[hidden]")
+            return value
+        if isinstance(value, dict):
+            return {hide(key): hide(item) for key, item in value.items()}
+        return [hide(item) for item in value] if isinstance(value, list) else value
+
+    return hide if hidden else lambda value: value
+
+
+def _first(choices: object) -> dict[str, Any] | None:
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else None
+
+
+def _error(status: int, error: object) -> BadAnswerError:
+    """The server's own words: OpenAI's {"message": …, "code": …}, or whatever it sent instead."""
+    if not isinstance(error, dict):
+        return BadAnswerError(f"{status} with an error: {error}")
+    words = error.get("message") or error.get("detail") or error
+    return BadAnswerError(f"{status} with an error: {words}", error.get("code"))
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens, or None for what cannot be one."""
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,51 @@
+"""A chat put into its model's template here, for servers that are sent raw text."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from steper.errors import ModelError, missing_extra
+from steper.lm.model_source import one_line
+from steper.prompt.chat_template import EncodeError
+from steper.prompt.encode import Encoder
+from steper.prompt.segments import Prompt
+
+
+class ChatRenderer:
+    """The chat template and tokenizer of a model: a folder or hub name, weights not needed.
+
+    `arguments` go to the template (Qwen3's `enable_thinking`).
+    """
+
+    def __init__(self, name: str, arguments: Mapping[str, Any] | None = None) -> None:
+        """Raises ModelError where there is no tokenizer or it has no template."""
+        try:
+            from transformers import AutoTokenizer
+        except ImportError:
+            raise missing_extra("transformers", "hf") from None
+        with one_line(name, "a tokenizer"):
+            self._tokenizer = AutoTokenizer.from_pretrained(name)
+        template = getattr(self._tokenizer, "chat_template", None)
+        if not template:
+            raise ModelError(f"{name}: its tokenizer has no chat template")
+        self._name = name
+        self._encoder = Encoder(self._tokenizer, arguments)
+        self._lock = threading.Lock()
+        self.digest = hashlib.sha256(str(template).encode()).hexdigest()[:16]
+
+    def render(self, prompt: Prompt) -> str:
+        """The text that the model continues. Raises ModelError where the template refuses it."""
+        with self._lock:
+            try:
+                return self._encoder.text(prompt)
+            except EncodeError as error:
+                raise ModelError(f"{self._name}: {error}") from error
+
+    def count(self, text: str) -> int:
+        """Tokens of `text` without special tokens."""
+        with self._lock:
+            ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return len(ids)
