@@ -18,6 +18,7 @@ from steper.lm.model_settings import HFSettings
 from steper.prompt.encode import KINDS, Encoder
 from steper.student import StudentOptions, open_asked
 from steper.training.job import train
+from steper.training.model import uses_bfloat16
 from steper.training.train_settings import TrainSettings
 from training.made import example_folder, examples
 
@@ -219,6 +220,16 @@ def test_lora(student, source, tmp_path, merge):
         before, after = weights_of(student), weights_of(done.path)
         assert any(not torch.equal(before[name], after[name]) for name in before)
         HFModel(str(done.path)).close()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_cpu_takes_bfloat16_where_it_is_measured_to_be_fast(fast, monkeypatch):
+    monkeypatch.setattr("steper.training.model.multiplies_bfloat16_fast", lambda: fast)
+    auto = settings(dtype="auto")
+    assert uses_bfloat16(auto, False, 135_000_000) == fast
+    assert not uses_bfloat16(auto, False, 800_000)
+    assert uses_bfloat16(settings(dtype="bfloat16"), False, 800_000)
+    assert not uses_bfloat16(settings(dtype="float32"), False, 135_000_000)
 
 
 def test_bfloat16_and_checkpointing_and_uniform_weights(student, source, tmp_path):

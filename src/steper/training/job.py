@@ -244,6 +244,7 @@ class Job:
     def _arguments(self, steps: int) -> transformers.TrainingArguments:
         """transformers' own settings."""
         settings = self.settings
+        parameters = count_parameters(self.config, settings)
         on_gpu = settings.device == "auto" and torch.cuda.is_available()
         on_cpu = settings.device == "cpu" or not (on_gpu or torch.backends.mps.is_available())
         share = settings.batch_size // self.processes
@@ -263,12 +264,12 @@ class Job:
             per_device_eval_batch_size=micro,
             gradient_accumulation_steps=share // micro,
             max_steps=steps,
-            learning_rate=settings.default_lr(count_parameters(self.config, settings)),
+            learning_rate=settings.default_lr(parameters),
             lr_scheduler_type=settings.schedule,
             warmup_steps=round(settings.warmup * steps),
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
-            bf16=uses_bfloat16(settings, on_gpu),
+            bf16=uses_bfloat16(settings, on_gpu, parameters),
             seed=settings.seed,
             logging_steps=1,
             eval_strategy=_every(settings.eval_every) if self.data.eval else "no",

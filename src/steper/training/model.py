@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from steper.errors import SettingsError, missing_extra
+from steper.lm.hf_load import SMALL_PARAMETERS, multiplies_bfloat16_fast
 from steper.lm.model_source import (
     ADAPTER_CONFIG,
     GENERATION_CONFIG,
@@ -72,12 +73,14 @@ def load_tokenizer(base: Base, form: Form) -> Any:
     return tokenizer
 
 
-def uses_bfloat16(settings: TrainSettings, on_gpu: bool) -> bool:
-    """Whether to train under bfloat16 autocast."""
+def uses_bfloat16(settings: TrainSettings, on_gpu: bool, parameters: int) -> bool:
+    """Whether to train a model of so many parameters under bfloat16 autocast."""
     if settings.dtype != "auto":
         return settings.dtype == "bfloat16"
-    # On a CPU autocast gains nothing at the sizes that are trained there (measured with AMX).
-    return on_gpu and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if on_gpu:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # A small model's matrices gain nothing by it, even with AMX (docs/log.md).
+    return parameters >= SMALL_PARAMETERS and multiplies_bfloat16_fast()
 
 
 def pick_attention(settings: TrainSettings, trees: bool) -> str:

@@ -91,7 +91,7 @@ class TrainSettings(Settings):
     dtype: DType = Field(
         "auto",
         description="bfloat16: autocast over float32 weights; auto: on GPUs that multiply bfloat16 "
-        "natively",
+        "natively, and for models from 50M parameters on CPUs that are measured to do it fast",
     )
     attention: Attention = Field("auto", description="attention implementation (auto: sdpa)")
     gradient_checkpointing: bool = Field(False, description="compute activations twice, store less")
