@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,13 +14,19 @@ from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Prompt, Segment
 from steper.strategy import STRATEGIES
+from steper.training.trainer import pad_id
 from steper.training.tree import build_tree
 from templates.families import ALL, Family, tokenizer_of
 
 FAMILIES = pytest.mark.parametrize("family", ALL, ids=lambda f: f.name)
 FORMS = pytest.mark.parametrize(
     ("layout", "reasoning"),
-    [("passages_first", "user"), ("passages_first", "assistant"), ("append_only", "user")],
+    [
+        ("passages_first", "user"),
+        ("passages_first", "assistant"),
+        ("passages_first", "anew"),
+        ("append_only", "user"),
+    ],
 )
 BY_NAME = {family.name: family for family in ALL}
 
@@ -39,8 +46,14 @@ def encoded_steps(encoder, rng, layout, reasoning):
         demos=rng.choice((0, 0, 0, 1)),
     )
     for step in range(len(turns)):
-        cue = "So the answer is:" if step == len(turns) - 1 and rng.random() < 0.3 else ""
+        forced = step == len(turns) - 1 and reasoning != "anew" and rng.random() < 0.3
+        cue = "So the answer is:" if forced else ""
         prompt, example = step_example(name, question, turns, settings, "chat", step, cue)
+        if reasoning == "anew":  # the target is all of the reasoning, a segment a step
+            lead = STRATEGIES.find(name).words.lead
+            texts = [lead * bool(n) + turn.rationale for n, turn in enumerate(turns[: step + 1])]
+            target = (Segment("assistant", text, example.kind) for text in texts)
+            example = example.model_copy(update={"segments": (*prompt.segments, *target)})
         yield prompt, example
 
 
@@ -69,7 +82,7 @@ def test_the_prompt_begins_the_example_and_one_end_of_turn_is_learnt(family, lay
     tokenizer = encoder._tokenizer
     end = tokenizer.convert_tokens_to_ids(family.end)
     assert encoder.turn_end("chat") == end
-    for _ in range(12):
+    for _ in range(4):
         whole = []
         for prompt, example in encoded_steps(encoder, rng, layout, reasoning):
             ids, encoded = encoder.prompt(prompt), encoder.example(example)
@@ -79,7 +92,11 @@ def test_the_prompt_begins_the_example_and_one_end_of_turn_is_learnt(family, lay
             assert learnt.count(end) == 1
             assert learnt[-1] == end
             said = tokenizer.decode(learnt[:-1]).strip()
-            assert said == example.segments[-1].text.strip()
+            assert said == "".join(s.text for s in example.segments if s.kind).strip()
+            *shown, target = example.segments
+            going_on = encoder._encode("chat", (*shown, replace(target, ends=False)))
+            assert encoded.ids[: len(going_on.ids)] == going_on.ids
+            assert end not in going_on.ids[len(ids) :]
             whole.append(encoded)
         assert_tree_holds(whole)
         if layout == "append_only" and encoder.template.keeps_turns:
@@ -111,7 +128,7 @@ def test_prompts_have_the_ids_that_a_server_would_make(family, layout, reasoning
     """Those of the whole text, which the template makes of the messages."""
     encoder, rng = encoder_of(family), random.Random(f"{family.name}{layout}{reasoning}")
     tokenizer = encoder._tokenizer
-    for _ in range(12):
+    for _ in range(4):
         for prompt, _ in encoded_steps(encoder, rng, layout, reasoning):
             if family.name == "qwen3" and prompt.begun:
                 continue  # a continued turn gets a block of thoughts there, a new one does not
@@ -260,3 +277,25 @@ def test_letters_that_the_tokenizer_does_not_know_come_back():
         encoded = encoder._encode("chat", segments)
         said = encoder._tokenizer.decode(encoded.ids[encoded.prompt : -1])
         assert said.strip() == "Zürich 東京 🙂."
+
+
+@pytest.mark.parametrize("name", ["llama2", "llama31", "qwen25", "gemma2", "mistral_v03"])
+def test_plain_text_has_the_tokenizers_own_ids(name):
+    """BOS where it puts one, a space in front where it puts one; the target goes on."""
+    tokenizer = tokenizer_of(BY_NAME[name], chat=False)
+    encoder = Encoder(tokenizer)
+    asked, target = Segment("user", "Q: Who?\nA:"), Segment("assistant", " Ann Lee.", "agg")
+    ids = encoder.prompt(Prompt("plain", (asked,)))
+    assert ids == tokenizer(asked.text)["input_ids"]
+    encoded = encoder._encode("plain", (asked, target))
+    assert encoded.ids == [
+        *tokenizer(asked.text + target.text)["input_ids"],
+        tokenizer.eos_token_id,
+    ]
+    assert encoded.prompt == len(ids)
+
+
+def test_a_tokenizer_without_a_pad_token_pads_with_eos():
+    tokenizer = tokenizer_of(BY_NAME["llama2"])
+    assert tokenizer.pad_token_id is None
+    assert pad_id(tokenizer) == tokenizer.eos_token_id
