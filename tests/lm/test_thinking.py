@@ -1,5 +1,6 @@
 """Thoughts in front of a text: taken off for every kind of model, before stop strings are found."""
 
+import shutil
 import time
 
 import pytest
@@ -155,11 +156,16 @@ def test_a_local_model_thinks_to_the_end_and_is_stopped_in_what_it_says(folder, 
     assert cut.thoughts.startswith("Who")
 
 
-def test_a_local_models_template_may_open_the_thoughts(folder):
-    model = says(QWEN.removeprefix("<think>"))(folder)
-    model._tokenizer.chat_template = model._tokenizer.chat_template.replace(
+def test_a_local_models_template_may_open_the_thoughts(folder, tmp_path):
+    from transformers import AutoTokenizer
+
+    opening = shutil.copytree(folder, tmp_path / "opening")
+    tokenizer = AutoTokenizer.from_pretrained(opening)
+    tokenizer.chat_template = tokenizer.chat_template.replace(
         "<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}"
     )
+    tokenizer.save_pretrained(opening)
+    model = says(QWEN.removeprefix("<think>"))(opening)
     done = done_by(model)
     assert (done.text, done.thoughts) == ("Ann Lee did.", "Who made it?\n\nAnn Lee.")
 
