@@ -166,7 +166,7 @@ def limits(strategy, texts):
     [
         ({"reader": "direct"}, 128),
         ({"reader": "cot"}, 256),
-        ({"reader": "one_shot"}, 256),
+        ({"reader": "chain"}, 256),
         ({"reader": "cot", "max_tokens": 1000}, 1000),
         ({"reader": "cot", "reader_max_tokens": 64}, 64),
         ({"reader": "direct", "reader_max_tokens": 900}, 900),
@@ -176,7 +176,7 @@ def test_a_reader_has_a_limit_of_its_own(settings, reader):
     strategy = IRCoT(IRCoTSettings(max_steps=1, **settings), BARE, "chat")
     step = settings.get("max_tokens", 128)
     assert limits(strategy, [IRCOT[0], "So the answer is: 1950."]) == [step, reader]
-    if settings["reader"] != "one_shot":
+    if settings["reader"] != "chain":
         apart = SelfAsk(SelfAskSettings(max_steps=2, **settings), BARE, "chat")
         asked = ["Follow up: When?", "Ann Lee.", "So the final answer is: Ann Lee"]
         assert limits(apart, asked) == [step, reader, step]

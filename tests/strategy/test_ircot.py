@@ -249,7 +249,7 @@ def test_room_is_left_for_the_text_of_earlier_steps():
 
 def test_the_student_itself_reads_all_passages_in_the_end():
     """As Vanilla-KD trains it: its own words, all passages, the whole chain from the beginning."""
-    record, actions = run([*FACTS, SO_FAR[2]], form="chat", reader="one_shot")
+    record, actions = run([*FACTS, SO_FAR[2]], form="chat", reader="chain")
     assert record.answer == "1950"
     assert [s.role for s in record.steps] == ["reason"] * 3 + ["read"]
     read = [a for a in actions if isinstance(a, Generate)][-1]

@@ -102,7 +102,7 @@ class Loop:
         else:
             source.add(found)
             self.gathered.add(found if show_later else ())
-        times = len(self.rationales) + 1 if reader.name == "one_shot" else 1
+        times = len(self.rationales) + 1 if reader.name == "chain" else 1
         limit = max_tokens or max(times * self.max_tokens, reader.least_tokens)
         fitted = self._fit(source, [], question, "", False, limit, words=reader.words)
         draft = StepDraft("read", query, found, fitted.shown, fitted.dropped)

@@ -1,7 +1,7 @@
 """Separate readers: a prompt of their own that answers a question from passages.
 
 IRCoT's authors ask one over all passages in the end; Press et al.'s Self-Ask has one answer each
-follow-up question. `one_shot` is the student itself, asked in the end as Vanilla-KD trains it: in
+follow-up question. `chain` is the student itself, asked in the end as Vanilla-KD trains it: in
 its strategy's own words, with all passages and no reasoning, for the whole chain and the answer.
 """
 
@@ -18,7 +18,7 @@ from steper.strategy.reading import clean_answer, first_line
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending
 
-ReaderName = Literal["direct", "cot", "one_shot"]
+ReaderName = Literal["direct", "cot", "chain"]
 
 REASONING_TOKENS = 256
 """What the whole reasoning takes, where a step's 128 tokens would cut it off."""
@@ -28,8 +28,8 @@ REASONING_TOKENS = 256
 class Reader:
     """A reader: its words, where its text stops, and how its answer is read.
 
-    A `direct` one writes the answer alone, one that reasons (`cot`, `one_shot`) states it in the
-    end. A `one_shot` text is as long as the reasoning of all steps. `least_tokens` are what it may
+    A `direct` one writes the answer alone, one that reasons (`cot`, `chain`) states it in the
+    end. A `chain` text is as long as the reasoning of all steps. `least_tokens` are what it may
     write where its limit is not set and that of a step is smaller.
     """
 
@@ -65,9 +65,9 @@ def _words(name: ReaderName, demonstrate: Callable[[Demo], DemoTurns]) -> Words:
     return Words(f"reader_{name}", package_text(__package__, f"reader_{name}.txt"), demonstrate)
 
 
-def one_shot(words: Words) -> Reader:
+def chain_reader(words: Words) -> Reader:
     """A reader in a strategy's own words."""
-    return Reader("one_shot", words, ("\n\n",))
+    return Reader("chain", words, ("\n\n",))
 
 
 READERS = {

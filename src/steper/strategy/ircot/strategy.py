@@ -21,7 +21,7 @@ from steper.strategy.ircot.gold import next_sentence
 from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.ircot.words import WORDS
 from steper.strategy.loop import Loop
-from steper.strategy.readers import READERS, one_shot
+from steper.strategy.readers import READERS, chain_reader
 from steper.strategy.reading import plain, sentences_by_line, without_preamble
 from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
@@ -60,10 +60,10 @@ class IRCoTSettings(ReadingSettings):
         description="regular expression that ends the loop; its group is the answer",
     )
     drop_wh_words: bool = Field(True, description="take who, what, when, … out of later queries")
-    reader: Literal["none", "direct", "cot", "one_shot"] = Field(
+    reader: Literal["none", "direct", "cot", "chain"] = Field(
         "none",
         description="none: the loop's answer (StepER); else a separate reader answers over all "
-        "passages; one_shot: in the loop's own words, the whole chain anew (as Vanilla-KD trains)",
+        "passages; chain: in the loop's own words, the whole chain anew (as Vanilla-KD trains)",
     )
     repeated_query: Literal["answer", "stop", "continue"] = Field(
         "answer", description="when a query comes again: answer now, give up, or go on without it"
@@ -117,7 +117,7 @@ class IRCoT(Strategy[IRCoTSettings]):
     def _read(self, loop: Loop, ending: Ending) -> Actions:
         """A separate reader over all passages answers (IRCoT §4; its authors' QA step)."""
         name = self.settings.reader
-        reader = one_shot(self.words) if name == "one_shot" else READERS[name]
+        reader = chain_reader(self.words) if name == "chain" else READERS[name]
         limit = self.settings.reader_max_tokens
         completion = yield from loop.read(loop.trace.question, reader, max_tokens=limit)
         if completion is None:
