@@ -86,14 +86,16 @@ def show_comparison(comparison: Comparison) -> None:
     from steper.evaluation.tables import difference_rows, score_rows, seeded_rows
 
     level = f"{100 * comparison.bootstrap.confidence:g}"
-    tables = [(f"Scores, %, with {level} % intervals", score_rows(comparison))]
+    title = f"Scores, %, with {level} % intervals"
+    groups = (comparison.metrics[i : i + 3] for i in range(0, len(comparison.metrics), 3))
+    tables = [(title, score_rows(comparison, group)) for group in groups]
     if any(mean.spread is not None for mean in comparison.metrics[0].means):
         title = "Seeds, %: each run's own mean, and their standard deviation"
         tables.append((title, _seed_rows(comparison)))
     for one in comparison.metrics:
         title = _title(one, comparison)
         tables.append((title, difference_rows(one)))
-        tables.append((f"{title}, over other seeds and questions", seeded_rows(one)))
+        tables.append((f"{title}; what other seeds would give", seeded_rows(one)))
     out = plain_console()
     for line in _counts(comparison):
         out.print(line)

@@ -218,13 +218,16 @@ def prediction_tables(metrics: PredictionMetrics) -> list[Together]:
     return [_titled(title, overall), *part_tables(metrics.by_hops, metrics.by_type)]
 
 
-def score_rows(comparison: Comparison) -> list[list[str]]:
-    """Each method's means with their intervals; the first row are the headings."""
+def score_rows(
+    comparison: Comparison, metrics: Sequence[MetricComparison] | None = None
+) -> list[list[str]]:
+    """Each method's means by all or some metrics, with intervals; the first row are headings."""
+    shown = comparison.metrics if metrics is None else metrics
     told = any(comparison.step_end.values())
-    rows = [["", *(["step end"] * told), *(METRIC_NAMES[m.metric] for m in comparison.metrics)]]
+    rows = [["", *(["step end"] * told), *(METRIC_NAMES[one.metric] for one in shown)]]
     for i, name in enumerate(comparison.methods):
         ends = [comparison.step_end.get(name) or "-"] * told
-        means = (with_interval(one.means[i].mean) for one in comparison.metrics)
+        means = (with_interval(one.means[i].mean) for one in shown)
         rows.append([name, *ends, *means])
     return rows
 
@@ -232,25 +235,23 @@ def score_rows(comparison: Comparison) -> list[list[str]]:
 def difference_rows(one: MetricComparison) -> list[list[str]]:
     """Each method's difference from the baseline by one metric; the first row are the headings."""
     corrected = any(d.p_holm is not None for d in one.differences)
-    holm = ["p (Holm)"] if corrected else []
-    rows = [["", "difference", "relative, %", "p", *holm, "detectable"]]
+    rows = [["", "difference", "relative, %", "p", *(["p (Holm)"] if corrected else [])]]
     for found in one.differences:
         cells = [signed(found.difference), signed(found.relative), p_value(found.p_value)]
         if found.p_holm is not None:
             cells.append(p_value(found.p_holm))
-        cells.append(points(found.seeded.detectable) if found.seeded else "-")
         rows.append([found.label, *cells])
     return rows
 
 
 def seeded_rows(one: MetricComparison) -> list[list[str]]:
-    """The differences over other seeds, too, of methods with several; none where there is none."""
-    rows = [["", "difference", "p", "df"]]
+    """The differences over other seeds, too, and what could be seen; the first row are headings."""
+    rows = [["", "over other seeds, too", "p", "df", "detectable"]]
     for found in one.differences:
-        if found.seeded is not None and found.seeded.over_seeds:
-            seeded = found.seeded
-            cells = [signed(seeded.interval), p_value(seeded.p_value), str(seeded.df)]
-            rows.append([found.label, *cells])
+        if (seeded := found.seeded) is not None:
+            over = [signed(seeded.interval), p_value(seeded.p_value), str(seeded.df)]
+            cells = over if seeded.over_seeds else ["-"] * len(over)
+            rows.append([found.label, *cells, points(seeded.detectable)])
     return rows if len(rows) > 1 else []
 
 
