@@ -176,12 +176,16 @@ def from_here(path: Path | str) -> str:
 
 def closing_table(comparison: Comparison) -> Table:
     """Each method's scores with their intervals."""
-    from steper.evaluation.tables import score_rows
+    from steper.evaluation.tables import STEP_END, score_rows
 
     rows = score_rows(comparison)
     for row, runs in zip(rows[1:], comparison.methods.values(), strict=True):
         row[0] += f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-    return table_of(rows, min_width=INTERVAL)
+    table = table_of(rows, min_width=INTERVAL)
+    for column in table.columns:
+        if column.header == STEP_END:
+            column.min_width = None
+    return table
 
 
 def differences(comparison: Comparison) -> list[str]:

@@ -30,6 +30,9 @@ from steper.text import percent, percent_within, points
 
 _OUTCOME_ROWS = 12
 
+STEP_END = "step end"
+"""The column that says who ended a step."""
+
 _ANSWER_ROWS: dict[str, str] = {
     name: label
     for name, label in METRIC_NAMES.items()
@@ -224,7 +227,7 @@ def score_rows(
     """Each method's means by all or some metrics, with intervals; the first row are headings."""
     shown = comparison.metrics if metrics is None else metrics
     told = any(comparison.step_end.values())
-    rows = [["", *(["step end"] * told), *(METRIC_NAMES[one.metric] for one in shown)]]
+    rows = [["", *([STEP_END] * told), *(METRIC_NAMES[one.metric] for one in shown)]]
     for i, name in enumerate(comparison.methods):
         ends = [comparison.step_end.get(name) or "-"] * told
         means = (with_interval(one.means[i].mean) for one in shown)
