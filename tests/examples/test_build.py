@@ -249,6 +249,16 @@ def test_a_repeated_step_goes_by_itself(case, tmp_path):
     assert dropped_steps(run, repeats=True)[0] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("after", ["answer", "continue"])
+def test_a_self_ask_step_that_asks_nothing_and_comes_again_goes(after, tmp_path):
+    stuck = "Intermediate answer: Ann Lee is a film director."
+    case = Case("self_ask", [stuck, stuck, INLINE[2]], {"repeated_query": after})
+    run, _ = run_case(case, tmp_path, BARE)
+    build = build_examples(run)
+    assert kinds(build) == [(1, "init"), (3, "agg")]
+    assert build.counts.dropped_steps == {"repeated_query": 1}
+
+
 def test_a_chain_that_repeats_itself_is_no_example(tmp_path):
     run, _ = run_case(CASES["ircot forced by a repeat"], tmp_path, BARE)
     build = build_examples(run, ExampleSettings(recipe="vanilla_kd"))

@@ -157,9 +157,9 @@ ROWS = [
     ("ircot", "The answer isn't clear.", "The answer isn't clear.", None),
     # After the forced cue.
     ("ircot, forced", "1950.", f"{IS} 1950.", "1950"),
-    ("ircot, forced", "The answer is 1950.", f"{IS} The answer is 1950.", "1950"),
-    ("ircot, forced", "the answer is: 1950", f"{IS} the answer is: 1950", "1950"),
-    ("ircot, forced", "Answer: 1950", f"{IS} Answer: 1950", "1950"),
+    ("ircot, forced", "The answer is 1950.", f"{IS} 1950.", "1950"),
+    ("ircot, forced", "the answer is: 1950", f"{IS} 1950", "1950"),
+    ("ircot, forced", "Answer: 1950", f"{IS} 1950", "1950"),
     ("ircot, forced", "Sure! The answer is 1950.", f"{IS} Sure! The answer is 1950.", "1950"),
     ("ircot, forced", "\n\n**1950**", f"{IS} **1950**", "1950"),
     ("ircot, forced", r"\boxed{1950}", rf"{IS} \boxed{{1950}}", "1950"),
@@ -226,8 +226,8 @@ ROWS = [
     ),
     ("self_ask", f"{FINAL} {ASK}", ASK, None),
     ("self_ask, forced", ASK, f"{FINAL} {ASK}", None),
-    ("self_ask, forced", "The answer is: No.", f"{FINAL} The answer is: No.", "No"),
-    ("self_ask, forced", "Intermediate answer: 1950", f"{FINAL} Intermediate answer: 1950", "1950"),
+    ("self_ask, forced", "The answer is: No.", f"{FINAL} No.", "No"),
+    ("self_ask, forced", "Intermediate answer: 1950", f"{FINAL} 1950", "1950"),
     # One generation for all.
     (
         "one_shot",

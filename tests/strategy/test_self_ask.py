@@ -256,3 +256,26 @@ def test_a_continued_turn_is_not_ended_by_the_stop_string_of_the_next_step():
 def test_a_separate_readers_answers_are_not_written_anew():
     with pytest.raises(SettingsError, match="cannot write all of the reasoning anew"):
         SelfAsk(SelfAskSettings(reader="direct"), ANEW)
+
+
+# Written by SmolLM2-135M-Instruct, which asks nothing and says it again up to the step cap.
+STUCK = "Intermediate answer: John Winston Ono Lennon (born 9 October 1940) was an English musician"
+
+
+def test_a_piece_that_asks_nothing_and_comes_again_ends_the_loop():
+    record, actions = run([STUCK, STUCK, "Liverpool"])
+    assert [s.rationale for s in record.steps[:2]] == [STUCK, STUCK]
+    assert record.answer == "Liverpool"
+    assert record.stop_reason is StopReason.REPEATED_QUERY
+    assert [a.cue for a in actions if isinstance(a, Generate)][-1] == "So the final answer is:"
+
+
+def test_a_piece_that_comes_again_may_be_gone_on_from():
+    record, _ = run([STUCK, STUCK, PIECES[2]], repeated_query="continue")
+    assert record.stop_reason is StopReason.ANSWERED
+    assert len(record.steps) == 3
+
+
+def test_a_piece_that_asks_nothing_ends_nothing_the_first_time():
+    record, _ = run([STUCK, "Intermediate answer: 1940", PIECES[2]])
+    assert record.stop_reason is StopReason.ANSWERED

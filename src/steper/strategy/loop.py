@@ -16,7 +16,7 @@ from steper.retrieve.base import Found
 from steper.strategy.actions import Action, Actions, Generate, Search
 from steper.strategy.context import Budget, ContextSettings, Fitted, Gathered, fit
 from steper.strategy.readers import Reader
-from steper.strategy.stated_answer import stated_answer
+from steper.strategy.stated_answer import stated_answer, without_label
 from steper.strategy.trace import Ending, Trace
 from steper.text import limit_words
 
@@ -143,7 +143,7 @@ class Loop:
         completion = yield from self.step(None, ("\n",), cue)
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
-        step = self.keep(completion, completion.text, cue)
+        step = self.keep(completion, without_label(completion.text), cue)
         answer = stated_answer(step.rationale) or ""
         forced = reason is StopReason.STEP_CAP and answer
         return Ending(answer, StopReason.FORCED if forced else reason)

@@ -195,6 +195,8 @@ class Replay:
         searched = {normalise_space(s.query) for s in (*before, step) if s.query}
         if own and (own in searched or own in {asks(s.rationale) for s in before}):
             return True
+        if step.rationale and step.rationale in {s.rationale for s in before}:
+            return True
         after = self.steps[step.index :]
         stopped = self.trajectory.stop_reason is StopReason.REPEATED_QUERY
         return stopped and all(s.role == "read" or self.forced(s) for s in after)

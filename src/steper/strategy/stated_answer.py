@@ -64,6 +64,12 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
     return "" if empty else None
 
 
+def without_label(text: str) -> str:
+    """What a model wrote after "So the answer is:", without another such marker in front."""
+    once = _AT_ONCE.match(text)
+    return text[once.end() :].lstrip() if once else text
+
+
 def _after_marker(line: str) -> str | None:
     r"""What follows the marker that counts in a line; a line with a `\boxed{…}` needs none."""
     found = next(

@@ -53,7 +53,9 @@ class SelfAskSettings(ReadingSettings):
         False, description="with a separate reader: show passages in front of the follow-ups too"
     )
     repeated_query: Literal["answer", "stop", "continue"] = Field(
-        "answer", description="when a follow-up comes again: answer now, give up, or go on"
+        "answer",
+        description="when a follow-up comes again, or a piece without one: answer now, give up, "
+        "or go on",
     )
     force_answer: bool = Field(
         True, description="when a guard ends the loop, ask once more for the answer alone"
@@ -149,7 +151,9 @@ class SelfAsk(Strategy[SelfAskSettings]):
                 reason = StopReason.ANSWERED if answer else StopReason.EMPTY_GENERATION
                 return Ending(answer, reason)
             follow_up = piece_or_end.follow_up
-            if follow_up and normalise_space(follow_up) in asked:
+            # Without a follow-up nothing new is found, so a piece told before would come for ever.
+            told = loop.rationales[-1] in loop.rationales[:-1]
+            if normalise_space(follow_up) in asked if follow_up else told:
                 if self.settings.repeated_query != "continue":
                     return Ending("", StopReason.REPEATED_QUERY)
                 follow_up = None
