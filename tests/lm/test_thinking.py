@@ -246,6 +246,24 @@ def test_a_model_that_thinks_now_and_then_is_asked_again(apart):
     assert ["stop" in body for _, body, _ in fake.calls] == [False, True, True, False, False]
 
 
+def test_a_server_that_finds_stop_strings_in_the_prompts_end_is_asked_again_without():
+    # As `transformers serve` answered Self-Ask with SmolLM2: the template's line break counts.
+    label, written = "Intermediate answer:", "Intermediate answer: The UK"
+
+    def answer(number, body):
+        return message(label if "stop" in body else written)
+
+    with fake_server(answer) as fake:
+        model = OpenAIModel("m", settings=OpenAISettings(base_url=fake.url))
+        asked = ask(form="chat", stop=(f"\n{label}",))
+        try:
+            said = [model.submit([asked])[0].result(30).text for _ in range(3)]
+        finally:
+            model.close()
+    assert said == [written] * 3
+    assert ["stop" in body for _, body, _ in fake.calls] == [False, True, False, False]
+
+
 def test_thoughts_that_filled_the_servers_limit_are_cut_off():
     with fake_server(lambda n, body: message(None, "length", reasoning_content="Who?")) as fake:
         done = done_by(OpenAIModel("m", settings=OpenAISettings(base_url=fake.url)))

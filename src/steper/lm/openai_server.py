@@ -260,13 +260,13 @@ class OpenAIModel:
         return self._completion(request, await self._said(body, request.stop))
 
     async def _said(self, body: dict[str, Any], stop: Sequence[str]) -> Answer:
-        """The answer, asked for again without stop strings where they cut thoughts off."""
+        """The answer, asked for again without stop strings where they cut it off too early."""
         speaks = self.form == "plain" or self._stops.may_send
         send = bool(stop) and self._settings.send_stop and speaks
-        sent = {"stop": list(stop[:MOST_STOP_STRINGS])} if send else {}
-        answer = await self._answer({**body, **sent})
+        sent = list(stop[:MOST_STOP_STRINGS]) if send else []
+        answer = await self._answer({**body, "stop": sent} if sent else body)
         ended = answer.finish == "stop"
-        if self._stops.cut_off(answer.text or "", answer.reasoning, ended, send):
+        if self._stops.cut_off(answer.text or "", answer.reasoning, ended, sent):
             answer = await self._answer(body)
         return answer
 

@@ -98,26 +98,33 @@ class StopGuard:
     Servers look for them in thoughts, too, and where a template opens the block and the server
     takes nothing apart (vLLM's default) thoughts that were cut off look like an answer. So none
     are sent until an answer has ended by itself without a thought; the text is cut here anyway.
+
+    `transformers serve` also finds a stop string that begins in the prompt: a line break and
+    "Intermediate answer:" where the text alone is after the template's line break. It gets none.
     """
 
     def __init__(self) -> None:
         self._thinks: bool | None = None
+        self._looks_back = False
 
     @property
     def may_send(self) -> bool:
         """Whether the model is known to speak at once."""
-        return self._thinks is False
+        return self._thinks is False and not self._looks_back
 
-    def cut_off(self, text: str, reasoning: str, ended: bool, sent: bool) -> bool:
-        """Learn from an answer; whether a stop string cut its thoughts off, so ask again.
+    def cut_off(self, text: str, reasoning: str, ended: bool, sent: Sequence[str]) -> bool:
+        """Learn from an answer; whether a stop string cut it off too early, so ask again.
 
         `reasoning` is what the server took apart from the text, `ended` whether the answer ended
-        before its token limit, `sent` whether stop strings had been sent.
+        before its token limit, `sent` are the stop strings that had been sent.
         """
+        if ended and text.strip() and any(s.endswith(text) and s != text for s in sent):
+            self._looks_back = True
+            return True
         found = spoken(text)
         if reasoning or found.thoughts or found.unfinished:
             self._thinks = True
-            return ended and sent and not found.text.strip()
+            return ended and bool(sent) and not found.text.strip()
         if ended and not sent and self._thinks is None:
             self._thinks = False
         return False
