@@ -358,3 +358,12 @@ def test_a_generated_world_is_not_called_by_its_format():
     real = made.model_copy(update={"id": "8813f87c0bdd11eba7f7acde48001122"})
     assert asked_of({q.id: q for q in (made,)}) == ["a generated world"]
     assert asked_of({q.id: q for q in (made, real)}) == ["a generated world", "2WikiMultiHopQA"]
+
+
+def test_a_training_of_students_asked_in_two_ways_is_shown_once(folders, make_page, tmp_path):
+    log = write_log(tmp_path / "student")
+    html, page = make_page(folders, {"Vanilla-KD": [log], "StepER": [log]})
+    assert html.count("(training of Vanilla-KD)") == 1
+    assert "(training of StepER)" not in html
+    (section,) = page.all("section", id="training")
+    assert len(page.inside(section, "svg", role="img")) == 2  # its losses and its sigmas

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,9 @@ def gather(
 ) -> dict[str, Any]:
     """Everything that the template shows, by name; see `write_report`."""
     baseline = choose_baseline(methods, settings.baseline)
-    entries = [_entry(i, method, bootstrap, training) for i, method in enumerate(methods)]
+    entries = _trainings_once(
+        [_entry(i, method, bootstrap, training) for i, method in enumerate(methods)]
+    )
     shared = shared_questions(methods)
     facts = [run for entry in entries for run in entry.runs]
     every = score_tables.every_question(methods)
@@ -101,7 +103,9 @@ def gather(
             methods, _judged(methods, entries), shared, settings.examples, settings.seed
         ),
         "runs": facts,
-        "trainings": [(e, log, flatten(log.settings)) for e in entries for log in e.training],
+        "trainings": [
+            (e, log, flatten(log.settings)) for e in entries if e.panels for log in e.training
+        ],
         "run_settings": compare_settings(facts),
         "own": provenance(),
         "warnings": list(dict.fromkeys(w for run in facts for w in run.metrics.warnings)),
@@ -147,6 +151,20 @@ def _entry(
         training=logs,
         panels=charts.training_panels(index, logs) if logs else [],
     )
+
+
+def _trainings_once(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, without panels where an earlier one shows the same trainings.
+
+    So it is with students that are asked in two ways.
+    """
+    shown: set[Path] = set()
+    found = []
+    for entry in entries:
+        folders = {log.folder for log in entry.training}
+        found.append(replace(entry, panels=()) if folders <= shown else entry)
+        shown |= folders
+    return found
 
 
 def _judged(methods: Sequence[Method], entries: Sequence[Entry]) -> list[Method]:
