@@ -190,6 +190,11 @@ def test_students_are_asked_also_in_another_way(made, tiny):
     Pipeline(settings(config, tiny), out).run()
 
 
+def test_a_way_to_ask_takes_settings_that_the_strategy_has(config, tiny):
+    with pytest.raises(SettingsError, match=r"evaluate\.also\.long.*kep.*keep"):
+        settings(config, tiny, "evaluate.also.long={kep: all}")
+
+
 def test_a_way_to_ask_needs_a_name_that_a_folder_can_have(config, tiny):
     with pytest.raises(SettingsError, match=r"evaluate\.also.*'a/b'"):
         settings(config, tiny, 'evaluate.also={"a/b": {keep: all}}')

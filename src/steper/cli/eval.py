@@ -94,6 +94,11 @@ def eval(
             raise SettingsError(
                 "name a RUN to score, or --student, --questions and --out to ask a student"
             )
+        if students.student_folder(run):
+            raise SettingsError(
+                f"{run} is a trained student, not a run; ask it with --student {run} "
+                "--questions FILE --corpus CORPUS --out RUN"
+            )
         _write_and_show(score_run(run, partial), run, json)
         return
     if run is not None or questions is None or out is None or partial:

@@ -227,6 +227,11 @@ class PipelineSettings(Settings):
         kind: type[StepSettings] = self.strategy_kind.settings_type
         return _section(kind, values, ("strategy",))
 
+    def check_also(self) -> None:
+        """SectionError where `evaluate.also` names what the strategy does not have."""
+        for name, asked in self.evaluate.also.items():
+            _section(self.strategy_kind.settings_type, asked, ("evaluate", "also", name))
+
     def example_settings(self, method: str) -> ExampleSettings:
         """Settings of a method's examples; `form` is the student's where none is given."""
         recipe = self.recipes[method].recipe or method

@@ -175,6 +175,7 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 def _check_sections(settings: PipelineSettings) -> None:
     """Check what pydantic alone cannot: the strategy's and the recipes' own settings."""
     _ = settings.strategy_settings
+    settings.check_also()
     for method, method_settings in settings.recipes.items():
         RECIPES.find(method_settings.recipe or method)
         settings.example_settings(method)
