@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from doubles import FILM, DictRetriever, film_questions, film_script
-from steper.evaluation.compare import compare, load_methods
+from steper.evaluation.compare import compare
+from steper.evaluation.methods import load_methods
 from steper.evaluation.scoring import score_run, write_evaluation
 from steper.evaluation.statistics import Bootstrap
 from steper.lm.scripted import ScriptedModel

@@ -31,10 +31,12 @@ from steper.errors import (
     SettingsError,
 )
 from steper.evaluation import compare as comparing
+from steper.evaluation.methods import load_methods, parse_methods
 from steper.evaluation.scoring import Evaluation
 from steper.evaluation.statistics import Bootstrap
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
 from steper.examples.example_folder import ExampleFolder, Written, write_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.export import Export
 from steper.examples.filters import Filter, FilterSettings
 from steper.examples.student_form import student_form
@@ -248,7 +250,7 @@ def compare(
     folders, metrics = _folders(runs), comparing.check_metrics(metrics)
     comparing.check_several(folders)
     intervals = _settings(Bootstrap, bootstrap)
-    methods = comparing.load_methods(folders, partial, intervals)
+    methods = load_methods(folders, partial, intervals)
     return comparing.compare(methods, _named(baseline), metrics, intervals)
 
 
@@ -271,7 +273,7 @@ def report(
 
     shown = _settings(ReportSettings, settings, baseline=_named(baseline))
     intervals = _settings(Bootstrap, bootstrap)
-    methods = comparing.load_methods(_folders(runs), partial, intervals)
+    methods = load_methods(_folders(runs), partial, intervals)
     return write_report(methods, Path(out), shown, intervals, _folders(training))
 
 
@@ -286,7 +288,7 @@ def _listed(places: Places) -> list[Place]:
 def _folders(runs: Runs) -> dict[str, tuple[Path, ...]]:
     if isinstance(runs, Mapping):
         return {name: tuple(map(Path, _listed(some))) for name, some in runs.items()}
-    return comparing.parse_methods(str(Path(run)) for run in _listed(runs))
+    return parse_methods(str(Path(run)) for run in _listed(runs))
 
 
 def _settings(cls: type[M], given: Values, **more: Any) -> M:

@@ -8,12 +8,8 @@ from made import ADA, NOISE, make_question, make_trajectory
 
 from steper.cli.compare import compare as compare_command
 from steper.errors import InputError, SettingsError
-from steper.evaluation.compare import (
-    Comparison,
-    compare,
-    load_methods,
-    parse_methods,
-)
+from steper.evaluation.compare import Comparison, compare
+from steper.evaluation.methods import load_methods, parse_methods
 from steper.evaluation.scoring import score_run
 from steper.evaluation.statistics import Bootstrap, Estimate, holm, relative_difference
 from steper.evaluation.tables import p_value, signed

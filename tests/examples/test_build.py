@@ -5,7 +5,8 @@ from runs import CASES, INLINE, IRCOT, Case, question, run_case
 
 from doubles import FILM
 from steper.errors import InputError, SettingsError
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.grounding import grounded_share, telling_words
 from steper.prompt.render import PromptSettings, Turn, build_prompt

@@ -6,8 +6,9 @@ from runs import CASES, run_case
 from steper.artifact import replacing_folder
 from steper.errors import InputError, SettingsError
 from steper.examples import export
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
 from steper.examples.example_folder import ExampleFolder, write_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.prompt.render import PromptSettings
 

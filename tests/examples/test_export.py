@@ -8,8 +8,9 @@ from runs import CASES, IRCOT, run_case
 
 from lm.tiny import make_tiny_llama
 from steper.errors import MissingExtraError, ModelError, SettingsError
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
 from steper.examples.example_folder import write_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.export import message_row
 from steper.examples.student_form import student_form
 from steper.prompt.render import PromptSettings

@@ -10,7 +10,8 @@ from runs import CASES, only, question, run_case
 from doubles import FILM, DictRetriever
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
 from steper.errors import SettingsError
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.encode import Encoder

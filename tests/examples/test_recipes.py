@@ -9,7 +9,8 @@ from runs import CASES, run_case
 from doubles import FILM, DictRetriever
 from prompt.made_tokenizers import byte_level
 from steper.errors import SettingsError
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.lm.function import FunctionModel
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings

@@ -9,7 +9,8 @@ from doubles import FILM, DictRetriever, drive, film_questions
 from lm.tiny import make_tiny_llama
 from steper.cli.main import run as run_command
 from steper.evaluation.scoring import evaluate_run
-from steper.examples.build import ExampleSettings, build_examples
+from steper.examples.build import build_examples
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.base import Completion
 from steper.lm.hf import HFModel

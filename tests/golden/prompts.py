@@ -23,7 +23,8 @@ from steper.data import build_corpus  # noqa: E402
 from steper.data.question_files import load_questions  # noqa: E402
 from steper.data.world import make_world, write_world  # noqa: E402
 from steper.errors import SettingsError  # noqa: E402
-from steper.examples.build import ExampleSettings, build_examples  # noqa: E402
+from steper.examples.build import build_examples  # noqa: E402
+from steper.examples.example_settings import ExampleSettings  # noqa: E402
 from steper.examples.filters import FilterSettings  # noqa: E402
 from steper.gold.teacher import GoldTeacher  # noqa: E402
 from steper.prompt.render import PromptSettings  # noqa: E402

@@ -3,7 +3,7 @@
 import pytest
 from report_runs import QUICK, Page, write_log, write_run
 
-from steper.evaluation.compare import load_methods
+from steper.evaluation.methods import load_methods
 from steper.reporting import ReportSettings, write_report
 
 

@@ -10,7 +10,8 @@ from report_runs import QUICK, Page, question, write_log, write_run
 
 from steper.cli.report import report
 from steper.errors import InputError, SettingsError
-from steper.evaluation.compare import compare, load_methods
+from steper.evaluation.compare import compare
+from steper.evaluation.methods import load_methods
 from steper.evaluation.scoring import score_run
 from steper.lm.shipped import locate_model
 from steper.records import Question

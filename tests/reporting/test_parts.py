@@ -8,7 +8,7 @@ import pytest
 from report_runs import QUICK, Page, question, write_log, write_run
 
 from steper.errors import InputError
-from steper.evaluation.compare import load_methods
+from steper.evaluation.methods import load_methods
 from steper.evaluation.scoring import score_run
 from steper.evaluation.statistics import Estimate
 from steper.reporting import score_tables

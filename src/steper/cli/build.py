@@ -12,7 +12,7 @@ from steper.cli.asking import MODEL_SECTIONS, open_lm
 from steper.cli.options import FLAT, SWITCH, Chosen, grouped, options
 from steper.cli.terminal import plain_console
 from steper.errors import SettingsError
-from steper.examples.build import ExampleSettings
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 
 if TYPE_CHECKING:

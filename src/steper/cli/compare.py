@@ -56,7 +56,8 @@ def compare(
         Print JSON instead of tables.
     """
     from steper.api import compare as compare_runs
-    from steper.evaluation.compare import DEFAULT_METRICS, parse_methods
+    from steper.evaluation.compare import DEFAULT_METRICS
+    from steper.evaluation.methods import parse_methods
 
     comparison = compare_runs(
         parse_methods(runs or (), group or ()),
@@ -120,7 +121,7 @@ def _counts(comparison: Comparison) -> list[str]:
 
 
 def _seed_rows(comparison: Comparison) -> list[list[str]]:
-    from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.methods import METRIC_NAMES
     from steper.text import percent
 
     rows = [["", "", "runs", "sd"]]
@@ -134,7 +135,7 @@ def _seed_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _title(one: MetricComparison, comparison: Comparison) -> str:
-    from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.methods import METRIC_NAMES
 
     fewer = "" if one.n == comparison.shared else f" ({one.n} questions have the gold for it)"
     return f"{METRIC_NAMES[one.metric]}: difference from {comparison.baseline}, points{fewer}"

@@ -54,7 +54,7 @@ def report(
     from steper.api import report as report_runs
     from steper.cli.compare import bootstrap_settings
     from steper.errors import InputError, SettingsError
-    from steper.evaluation.compare import parse_methods
+    from steper.evaluation.methods import parse_methods
 
     if examples < 0:
         raise SettingsError(f"--examples is {examples}; 0 or more was expected")

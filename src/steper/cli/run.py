@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from steper.pipeline.pipeline import Outcome
     from steper.pipeline.plan import PlannedTask
 
-INTERVAL = len("100.0 [99.9, 100]")
-"""Room for a score with its interval: a name is folded, a number never cut."""
-
 MARKS = {"to do": "·", "resume": "→", "again": "↻", "done": "✓", "differs": "✗"}
 
 
@@ -176,21 +173,17 @@ def from_here(path: Path | str) -> str:
 
 def closing_table(comparison: Comparison) -> Table:
     """Each method's scores with their intervals."""
-    from steper.evaluation.tables import STEP_END, score_rows
+    from steper.evaluation.tables import score_rows
 
     rows = score_rows(comparison)
     for row, runs in zip(rows[1:], comparison.methods.values(), strict=True):
         row[0] += f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-    table = table_of(rows, min_width=INTERVAL)
-    for column in table.columns:
-        if column.header == STEP_END:
-            column.min_width = None
-    return table
+    return table_of(rows)
 
 
 def differences(comparison: Comparison) -> list[str]:
     """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003 (Holm)`, by the first metric."""
-    from steper.evaluation.compare import METRIC_NAMES
+    from steper.evaluation.methods import METRIC_NAMES
     from steper.evaluation.tables import p_value, signed
     from steper.text import points
 

@@ -68,14 +68,15 @@ def show_tables(head: str, tables: Iterable[RenderableType]) -> Console:
     return out
 
 
-def table_of(rows: Sequence[Sequence[str]], min_width: int | None = None) -> Table:
+def table_of(rows: Sequence[Sequence[str]]) -> Table:
     """A table of rows, of which the first are the headings: a name is folded, no number cut."""
     table = Table(box=None, pad_edge=False)
-    name, *numbers = rows[0]
-    table.add_column(name, header_style="dim", overflow="fold")
-    for heading in numbers:
+    name, *numbers = zip(*rows, strict=True)
+    table.add_column(name[0], header_style="dim", overflow="fold")
+    for column in numbers:
+        width = max(map(len, column))
         table.add_column(
-            heading, justify="right", header_style="dim", no_wrap=True, min_width=min_width
+            column[0], justify="right", header_style="dim", no_wrap=True, min_width=width
         )
     for row in rows[1:]:
         table.add_row(*map(Text, row))

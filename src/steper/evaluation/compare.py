@@ -12,18 +12,21 @@ least difference that so many seeds and questions can show.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from steper.errors import InputError, unknown_name
-from steper.evaluation.metrics import QuestionScore
-from steper.evaluation.scoring import Evaluation, score_run
+from steper.evaluation.methods import (
+    METRIC_NAMES,
+    Floats,
+    Method,
+    Metric,
+    shared_questions,
+    value_of,
+)
 from steper.evaluation.statistics import (
     Bootstrap,
     Estimate,
@@ -35,43 +38,10 @@ from steper.evaluation.statistics import (
     relative_difference,
 )
 from steper.notebook import box, html_table
-from steper.records import Question, Record
-from steper.text import normalise_space, percent
-
-Metric = Literal[
-    "em",
-    "f1",
-    "precision",
-    "recall",
-    "acc",
-    "acc_token",
-    "gold_recall",
-    "all_gold",
-    "too_early",
-    "invented",
-]
-
-METRIC_NAMES: dict[Metric, str] = {
-    "em": "EM",
-    "f1": "F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "acc": "Acc",
-    "acc_token": "Acc (whole tokens)",
-    "gold_recall": "Gold passages retrieved",
-    "all_gold": "All gold retrieved",
-    "too_early": "Answered too early",
-    "invented": "Steps that invent",
-}
-
-RETRIEVAL_METRICS: frozenset[Metric] = frozenset({"gold_recall", "all_gold"})
-
-SUPPORT_METRICS: frozenset[Metric] = frozenset({"too_early", "invented"})
-"""What answers stand on (see `steper.evaluation.metrics.Support`): less is better."""
+from steper.records import Record
+from steper.text import percent
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
-
-Floats = NDArray[np.float64]
 
 
 class MethodMean(Record):
@@ -152,157 +122,6 @@ class Comparison(Record):
             title = f"{METRIC_NAMES[one.metric]}: difference from {self.baseline}, points"
             tables.append(html_table(title, difference_rows(one)))
         return box(*tables)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A name with the evaluated runs behind it; several are the seeds of one method."""
-
-    name: str
-    paths: tuple[Path, ...]
-    evaluations: tuple[Evaluation, ...]
-
-    @cached_property
-    def scores(self) -> tuple[dict[str, QuestionScore], ...]:
-        """Each run's scores by question id."""
-        return tuple({s.question_id: s for s in e.scores} for e in self.evaluations)
-
-    @cached_property
-    def questions(self) -> dict[str, Question]:
-        """The questions that all of its runs have, in the first run's order."""
-        first = self.evaluations[0].questions
-        return {q.id: q for q in first if all(q.id in run for run in self.scores)}
-
-    @property
-    def step_end(self) -> str:
-        """Who ended a step in its runs; "" where nobody knows."""
-        return ", ".join(dict.fromkeys(e.metrics.step_end for e in self.evaluations)).strip(", ")
-
-    def values(self, metric: Metric, ids: Sequence[str]) -> Floats:
-        """Scores of questions that have them: (runs, questions)."""
-        rows = [[value_of(run[i], metric) for i in ids] for run in self.scores]
-        return np.array(rows, dtype=np.float64)
-
-
-def value_of(score: QuestionScore, metric: Metric) -> float | None:
-    """One question's value; None where it lacks the gold that the metric takes."""
-    if metric in SUPPORT_METRICS:
-        share: float | None = getattr(score, metric)
-        return share
-    if metric not in RETRIEVAL_METRICS:
-        value: float | None = getattr(score.score, metric) if score.score else None
-        return value
-    if score.coverage is None:
-        return None
-    found = score.coverage.retrieved[-1] if score.coverage.retrieved else 0
-    gold = score.coverage.gold
-    return found / gold if metric == "gold_recall" else float(found == gold)
-
-
-def parse_methods(runs: Iterable[str], groups: Iterable[str] = ()) -> dict[str, tuple[Path, ...]]:
-    """Run folders by method name, from `RUN`, `NAME=RUN` and `NAME=RUN1,RUN2,…`.
-
-    A lone folder is named by its last part, or by its path where two have the same. Raises
-    InputError on a name or a folder given twice, and on an empty one.
-    """
-    specs = [(spec, False) for spec in runs] + [(spec, True) for spec in groups]
-    lone = [Path(s).name for s, grouped in specs if not grouped and _is_folder(s)]
-    methods: dict[str, tuple[Path, ...]] = {}
-    seen: set[Path] = set()
-    for spec, grouped in specs:
-        if not grouped and _is_folder(spec):
-            paths: tuple[Path, ...] = (Path(spec),)
-            name = Path(spec).name
-            name = spec if lone.count(name) > 1 or not name else name
-        else:
-            name, _, folders = (part.strip() for part in spec.partition("="))
-            paths = tuple(Path(f.strip()) for f in folders.split(",") if f.strip())
-            if not name or not paths:
-                raise InputError(f"{spec!r} names no runs; NAME=RUN1,RUN2,… was expected")
-        for path in paths:
-            if path.resolve() in seen:
-                raise InputError(f"{path} is given twice; each run can stand in one method only")
-            seen.add(path.resolve())
-        if name in methods:
-            raise InputError(f"two methods are named {name!r}; give them other names")
-        methods[name] = paths
-    return methods
-
-
-def _is_folder(spec: str) -> bool:
-    """Whether a spec is a path alone; a folder that is there may have = in its name."""
-    return "=" not in spec or Path(spec).is_dir()
-
-
-def load_methods(
-    folders: Mapping[str, Sequence[Path | str]],
-    partial: bool = False,
-    bootstrap: Bootstrap | None = None,
-) -> list[Method]:
-    """Evaluate all runs of all methods and check that they answer the same questions.
-
-    Raises InputError on what is not a whole run (unless `partial`), and on runs that share no
-    question or have one of different text, benchmark or gold.
-    """
-    methods = [
-        Method(
-            name, tuple(map(Path, paths)), tuple(score_run(p, partial, bootstrap) for p in paths)
-        )
-        for name, paths in folders.items()
-    ]
-    check_same_questions(methods)
-    return methods
-
-
-def check_same_questions(methods: Sequence[Method]) -> None:
-    """Refuse runs of different questions; see `load_methods`."""
-    first: dict[str, tuple[Path, Question]] = {}
-    for method in methods:
-        for path, evaluation in zip(method.paths, method.evaluations, strict=True):
-            for question in evaluation.questions:
-                there, other = first.setdefault(question.id, (path, question))
-                _check_same(there, other, path, question)
-    if methods and not shared_questions(methods):
-        every = [(p, e) for m in methods for p, e in zip(m.paths, m.evaluations, strict=True)]
-        held = "; ".join(f"{p} holds {_benchmarks(e)}" for p, e in every)
-        raise InputError(f"the runs share no question: {held}; runs over the same were expected")
-
-
-def _benchmarks(evaluation: Evaluation) -> str:
-    counts = evaluation.metrics.benchmarks
-    return " and ".join(f"{n} of {name}" for name, n in counts.items()) or "none"
-
-
-def _check_same(there: Path, old: Question, here: Path, new: Question) -> None:
-    facts = {
-        "benchmark": (old.benchmark, new.benchmark),
-        "text": (normalise_space(old.text), normalise_space(new.text)),
-        "answers": (old.answers, new.answers),
-        "gold passages": (
-            sorted(p.title for p in old.gold),
-            sorted(p.title for p in new.gold),
-        ),
-    }
-    for what, (a, b) in facts.items():
-        if a != b:
-            raise InputError(
-                f"question {old.id!r} is not the same in all runs: its {what} "
-                f"in {there}: {_short(a)}, in {here}: {_short(b)}; only runs over the same "
-                "questions can be compared"
-            )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def shared_questions(methods: Sequence[Method]) -> dict[str, Question]:
-    """The questions that all runs of all methods have, in the first method's order."""
-    first, *others = methods
-    return {
-        i: q for i, q in first.questions.items() if all(i in other.questions for other in others)
-    }
 
 
 def compare_metric(

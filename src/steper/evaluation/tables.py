@@ -9,13 +9,8 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from steper.evaluation.compare import (
-    METRIC_NAMES,
-    RETRIEVAL_METRICS,
-    SUPPORT_METRICS,
-    Comparison,
-    MetricComparison,
-)
+from steper.evaluation.compare import Comparison, MetricComparison
+from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, SUPPORT_METRICS
 from steper.evaluation.metrics import (
     AnswerMetrics,
     Effort,
@@ -29,9 +24,6 @@ from steper.strategy.base import STEP_ENDS
 from steper.text import percent, percent_within, points
 
 _OUTCOME_ROWS = 12
-
-STEP_END = "step end"
-"""The column that says who ended a step."""
 
 _ANSWER_ROWS: dict[str, str] = {
     name: label
@@ -227,7 +219,7 @@ def score_rows(
     """Each method's means by all or some metrics, with intervals; the first row are headings."""
     shown = comparison.metrics if metrics is None else metrics
     told = any(comparison.step_end.values())
-    rows = [["", *([STEP_END] * told), *(METRIC_NAMES[one.metric] for one in shown)]]
+    rows = [["", *(["step end"] * told), *(METRIC_NAMES[one.metric] for one in shown)]]
     for i, name in enumerate(comparison.methods):
         ends = [comparison.step_end.get(name) or "-"] * told
         means = (with_interval(one.means[i].mean) for one in shown)

@@ -20,10 +20,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from steper.doors import fingerprint_of, origin
 from steper.errors import InputError, SettingsError
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
     FILTERS,
     Excluded,
@@ -37,85 +38,16 @@ from steper.examples.filters import (
 from steper.examples.step_example import StepExample
 from steper.lm.base import LanguageModel
 from steper.lm.judge import LMJudge
-from steper.prompt.render import (
-    DemoSteps,
-    Layout,
-    PromptSettings,
-    Reasoning,
-    recorded_prompt,
-)
+from steper.prompt.render import PromptSettings, recorded_prompt
 from steper.prompt.segments import Form
 from steper.prompt.words import demonstrations
-from steper.recipes import (
-    RECIPES,
-    Context,
-    Draft,
-    EndOfTurn,
-    Inference,
-    Recipe,
-    Replay,
-    Target,
-)
-from steper.records import GrownRecord, Question, Trajectory
+from steper.recipes import RECIPES, Context, Draft, Recipe, Replay
+from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
-from steper.store import field_error, sha256_file, validated
+from steper.store import field_error, sha256_file
 from steper.strategy import STRATEGIES, Strategy, load_strategy
 from steper.strategy.readers import READERS
-
-
-class ExampleSettings(GrownRecord):
-    """What examples are made, and how the student is prompted."""
-
-    later = ("seed", "reasoning", "end_of_turn", "demo_steps")
-
-    recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
-    target: Target = Field(
-        "current",
-        description="current: a step's own rationale, after the earlier ones (what inference asks "
-        "for); cumulative: all rationales up to it, as in StepER's equations",
-    )
-    form: Form = Field("chat", description="chat: the student's chat template; plain: plain text")
-    reasoning: Reasoning | None = Field(
-        None,
-        description="how the reasoning so far is shown (none: as the recipe has it for the target, "
-        "else as the run): in the user's turn; assistant: the student continues its own turn; "
-        "anew: not at all, the student writes all of it",
-    )
-    end_of_turn: EndOfTurn = Field(
-        "every_step",
-        description="where the student learns to end its turn: after every step (stop and "
-        "search; not where the next one goes on in the same turn on the same passages), or after "
-        "the last one alone, for inference that cuts its steps",
-    )
-    layout: Layout | None = Field(None, description="layout of the prompts (none: the run's own)")
-    instruction: bool | None = Field(
-        None, description="begin with the strategy's instruction (none: as the run does)"
-    )
-    demos: int = Field(0, ge=0, description="few-shot demonstrations in the student's prompts")
-    demo_steps: DemoSteps | None = Field(
-        None, description="steps at which a demonstration is shown (none: as the run has it)"
-    )
-    passage_words: int | None = Field(
-        None, ge=1, description="words of a passage that a prompt shows (none: the run's own)"
-    )
-    seed: int = Field(0, ge=0, description="seed of recipes that draw at random")
-
-    def prompt(self, teacher: PromptSettings, inference: Inference | None = None) -> PromptSettings:
-        """The student's prompt settings, given those of the run and the recipe's own."""
-        own = {
-            "layout": self.layout,
-            "reasoning": self.reasoning,
-            "instruction": self.instruction,
-            "demos": self.demos,
-            "demo_steps": self.demo_steps,
-            "passage_words": self.passage_words,
-        }
-        given = {k: v for k, v in own.items() if v is not None}
-        if inference is None:
-            return teacher.model_copy(update=given)
-        values = {**teacher.model_dump(), **inference.prompt, **given}
-        return validated(PromptSettings, values)
 
 
 @dataclass

@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from steper.errors import SettingsError
-from steper.evaluation.compare import DEFAULT_METRICS, Metric
+from steper.evaluation.compare import DEFAULT_METRICS
+from steper.evaluation.methods import Metric
 from steper.evaluation.statistics import Bootstrap
-from steper.examples.build import ExampleSettings
+from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
 from steper.pipeline.places import Jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -138,6 +139,8 @@ class SideBySide:
         """A message of a task's process; None when it is over."""
         if message is not None and message[0] == "advanced":
             self.clerk.advance(running.planned.task)(*message[1])
+        elif message is not None and message[0] == "logged":
+            logging.getLogger(message[1].name).handle(message[1])  # as if it were logged here
         elif message is not None:
             running.last = message
         else:

@@ -14,11 +14,11 @@ from typing import Any
 
 from steper.artifact import MANIFEST
 from steper.engine import Stats
-from steper.evaluation.compare import compare, load_methods
+from steper.evaluation.compare import compare
+from steper.evaluation.methods import load_methods
 from steper.evaluation.tables import with_interval
 from steper.examples.build import build_examples
 from steper.examples.example_folder import write_examples
-from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.open import open_model
 from steper.lm.shipped import locate_model
@@ -146,8 +146,7 @@ def make_examples(
     settings, method_settings = ws.settings.example_settings(method), ws.settings.recipes[method]
     recipe, judge = RECIPES.find(settings.recipe), method_settings.judge
     if "form" not in settings.model_fields_set and recipe.asked(settings.target).form is None:
-        form = student_form(locate_model(ws.settings.students[student].model))
-        settings = settings.model_copy(update={"form": form})
+        settings = settings.model_copy(update={"form": ws.form(student)})
     build = build_examples(
         ws.folder("teach", data),
         settings,

@@ -1,9 +1,10 @@
 """The process of one task: `python -m steper.pipeline.worker`, started by `side_by_side`.
 
 Reads, pickled, where modules are found, then the workspace, the task and whether to replace what is
-there. Writes pickled messages: `("advanced", (done, total, detail))` for each step, at last
-`("ended", summary)` or `("failed", (error, traceback))`. When its input is closed, because the
-pipeline was interrupted or is no more, it is interrupted itself and leaves the task to be resumed.
+there. Writes pickled messages: `("advanced", (done, total, detail))` for each step, `("logged",
+record)` for what is logged, at last `("ended", summary)` or `("failed", (error, traceback))`. When
+its input is closed, because the pipeline was interrupted or is no more, it is interrupted itself
+and leaves the task to be resumed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,26 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
 from typing import Any
 
 INTERRUPTED = 130
+
+
+class Told(QueueHandler):
+    """Sends records to the pipeline, which says once what several tasks would say."""
+
+    def __init__(self, send: Callable[[str, object], None]) -> None:
+        super().__init__(SimpleQueue())
+        self._send = send
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Send a record; nothing where the pipeline is no more."""
+        with suppress(BrokenPipeError):
+            self._send("logged", record)
 
 
 def main() -> int:
@@ -26,11 +43,14 @@ def main() -> int:
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no message
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sending = threading.Lock()  # models log in threads of their own
 
     def send(kind: str, content: object) -> None:
-        pickle.dump((kind, content), messages)
-        messages.flush()
+        with sending:
+            pickle.dump((kind, content), messages)
+            messages.flush()
+
+    logging.basicConfig(level=logging.WARNING, handlers=[Told(send)])
 
     try:
         sys.path[:] = pickle.load(sys.stdin.buffer)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from steper.data import load_corpus
+from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
+from steper.lm.shipped import locate_model
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.data_sets import DataSet
 from steper.pipeline.plan import Stage
+from steper.prompt.segments import Form
 from steper.records import Passage
 from steper.retrieve import open_retriever
 from steper.retrieve.base import Retriever
@@ -54,6 +57,7 @@ class Workspace:
     out: Path
     data: dict[str, DataSet] = field(default_factory=dict)
     _retrievers: dict[str, Retriever] = field(default_factory=dict)
+    _forms: dict[str, Form] = field(default_factory=dict)
     _model: tuple[str, LanguageModel] | None = None
 
     def __post_init__(self) -> None:
@@ -149,6 +153,13 @@ class Workspace:
         if data not in self._retrievers:
             self._retrievers[data] = open_retriever(self.searched(data))
         return self._retrievers[data]
+
+    def form(self, student: str) -> Form:
+        """How a student is addressed; its tokenizer is read once."""
+        if student not in self._forms:
+            model = locate_model(self.settings.students[student].model)
+            self._forms[student] = student_form(model)
+        return self._forms[student]
 
     def release(self, data: str) -> None:
         """Close a data set's retriever: its index is about to be replaced."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from steper.evaluation.compare import METRIC_NAMES, Metric
+from steper.evaluation.methods import METRIC_NAMES, Metric
 from steper.evaluation.statistics import Estimate
 from steper.prompt.encode import KINDS
 from steper.records import StepKind

@@ -11,15 +11,8 @@ from markupsafe import Markup
 from pydantic import Field
 
 from steper.data.world.world_questions import of_world
-from steper.evaluation.compare import (
-    METRIC_NAMES,
-    RETRIEVAL_METRICS,
-    Comparison,
-    Method,
-    choose_baseline,
-    compare,
-    shared_questions,
-)
+from steper.evaluation.compare import Comparison, choose_baseline, compare
+from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, Method, shared_questions
 from steper.evaluation.statistics import Bootstrap
 from steper.records import Question, Record
 from steper.reporting import charts, score_tables

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from steper.errors import InputError
-from steper.evaluation.compare import Method
+from steper.evaluation.methods import Method
 from steper.evaluation.statistics import Bootstrap
 from steper.reporting.contents import ReportSettings, gather
 from steper.reporting.provenance import shown_path

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Literal
 
-from steper.evaluation.compare import Method
+from steper.evaluation.methods import Method
 from steper.records import Question
 
 Verdict = Literal["disagree", "all_right", "none_right", "unscored"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steper.evaluation.compare import Method, Metric, value_of
+from steper.evaluation.methods import Method, Metric, value_of
 from steper.evaluation.metrics import QuestionScore, coverage_row, partition
 from steper.evaluation.statistics import Bootstrap, Estimate, estimate_means
 from steper.records import Question

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steper.evaluation.compare import Method
+from steper.evaluation.methods import Method
 from steper.evaluation.metrics import QuestionScore
 from steper.evaluation.retrieval import same_passage
 from steper.journal import PART, TRAJECTORIES, read_unfinished
