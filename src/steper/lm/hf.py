@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import logging
 import threading
 import time
@@ -97,7 +96,6 @@ class HFModel:
         The template's arguments and the day that it is told are there where it has any. The digest
         is explained at `artifact.model_digest`.
         """
-        template = getattr(self._tokenizer, "chat_template", None) if self.form == "chat" else None
         generation = self._generation.model_dump(mode="json")
         return {
             "kind": "hf",
@@ -105,7 +103,7 @@ class HFModel:
             "digest": self._loaded.digest,
             "dtype": self._loaded.dtype,
             "form": self.form,
-            "chat_template": template and hashlib.sha256(str(template).encode()).hexdigest()[:16],
+            "chat_template": self._encoder.template.digest if self.form == "chat" else None,
             "context_window": self.context_window,
             "generation": generation if self._generation.temperature else {"temperature": 0.0},
             **self._told_to_template(),
@@ -121,7 +119,7 @@ class HFModel:
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` without special tokens, exactly."""
         with self._tokenizer_lock:
-            return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+            return self._encoder.count(text)
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
         """Queue all requests for the worker."""

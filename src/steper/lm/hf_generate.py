@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from steper.lm.hf_batch import BatchRow
-from steper.lm.hf_kv import BatchKV, shape_like
+from steper.lm.hf_kv import BatchKV, length_of, shape_like
 from steper.lm.prefix_cache import PrefixCache
 
 Choose = Callable[[Sequence[BatchRow], Any], list[int]]
@@ -47,7 +47,7 @@ class Generator:
 
     def _groups(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
         """Rows of like numbers of new tokens together, within the limit of tokens."""
-        new = {row: len(row.prompt_ids) - _length(self._known(row)) for row in rows}
+        new = {row: len(row.prompt_ids) - length_of(self._known(row)) for row in rows}
         groups: list[list[BatchRow]] = []
         for row in sorted((row for row in rows if not row.done), key=lambda row: new[row]):
             if groups and (len(groups[-1]) + 1) * new[row] <= self._prefill_tokens:
@@ -65,7 +65,7 @@ class Generator:
         Columns: known tokens, put at the right, then new ones, put at the right.
         """
         known = [self._known(row) for row in rows]
-        past = [_length(pieces) for pieces in known]
+        past = [length_of(pieces) for pieces in known]
         new = [row.prompt_ids[n:] for row, n in zip(rows, past, strict=True)]
         width, left = max(map(len, new)), max(past)
         batch = BatchKV(known, self._like, width)
@@ -95,12 +95,11 @@ class Generator:
         rows = [row for row, _ in started]
         room = min(max(row.limit for row in rows), 64)
         batch = BatchKV([pieces for _, pieces in started], self._like, room)
-        lengths = list(batch.lengths)
-        width = max(lengths)
+        width = batch.columns
         while rows:
             columns = batch.columns + 1
             ids = torch.tensor([[row.written[-1]] for row in rows])
-            first = torch.tensor([[width - length] for length in lengths])
+            first = torch.tensor([[width - len(row.prompt_ids)] for row in rows])
             positions = columns - 1 - first
             mask = (torch.arange(columns) >= first).long()
             scores = self._forward(batch, ids, positions, mask)
@@ -109,9 +108,8 @@ class Generator:
             for n in range(len(rows) - 1, -1, -1):
                 if rows[n].done:
                     batch.drop(n)
-                    rows[n], lengths[n] = rows[-1], lengths[-1]
+                    rows[n] = rows[-1]
                     rows.pop()
-                    lengths.pop()
 
     def _forward(self, batch: BatchKV, ids: Any, positions: Any, mask: Any) -> Any:
         """Scores (B, V), float32, after the last column of `ids` (B, T)."""
@@ -125,7 +123,3 @@ class Generator:
             logits_to_keep=1,
         ).logits
         return logits[:, -1].float()
-
-
-def _length(pieces: Sequence[Any]) -> int:
-    return sum(piece.shape[2] for piece in pieces)

@@ -14,6 +14,11 @@ CHUNK = 64
 """Columns by which a full batch grows."""
 
 
+def length_of(pieces: Sequence[Any]) -> int:
+    """How many tokens pieces (2L, H, t, D) have, one after another."""
+    return sum(piece.shape[2] for piece in pieces)
+
+
 class BatchKV:
     """Keys and values of up to B rows in one tensor (2L, B, H, columns, D), with free columns.
 
@@ -24,7 +29,7 @@ class BatchKV:
     def __init__(self, rows: Sequence[Sequence[Any]], like: Any, room: int) -> None:
         """`rows`: of each row, pieces (2L, H, t, D) one after another, put at the right; `like`:
         any such piece; `room`: how many free columns come after them."""
-        lengths = [sum(piece.shape[2] for piece in pieces) for pieces in rows]
+        lengths = [length_of(pieces) for pieces in rows]
         width = max(lengths)
         layers2, heads, _, size = like.shape
         # Zeros, not whatever was there: a masked NaN would still make its row NaN.
@@ -35,7 +40,6 @@ class BatchKV:
                 self.buffer[:, n, :, at : at + piece.shape[2]] = piece
                 at += piece.shape[2]
         self.rows = len(rows)
-        self.lengths = lengths
         self.cache = Cache(layers=[_BatchLayer(self, n, width) for n in range(layers2 // 2)])
 
     @property

@@ -84,7 +84,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def explain(
-    error: Exception, name: str, address: str, tries: int, hide: Callable[[str], str] = str
+    error: Exception, name: str, address: str, tries: int, hide: Callable[[str], str]
 ) -> ModelError:
     """The ModelError, of one line, for a call that is not tried again; `hide` takes out secrets."""
     tried = f" (tried {tries} times)" if tries > 1 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -27,14 +26,13 @@ class ChatRenderer:
         except ImportError:
             raise missing_extra("transformers", "hf") from None
         with one_line(name, "a tokenizer"):
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
-        template = getattr(self._tokenizer, "chat_template", None)
-        if not template:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        if not getattr(tokenizer, "chat_template", None):
             raise ModelError(f"{name}: its tokenizer has no chat template")
         self._name = name
-        self._encoder = Encoder(self._tokenizer, arguments)
+        self._encoder = Encoder(tokenizer, arguments)
         self._lock = threading.Lock()
-        self.digest = hashlib.sha256(str(template).encode()).hexdigest()[:16]
+        self.digest = self._encoder.template.digest
 
     def render(self, prompt: Prompt) -> str:
         """The text that the model continues. Raises ModelError where the template refuses it."""
@@ -47,5 +45,4 @@ class ChatRenderer:
     def count(self, text: str) -> int:
         """Tokens of `text` without special tokens."""
         with self._lock:
-            ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return len(ids)
+            return self._encoder.count(text)

@@ -23,8 +23,8 @@ CHANNEL_MARKS = (CHANNEL, "<|start|>", "<|message|>", "<|end|>", "<|constrain|>"
 `<|channel|>final<|message|>…`."""
 
 _OPEN = re.compile("|".join(map(re.escape, OPENING)))
-_CLOSE = re.compile("|".join(map(re.escape, CLOSING)))
-_BLANK = re.compile(r"\s*")
+_LEADING_OPEN = re.compile(rf"\s*(?:{_OPEN.pattern})")
+_CLOSE = re.compile(rf"(?:{'|'.join(map(re.escape, CLOSING))})\s*")
 _HEADER = re.compile(
     r"<\|channel\|>(?P<channel>\w{1,40})[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>"
 )
@@ -69,7 +69,7 @@ def spoken(written: str, stop: Sequence[str] = (), begun: bool = False) -> Spoke
     text, stopped = truncate_at_stop(said, stop)
     for closed in list(_CLOSE.finditer(text))[-1:]:
         thoughts.append(text[: closed.start()])
-        text = text[closed.end() :].lstrip()
+        text = text[closed.end() :]
     if opened := _OPEN.search(text):
         thoughts.append(text[opened.end() :])
         text, unfinished = text[: opened.start()].rstrip(), True
@@ -149,7 +149,7 @@ def _leading_blocks(text: str, begun: bool) -> tuple[list[str], str, bool]:
     thoughts: list[str] = []
     at, inside = 0, begun
     while True:
-        if opened := _OPEN.match(text, _blank(text, at)):
+        if opened := _LEADING_OPEN.match(text, at):
             at, inside = opened.end(), True
         closed = _CLOSE.search(text, at)
         if closed and not (inside or thoughts or _OPEN.search(text, at, closed.start())):
@@ -159,13 +159,7 @@ def _leading_blocks(text: str, begun: bool) -> tuple[list[str], str, bool]:
         if closed is None:
             return [*thoughts, text[at:]], "", True
         thoughts.append(text[at : closed.start()])
-        at, inside = _blank(text, closed.end()), False
-
-
-def _blank(text: str, at: int) -> int:
-    """Where the white space at a place ends."""
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
+        at, inside = closed.end(), False
 
 
 def _channels(text: str) -> tuple[list[str], str, bool] | None:

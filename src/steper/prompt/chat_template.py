@@ -11,6 +11,7 @@ Otherwise the text is the template's, and so what a server makes of the same mes
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -41,6 +42,11 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
         self._tokenizer = tokenizer
         self._arguments = dict(arguments or {})
+
+    @cached_property
+    def digest(self) -> str:
+        """What the template is known by in a fingerprint."""
+        return hashlib.sha256(str(self._tokenizer.chat_template).encode()).hexdigest()[:16]
 
     def render(self, messages: Messages, generate: bool = True) -> str:
         """The chat as text, up to where the assistant begins to write if `generate`.

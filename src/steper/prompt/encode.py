@@ -221,6 +221,10 @@ class Encoder:
                     return n + 1
         return 0
 
+    def count(self, text: str) -> int:
+        """Tokens of `text` without special tokens."""
+        return len(self._plain_ids(text))
+
     def _plain_ids(self, text: str) -> list[int]:
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return list(ids)

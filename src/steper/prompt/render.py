@@ -200,12 +200,9 @@ def _append_only(
             text = ("\n\n" if plain else "") + (text or NO_NEW_PASSAGES)
         segments.append(Segment("user", text + (words.turn_cue if plain else "")))
         if number < len(turns) - 1:
-            segments.append(_reasoning(words, turn.rationale, settings, form))
+            lead = target_lead(words, settings, form)
+            segments.append(Segment("assistant", lead + turn.rationale))
     return segments
-
-
-def _reasoning(words: Words, text: str, settings: PromptSettings, form: Form) -> Segment:
-    return Segment("assistant", (_lead(words, settings) if form == "plain" else "") + text)
 
 
 def _demo(words: Words, demo: Demo, settings: PromptSettings, form: Form) -> Iterator[Segment]:
