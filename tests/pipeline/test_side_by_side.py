@@ -16,6 +16,7 @@ import pytest
 from pipeline import work
 from pipeline.made import CONFIG, write_files
 from steper.cli.main import run as command
+from steper.cli.terminal import OnlyOnce
 from steper.errors import InputError, SteperError
 from steper.lm.model_settings import HFSettings
 from steper.pipeline import places as places_module
@@ -82,6 +83,16 @@ def test_tasks_run_at_once_and_are_told_of_in_order(tmp_path, capfd):
     assert ("last", 1, 2, {"threads": os.environ.get("OMP_NUM_THREADS")}) in told.details
     assert set(statuses(tmp_path / "out").values()) == {"complete"}
     assert "a warning\n" in capfd.readouterr().err
+
+
+def test_what_tasks_log_is_logged_here_and_shown_once(tmp_path, caplog):
+    caplog.handler.addFilter(once := OnlyOnce())
+    try:
+        side_by_side(tmp_path / "out", [task("a", work.log), task("b", work.log)], Told())
+    finally:
+        caplog.handler.removeFilter(once)
+    told = [(record.name, record.getMessage()) for record in caplog.records]
+    assert told == [("steper.data", "dev.json: 3 facts are missing")]
 
 
 def test_a_failure_lets_the_others_finish_and_is_told_at_the_end(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,12 @@ def answer(workspace, overwrite, advance, *, name: str) -> str:
     advance(1, 2, {"threads": os.environ.get("OMP_NUM_THREADS")})
     print("a warning", file=sys.stderr)
     return f"{name} in {workspace.out.name}, overwrite {overwrite}"
+
+
+def log(workspace, overwrite, advance) -> str:
+    logging.getLogger("steper.data").info("not told")
+    logging.getLogger("steper.data").warning("%s: 3 facts are missing", "dev.json")
+    return "logged"
 
 
 def fail(workspace, overwrite, advance, *, error: Exception) -> str:

@@ -50,7 +50,7 @@ def main() -> int:
             pickle.dump((kind, content), messages)
             messages.flush()
 
-    logging.basicConfig(level=logging.WARNING, handlers=[Told(send)])
+    logging.getLogger().addHandler(Told(send))  # without a format: the pipeline has one
 
     try:
         sys.path[:] = pickle.load(sys.stdin.buffer)
