@@ -120,7 +120,9 @@ def test_a_file_beside_it_does_not_make_it_another_model(packed):
     assert local_digest(str(packed)) == before
 
 
-def test_a_student_begins_with_it_and_is_an_ordinary_folder(folder, packed, tmp_path):
+def test_a_student_begins_with_it_and_is_an_ordinary_folder(
+    folder, packed, tmp_path, capfd, recwarn
+):
     source = example_folder(tmp_path / "examples", examples(4))
     common = {"batch_size": 4, "device": "cpu", "max_steps": 1, "lr": 0.01}
     for more in ({}, {"lora_rank": 2}):
@@ -129,6 +131,8 @@ def test_a_student_begins_with_it_and_is_an_ordinary_folder(folder, packed, tmp_
         theirs = train(source, folder, tmp_path / f"b{len(more)}", given).path
         assert text_of(str(ours))[0] == text_of(str(theirs))[0] != text_of(str(folder))[0]
     assert (tmp_path / "a0" / "model.safetensors").exists()
+    assert "GGUF" not in capfd.readouterr().err  # no bar
+    assert not [w for w in recwarn if "config file" in str(w.message)]  # nor peft's warning
 
 
 def test_what_cannot_be_read_is_one_line(packed, tmp_path, monkeypatch):

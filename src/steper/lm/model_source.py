@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,10 @@ class ModelSource:
 
         if self.gguf and hasattr(transformers, "GgufConfig"):  # older ones always unpack
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            self.weights, output_loading_info=True, **self._file, **options
-        )
+        with _no_unpacking_bar():
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                self.weights, output_loading_info=True, **self._file, **options
+            )
         if info["missing_keys"]:
             missing = sorted(info["missing_keys"])
             raise ModelError(
@@ -88,6 +90,19 @@ class ModelSource:
             folder = Path(str(found)).parent
         base = model_digest(folder / self.gguf if self.gguf else folder)
         return base if self.adapter is None else _joined(model_digest(self.adapter), base)
+
+
+@contextmanager
+def _no_unpacking_bar() -> Iterator[None]:
+    """Without the bar over a GGUF file's tensors, which no setting of transformers turns off."""
+    from transformers import modeling_gguf_pytorch_utils as unpacking
+
+    bar = unpacking.tqdm
+    unpacking.tqdm = partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        unpacking.tqdm = bar
 
 
 def find_source(name: str) -> ModelSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,9 @@ def with_lora(model: Any, settings: TrainSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
-        adapted = peft.get_peft_model(model, config)
-    adapted.peft_config[ADAPTER].base_model_name_or_path = None  # or each checkpoint looks there
+        adapted: Any = peft.get_peft_model(model, config)
+    # Embeddings are the base's. To find that out, each checkpoint would look for the base's files.
+    adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     return adapted
 
 
@@ -195,7 +197,7 @@ def write_weights(model: Any, out: Path, dtype: torch.dtype | None) -> None:
 
 def write_adapter(model: Any, out: Path) -> None:
     """Write a LoRA model's adapter and, for those who ask it, where its texts end."""
-    model.save_pretrained(out, save_embedding_layers=False)  # they are the base's
+    model.save_pretrained(out)
     model.get_base_model().generation_config.save_pretrained(out)
 
 
