@@ -1,8 +1,9 @@
 """Chat servers as far as their prompts differ: where the last turn is closed, where it stays open.
 
 A word is a token. A server goes on with a turn that its prompt leaves open, and begins a new one
-otherwise. All but `always_closes` (which is what `transformers serve` does) are written after the
-servers' documentation and sources; none of them was run.
+otherwise. `transformers serve` was seen to do as `always_closes`, llama.cpp's own server as
+`llama_cpp` and `llama_cpp_thinking` (test_llama_cpp.py); all others are written after the servers'
+documentation and sources, and were not run.
 """
 
 from __future__ import annotations

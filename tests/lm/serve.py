@@ -1,7 +1,8 @@
-"""A real OpenAI-compatible server for tests: `transformers serve`, started and stopped."""
+"""Real OpenAI-compatible servers for tests: `transformers serve` and llama.cpp's own."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 START_SECONDS = 240
 
@@ -27,19 +29,46 @@ def free_port() -> int:
 @contextmanager
 def serve(path: Path | str) -> Iterator[str]:
     """Serve the model folder `path` on the CPU; gives the base_url. The model's name is `path`."""
-    port = free_port()
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(path)]
+    port = free_port()
     command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with _running(command, port, Path(path)) as url:
+        yield url
+
+
+@contextmanager
+def serve_llama_cpp(path: Path | str, **parameters: object) -> Iterator[str]:
+    """Serve the GGUF file `path` by llama.cpp's server with its `parameters`; gives the base_url.
+
+    Skips the test where the package xllamacpp is not there.
+    """
+    pytest.importorskip("xllamacpp")
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("llama_cpp.py")), str(path), str(port)]
+    command += [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+    with _running(command, port, Path(path)) as url:
+        yield url
+
+
+@contextmanager
+def _running(command: list[str], port: int, path: Path) -> Iterator[str]:
+    """The base_url of a server that `command` starts; its log is beside `path`."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    log = Path(path).with_name(f"{Path(path).name}.serve.log")
+    log = path.with_name(f"{path.name}.serve.log")
     with log.open("wb") as out:
         server = subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            start_new_session=True,
         )
     try:
         _await_health(server, f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
+        server.stdin.close()
         os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(10)
@@ -59,4 +88,4 @@ def _await_health(server: subprocess.Popen, url: str, log: Path) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.3)
-    raise RuntimeError(f"transformers serve did not start:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")

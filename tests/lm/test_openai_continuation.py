@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from transformers import AutoTokenizer
 
 from doubles import FILM, DictRetriever, film_questions
 from lm import dialects
 from lm.asking import ask
 from lm.dialects import BEGINS, CHATML, GOES_ON, MISTRAL, QWEN3
 from lm.fake_server import Reply, fake_server
+from lm.tiny import make_tiny_llama
 from steper.errors import ModelError, SettingsError
 from steper.lm import openai_errors
 from steper.lm.base import FatalModelError
 from steper.lm.model_settings import OpenAISettings
+from steper.lm.openai_continuation import WORDS
 from steper.lm.openai_server import OpenAIModel
 from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Prompt, Segment
@@ -219,3 +222,11 @@ def test_the_fakes_templates_differ_in_what_the_probe_must_tell():
         still_open = template.prompt(turn, True, False)
         assert template.prompt(turn, False, True)[: len(still_open)] == still_open
         assert len(template.prompt(turn, False, True)) > len(still_open)
+
+
+def test_the_words_of_a_probe_are_as_many_tokens_first_as_later_in_a_small_vocabulary(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(make_tiny_llama(tmp_path / "tiny"))
+    nothing, once, twice = (
+        len(tokenizer("\n" + " ".join([WORDS] * times)).input_ids) for times in range(3)
+    )
+    assert once - nothing == twice - once

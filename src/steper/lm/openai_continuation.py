@@ -26,8 +26,8 @@ FIELDS: dict[Dialect, dict[str, Any]] = {
 """What a request has to say, beside its messages, for its last one to be continued."""
 
 QUESTION = {"role": "user", "content": "Which one?"}
-WORDS = "the cat and the dog"
-"""Its first word is one token in front of a text and after a blank in every vocabulary known."""
+WORDS = "a cat and a dog"
+"""Its first word is one token in front of a text and after a blank, in small vocabularies too."""
 
 
 @dataclass(frozen=True, slots=True)
