@@ -383,3 +383,14 @@ def seconds(read, text):
         if taken[-1] < 0.02:
             break
     return min(taken)
+
+
+def test_an_exclamation_mark_within_a_passages_title_ends_no_sentence():
+    title = "Beware! The Blob (film)"
+    fact = "The film Beware! The Blob is a comedy."
+    assert kept_sentence(f"{fact} It was made in 1972.", titles=[title]) == fact
+    assert kept_sentence(f"{fact} It was made in 1972.", told=[fact], titles=[title]) == (
+        "It was made in 1972."
+    )
+    for other in ("Beware!", "The Blob", ""):
+        assert kept_sentence(fact, titles=[other]) == "The film Beware!"

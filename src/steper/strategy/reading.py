@@ -8,7 +8,7 @@ a bound, or begin at a fixed place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from steper.text import sentences, strip_full_stop
 
@@ -116,6 +116,27 @@ def sentences_by_line(text: str, as_written: str = "") -> Iterator[list[str]]:
             known[line] = sentences(bare)
         if known[line]:
             yield known[line]
+
+
+def with_whole_titles(said: Iterable[str], titles: Sequence[str]) -> list[str]:
+    """Sentences, joined where a title ("Beware! The Blob") was taken for the end of one."""
+    joined: list[str] = []
+    for sentence in said:
+        if joined and joined[-1].endswith(("!", "?")) and _in_title(joined[-1], sentence, titles):
+            joined[-1] += f" {sentence}"
+        else:
+            joined.append(sentence)
+    return joined
+
+
+def _in_title(before: str, after: str, titles: Sequence[str]) -> bool:
+    """Whether one of the titles begins in the first text and ends in the second."""
+    text, end = f"{before} {after}".lower(), len(before)
+    for name in (title.partition(" (")[0].lower() for title in titles):
+        start = text.rfind(name, max(0, end - len(name)), end + len(name))
+        if 0 <= start < end < start + len(name):
+            return True
+    return False
 
 
 def first_line(text: str) -> str:

@@ -22,7 +22,12 @@ from steper.strategy.ircot.queries import is_reasoning, without_wh_words
 from steper.strategy.ircot.words import WORDS
 from steper.strategy.loop import Loop
 from steper.strategy.readers import READERS, chain_reader
-from steper.strategy.reading import plain, sentences_by_line, without_preamble
+from steper.strategy.reading import (
+    plain,
+    sentences_by_line,
+    with_whole_titles,
+    without_preamble,
+)
 from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
 from steper.text import normalise_space, sentences, strip_full_stop
@@ -140,7 +145,8 @@ class IRCoT(Strategy[IRCoTSettings]):
             completion = yield from loop.step(query, stop)
             if completion is None:
                 return Ending("", StopReason.CONTEXT_BUDGET)
-            sentence = self._kept(completion.text, loop.rationales)
+            titles = [passage.title for passage in loop.gathered.all]
+            sentence = self._kept(completion.text, loop.rationales, titles)
             told = sentence in loop.rationales or loop.said_again(completion, sentence)
             loop.keep(completion, sentence)
             if not sentence and not told:
@@ -157,14 +163,15 @@ class IRCoT(Strategy[IRCoTSettings]):
                     return Ending("", StopReason.REPEATED_QUERY)
         return Ending("", StopReason.STEP_CAP)
 
-    def _kept(self, text: str, rationales: list[str]) -> str:
+    def _kept(self, text: str, rationales: list[str], titles: list[str]) -> str:
         """The step's part of a text; "" where all of what is written anew was said before."""
         keep, pattern = self.settings.keep, self.settings.answer_pattern
         if self.prompt.written_anew:
             text = new_sentences(text, rationales, pattern)
         if keep == "all" or not text:
             return text.strip()
-        return kept_sentence(text, pattern, rationales if keep == "first_new_sentence" else ())
+        told = rationales if keep == "first_new_sentence" else ()
+        return kept_sentence(text, pattern, told, titles)
 
     def _next_query(self, rationales: list[str]) -> str | None:
         """The next query, or None where there is nothing to search for.
@@ -203,16 +210,23 @@ def new_sentences(text: str, told: Sequence[str], answer_pattern: str = ANSWER_P
     return "\n".join(" ".join(line) for line in new if line)
 
 
-def kept_sentence(text: str, answer_pattern: str = ANSWER_PATTERN, told: Sequence[str] = ()) -> str:
+def kept_sentence(
+    text: str,
+    answer_pattern: str = ANSWER_PATTERN,
+    told: Sequence[str] = (),
+    titles: Sequence[str] = (),
+) -> str:
     """The first sentence of what a model wrote that is not among those `told`.
 
     List marks, bold marks and preambles ("Here is the next step:") are left out of it. Where all
     sentences were told it is the first one; where there is only a preamble, that. A line ends a
-    sentence. One that states the answer goes on to the next full stop, for titles hold "?" and
-    "!"; where the answer begins on the next line, that line belongs to it.
+    sentence; "!" and "?" within one of the `titles` do not. One that states the answer goes on to
+    the next full stop, for other titles hold them, too; where the answer begins on the next line,
+    that line belongs to it.
     """
     own_pattern = answer_pattern if answer_pattern != ANSWER_PATTERN else ""
-    by_line = sentences_by_line(text, own_pattern)
+    lines = sentences_by_line(text, own_pattern)
+    by_line = (with_whole_titles(line, titles) for line in lines)
     before = {_bare(sentence) for sentence in told}
     first = ""
     for line in by_line:
