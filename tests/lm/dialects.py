@@ -2,8 +2,9 @@
 
 A word is a token. A server goes on with a turn that its prompt leaves open, and begins a new one
 otherwise. `transformers serve` was seen to do as `always_closes`, llama.cpp's own server as
-`llama_cpp` and `llama_cpp_thinking` (test_llama_cpp.py); all others are written after the servers'
-documentation and sources, and were not run.
+`llama_cpp` (test_llama_cpp.py); all others are written after the servers' documentation and
+sources, and were not run. The llama.cpp that was run closes the turn of a model that may think; it
+did not refuse as `llama_cpp_thinking` does.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_it_continues_the_assistants_turn_and_is_found_out_to_do_so(folder, pack
     assert said(served) == said(completions(HFModel(str(folder)), begun_requests()))
 
 
-def test_it_refuses_a_begun_turn_while_the_model_may_think(packed, caplog):
+def test_it_closes_a_begun_turn_while_the_model_may_think(packed, caplog):
     qwen3 = (Path(__file__).parents[1] / "templates" / "qwen3.jinja").read_text("utf-8")
     no_thinking = {"chat_template_kwargs": {"enable_thinking": False}}
     with serve_llama_cpp(packed, chat_template=qwen3) as url:
@@ -60,4 +60,4 @@ def test_it_refuses_a_begun_turn_while_the_model_may_think(packed, caplog):
             model = OpenAIModel("tiny", settings=settings)
             assert model.continues_turns() is continues
             model.close()
-    assert "switch thinking off: extra_body" in caplog.text
+    assert "closes the turn and begins a new one" in caplog.text
