@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +61,29 @@ class AppendFile:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._end = cut_unfinished_line(self._fd)
         self._sync = sync
+        self._syncing: Future[None] | None = None
         self._synced = time.monotonic()
 
     def append(self, lines: bytes) -> int:
-        """Write whole lines; returns where they begin."""
-        start = self._end
-        view = memoryview(lines)
-        while view:
-            view = view[os.pwrite(self._fd, view, self._end) :]
-            self._end = start + len(lines) - len(view)
+        """Write whole lines, or none; returns where they begin.
+
+        Raises OSError where there is no room for them, or where earlier ones did not get to the
+        disk.
+        """
+        if self._syncing is not None and self._syncing.done():
+            self._syncing.result()  # before the write: what raises has written nothing
+        start, view = self._end, memoryview(lines)
+        try:
+            while view:
+                view = view[os.pwrite(self._fd, view, start + len(lines) - len(view)) :]
+            self._end = start + len(lines)
+        except BaseException:
+            os.ftruncate(self._fd, start)
+            raise
         now = time.monotonic()
         if now - self._synced > SYNC_SECONDS:
             self._synced = now
-            self._sync.submit(os.fsync, self._fd)
+            self._syncing = self._sync.submit(os.fsync, self._fd)
         return start
 
     def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -100,8 +110,10 @@ class AppendFile:
 
     def close(self) -> None:
         """Force to disk and close."""
-        os.fsync(self._fd)
-        os.close(self._fd)
+        try:
+            os.fsync(self._fd)
+        finally:
+            os.close(self._fd)
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +299,10 @@ class RunFolder:
     def close(self) -> None:
         """Let go of the folder; an unfinished run can be taken up again."""
         self._sync.shutdown(wait=True)
-        for name in ("_actions", "_part"):
-            if file := self.__dict__.pop(name, None):
-                file.close()
-        self._lock.release()
+        try:
+            for name in ("_actions", "_part"):
+                if file := self.__dict__.pop(name, None):
+                    with writing_to(self.path):
+                        file.close()
+        finally:
+            self._lock.release()

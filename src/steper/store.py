@@ -18,7 +18,7 @@ import orjson
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError, SettingsError, writing_to
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -30,23 +30,27 @@ MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
 
 @contextmanager
 def atomic_writer(path: Path | str) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` whole, on success, or not at all."""
+    """A binary file that appears at `path` whole, on success, or not at all.
+
+    Raises InputError where the system does not let it be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def dump_line(value: BaseModel | dict[str, Any]) -> bytes:

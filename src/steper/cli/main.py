@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
     import cyclopts
 
-    from steper.errors import SteperError
+    from steper.errors import SteperError, lacks_room
 
     app = cyclopts.App(
         name="steper",
@@ -57,12 +57,17 @@ def run(arguments: Sequence[str]) -> int:
     except (SteperError, cyclopts.CycloptsError) as error:
         _complain(_message(error), arguments)
         return 2
-    except KeyboardInterrupt:
-        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if not lacks_room(error):
+            raise
+        _complain(f"{error}; make room, and give the same command again", arguments)
+        return 2
+    except KeyboardInterrupt:
+        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 
