@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from steper.errors import InputError, SettingsError, needing_room, writing_to
+from steper.redaction import without_secrets
 from steper.store import feed, write_json
 
 log = logging.getLogger(__name__)
@@ -122,8 +123,8 @@ def begun(folder: Path, kind: str) -> bool:
 
 
 def as_json(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as JSON would give it back."""
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(value))
+    """The value as JSON would give it back, without the keys in its web addresses."""
+    plain: dict[str, Any] = without_secrets(orjson.loads(orjson.dumps(value)))
     return plain
 
 
@@ -153,7 +154,7 @@ def listed(differences: Sequence[str]) -> str:
 
 def check_settings(folder: Path, old: Any, new: Any, verb: str = "made") -> None:
     """Raise SettingsError, saying which differ, where a folder was made with other settings."""
-    if differences := list(differing(old, new)):
+    if differences := list(differing(without_secrets(old), new)):
         raise SettingsError(
             f"{folder} was {verb} with other settings: {listed(differences)}. "
             "Use another --out, or --overwrite to begin anew"

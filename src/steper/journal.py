@@ -165,7 +165,7 @@ class RunFolder:
         self.path = path
         self.questions = questions
         self.settings = as_json(settings)
-        self.inputs = inputs or {}
+        self.inputs = as_json(inputs or {})
         self.step_end = step_end
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
