@@ -103,18 +103,21 @@ def _message(error: Exception) -> str:
 
 
 def _complain(message: str, arguments: Sequence[str]) -> None:
+    from steper.text import visible
+
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     command = f"steper {arguments[0]}" if arguments and arguments[0] in COMMANDS else "steper"
-    print(f"{command}: error: {' '.join(lines)}", file=sys.stderr)
+    print(visible(f"{command}: error: {' '.join(lines)}"), file=sys.stderr)
 
 
 def main() -> None:
     """Entry point of the `steper` command."""
-    from steper.cli.terminal import OnlyOnce
+    from steper.cli.terminal import OnlyOnce, VisibleFormatter
 
     # Parts of one's own, `my_module:Name`, are looked for in the working folder, too.
     sys.path.append(str(Path.cwd()))
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(OnlyOnce())
+        handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
     sys.exit(run(sys.argv[1:]))
