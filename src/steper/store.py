@@ -7,8 +7,10 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
+from glob import escape as glob_escape
 from importlib import metadata, resources
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -32,13 +34,13 @@ MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
 def atomic_writer(path: Path | str) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` whole, on success, or not at all.
 
-    Raises InputError where the system does not let it be written.
+    What killed writers of `path` left is removed. Raises InputError where the system does not let
+    it be written.
     """
     path = Path(path)
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
+        handle, temporary = _locked_temporary(path)
         try:
             with os.fdopen(handle, "wb") as out:
                 yield out
@@ -51,6 +53,21 @@ def atomic_writer(path: Path | str) -> Iterator[IO[bytes]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _locked_temporary(path: Path) -> tuple[int, Path]:
+    """A temporary file beside `path`, locked as long as it is open: so it is known to be in use."""
+    for left in path.parent.glob(f".{glob_escape(path.name)}.????????.tmp"):
+        with suppress(OSError), left.open("rb") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+            left.unlink()
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with suppress(OSError):  # where nothing can be locked, nothing is removed either
+            flock(handle, LOCK_EX)
+        if Path(name).exists():  # else another process took it for what is left of a killed one
+            return handle, Path(name)
+        os.close(handle)
 
 
 def dump_line(value: BaseModel | dict[str, Any]) -> bytes:

@@ -1,12 +1,13 @@
 """The `steper` command: every subcommand by name, and how errors end it.
 
-A user's mistake is one line on standard error and exit code 2; Ctrl-C is exit code 130; a bug keeps
-its traceback.
+A user's mistake is one line on standard error and exit code 2; Ctrl-C and SIGTERM are exit code
+130; a bug keeps its traceback.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -114,6 +115,8 @@ def main() -> None:
     """Entry point of the `steper` command."""
     from steper.cli.terminal import OnlyOnce, VisibleFormatter
 
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what `kill` and schedulers send
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Parts of one's own, `my_module:Name`, are looked for in the working folder, too.
     sys.path.append(str(Path.cwd()))
     logging.basicConfig(level=logging.WARNING)
