@@ -27,6 +27,9 @@ R = TypeVar("R", bound=BaseModel)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What Windows programs put before UTF-8 text."""
 
+DEEPEST = 50
+"""Levels of a configuration file, at most."""
+
 MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
 
 
@@ -164,12 +167,28 @@ def read_yaml(path: Path | str) -> Any:
     with open_input(path) as file:
         text = file.read().decode("utf-8", errors="replace")
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        _check_nesting(value)
+        return value
+    except RecursionError:
+        raise InputError(f"{path}: its values are nested too deeply, or in themselves") from None
+    except ValueError as error:  # a date that there is not, a number of too many digits
+        raise InputError(f"{path}: not YAML ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be read"
         raise InputError(f"{path}{line}: not YAML ({problem})") from None
+
+
+def _check_nesting(value: Any, depth: int = 0) -> None:
+    """Raise RecursionError where an anchor of YAML holds itself, or nothing could go so deep."""
+    if depth > DEEPEST:
+        raise RecursionError
+    for item in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        _check_nesting(item, depth + 1)
 
 
 def package_text(package: str, name: str) -> str:
