@@ -26,14 +26,14 @@ strategy: {name: ircot, max_tokens: 12}
 teacher: {model: gold}
 students: {tiny: {model: TINY}}
 recipes: [vanilla_kd, steper]
-train: {max_steps: 4, batch_size: 4, micro_batch_size: 2, dtype: float32, save_every: 2}
+train: {max_steps: 3, batch_size: 1, micro_batch_size: 1, dtype: float32, save_every: 1}
 evaluate: {bootstrap: {resamples: 50}}
 jobs: 1
 """
 
 TRAIN = (
-    "train {made}/examples --student {made}/tiny --out {out}/student --max-steps 6 --save-every 2 "
-    "--batch-size 4 --micro-batch-size 2 --dtype float32"
+    "train {made}/examples --student {made}/tiny --out {out}/student --max-steps 4 --save-every 1 "
+    "--batch-size 1 --micro-batch-size 1 --dtype float32"
 )
 
 COMMANDS = {
@@ -105,7 +105,7 @@ def made(tmp_path_factory, commands):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 60 * KILLS)
+@pytest.mark.timeout(300 + 60 * KILLS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_at_random_moments_it_ends_as_undisturbed(made, commands, tmp_path, name):
     out = tmp_path / "out"
