@@ -37,6 +37,14 @@ COMMANDS = {name: (f"steper.cli.{name}:{name}", text) for name, text in SUMMARIE
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # also while modules are loaded, or another end is under way
+        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: Sequence[str]) -> int:
     import cyclopts
 
     from steper.errors import SteperError, lacks_room
@@ -66,9 +74,6 @@ def run(arguments: Sequence[str]) -> int:
             raise
         _complain(f"{error}; make room, and give the same command again", arguments)
         return 2
-    except KeyboardInterrupt:
-        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
     return 0
 
 
