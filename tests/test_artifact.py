@@ -1,5 +1,6 @@
 """The keeper of folders: one writer at a time, whole or not at all, known again by contents."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -173,11 +174,11 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
 
     def rename(self, target):
         if self.name == "new":
-            raise OSError("I/O error")
+            raise OSError(errno.EIO, "I/O error")
         return real(self, target)
 
     monkeypatch.setattr(artifact.Path, "rename", rename)
-    with pytest.raises(OSError, match="I/O"):
+    with pytest.raises(InputError, match=r"out: cannot be written \(I/O error\)"):
         replace(tmp_path / "out", "two")
     assert (tmp_path / "out" / "file").read_text() == "one"
     assert names(tmp_path) == ["out"]

@@ -12,7 +12,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "steper"
 
 # What stands lower may import what stands higher, never the other way round.
 LAYERS = [
-    {"artifact", "doors", "errors", "grounding", "notebook", "records", "store", "text"},
+    {
+        "artifact",
+        "doors",
+        "errors",
+        "grounding",
+        "notebook",
+        "records",
+        "redaction",
+        "store",
+        "text",
+    },
     {"prompt"},
     {"retrieve", "lm"},
     {"gold"},

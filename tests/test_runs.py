@@ -12,13 +12,18 @@ from doubles import FILM, DictRetriever, film_questions, film_script
 from steper.artifact import differing
 from steper.errors import InputError, ModelError, SettingsError
 from steper.journal import RunFolder
-from steper.lm.base import FatalModelError
+from steper.lm.base import Completion, FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
 from steper.runs import Run, make_strategy, teach
 from steper.strategy.ircot import IRCoT, IRCoTSettings
 
-ACTION = {"question_id": "q0", "n": 0, "completion": {"text": "x"}}
+ACTION = {
+    "question_id": "q0",
+    "n": 0,
+    "request": "5f",
+    "completion": Completion(text="x").model_dump(mode="json", exclude_none=True),
+}
 BARE = PromptSettings(instruction=False, demos=0)
 
 
@@ -185,7 +190,7 @@ def test_a_damaged_line_is_named(tmp_path):
     with (tmp_path / "r/actions.jsonl").open("ab") as file:
         file.write(b"\0\0\0\n")
     folder = RunFolder(tmp_path / "r", film_questions(1), {})
-    with pytest.raises(InputError, match=r"actions\.jsonl, line 2: not JSON"):
+    with pytest.raises(InputError, match=r"actions\.jsonl, line 2: .*JSON"):
         folder.recorded_actions()
     folder.close()
 

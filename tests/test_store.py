@@ -2,7 +2,7 @@ import pytest
 
 from steper.errors import InputError
 from steper.records import Passage, Question, Step, Trajectory, passage_id
-from steper.store import atomic_writer, read_json, read_records, read_yaml, write_jsonl
+from steper.store import atomic_writer, read_json, read_records, read_yaml, write_json, write_jsonl
 
 
 def test_records_go_through_a_file_unchanged(tmp_path):
@@ -106,3 +106,13 @@ def test_reasons_are_what_errors_share(status, error, reason):
 def test_passage_ids_follow_content():
     assert passage_id("a", "b") == Passage.make("a", "b").id
     assert passage_id("a", "b") != passage_id("a", "c")
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path):
+    (tmp_path / ".out[1].json.abcdefgh.tmp").write_text("half")
+    (tmp_path / ".other.json.abcdefgh.tmp").write_text("half")
+    with atomic_writer(tmp_path / "out[1].json") as first:
+        first.write(b"first")
+        write_json(tmp_path / "out[1].json", "second")
+    assert (tmp_path / "out[1].json").read_bytes() == b"first"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".other.json.abcdefgh.tmp", "out[1].json"]

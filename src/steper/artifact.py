@@ -21,7 +21,8 @@ from typing import Any
 
 import orjson
 
-from steper.errors import InputError, SettingsError, writing_to
+from steper.errors import InputError, SettingsError, needing_room, writing_to
+from steper.redaction import without_secrets
 from steper.store import feed, write_json
 
 log = logging.getLogger(__name__)
@@ -122,8 +123,8 @@ def begun(folder: Path, kind: str) -> bool:
 
 
 def as_json(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as JSON would give it back."""
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(value))
+    """The value as JSON would give it back, without the keys in its web addresses."""
+    plain: dict[str, Any] = without_secrets(orjson.loads(orjson.dumps(value)))
     return plain
 
 
@@ -153,7 +154,7 @@ def listed(differences: Sequence[str]) -> str:
 
 def check_settings(folder: Path, old: Any, new: Any, verb: str = "made") -> None:
     """Raise SettingsError, saying which differ, where a folder was made with other settings."""
-    if differences := list(differing(old, new)):
+    if differences := list(differing(without_secrets(old), new)):
         raise SettingsError(
             f"{folder} was {verb} with other settings: {listed(differences)}. "
             "Use another --out, or --overwrite to begin anew"
@@ -179,13 +180,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         new = work / "new"
         with writing_to(path):
             new.mkdir()
-        yield new
+        with needing_room(path):
+            yield new
         if any(new.iterdir()):
-            _sync(*new.rglob("*"), new)
-            if path.exists():
-                path.rename(work / "old")
-            new.rename(path)
-            _sync(path.parent)
+            with writing_to(path):
+                _put(new, path, work / "old")
     finally:
         try:
             _clear(work, path)
@@ -195,6 +194,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             for folder in (work, *made):
                 with suppress(OSError):  # not empty, or another process's by now
                     folder.rmdir()
+
+
+def _put(new: Path, path: Path, old: Path) -> None:
+    """Let a whole folder take the place of `path`; what was there is kept as `old`."""
+    _sync(*new.rglob("*"), new)
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    _sync(path.parent)
 
 
 def _clear(work: Path, path: Path) -> None:
@@ -286,5 +294,5 @@ def _remember(key: str, entry: dict[str, Any]) -> None:
     """Keep an entry, the newest last; where that cannot be done the files are read again."""
     entries = {k: v for k, v in _known().items() if k != key}
     entries[key] = entry
-    with suppress(OSError, RuntimeError, TypeError):
+    with suppress(InputError, RuntimeError, TypeError):
         write_json(_cache_file(), dict(list(entries.items())[-KNOWN_FOLDERS:]))

@@ -22,7 +22,7 @@ from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
 from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
-from steper.lm.thinking import without_thoughts
+from steper.lm.thinking import limited, without_thoughts
 from steper.records import Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.actions import Action, Actions, Generate, Search
@@ -279,6 +279,9 @@ class Engine:
         except StopIteration as stop:
             self._finish(flight, stop.value)
             return
+        except ModelError as error:  # what was written cannot be read
+            self._fail(flight, error)
+            return
         flight.pending = action
         if isinstance(action, Search):
             if self.retriever is None:
@@ -341,11 +344,16 @@ def _results(events: list[tuple[_Flight, Any]]) -> list[tuple[_Flight, Any]]:
     for flight, outcome in events:
         if isinstance(outcome, Future):
             error = outcome.exception()
-            result = error if error is not None else without_thoughts(outcome.result())
-            results.append((flight, result))
+            results.append((flight, error or _readable(flight.pending, outcome.result())))
         elif outcome is not _SEARCHED:
             results.append((flight, outcome))
     return results
+
+
+def _readable(action: Action | None, completion: Completion) -> Completion:
+    """What strategies read of a completion: no thoughts, and not far more than was asked for."""
+    assert isinstance(action, Generate)
+    return limited(without_thoughts(completion), action.max_tokens)
 
 
 def request_digest(action: Action) -> str:

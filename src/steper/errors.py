@@ -7,6 +7,7 @@ line prints that line and exits 2. Anything else that is raised is a bug and kee
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -50,13 +51,46 @@ class QuestionDropped(Exception):
         self.detail = detail
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WRITERS_WORDS = (
+    *(f"(os error {code})" for code in NO_ROOM),
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+)
+"""How safetensors and torch say that a file cannot be written; they raise no OSError."""
+
+
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
     """What the system refuses (no room, no right to write) as an InputError that names `path`."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise _not_written(path, error) from None
+
+
+@contextmanager
+def needing_room(path: Path) -> Iterator[None]:
+    """A full disk as an InputError that names `path`, whichever library met it; nothing else."""
+    try:
+        yield
+    except Exception as error:
+        if not lacks_room(error):
+            raise
+        raise _not_written(path, error) from None
+
+
+def lacks_room(error: Exception) -> bool:
+    """Whether something could not be written for want of room: disk, quota, largest file."""
+    if isinstance(error, OSError):
+        return error.errno in NO_ROOM
+    return any(words in str(error) for words in WRITERS_WORDS)
+
+
+def _not_written(path: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    mend = "; make room, and give the same command again" if lacks_room(error) else ""
+    return InputError(f"{path}: cannot be written ({reason}){mend}")
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

@@ -12,15 +12,15 @@ that had finished; they are forced to the disk about once a second.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from steper.artifact import (
     MANIFEST,
@@ -31,7 +31,8 @@ from steper.artifact import (
     settings_hash,
 )
 from steper.errors import InputError, writing_to
-from steper.records import SCHEMA_VERSION, Question, Trajectory
+from steper.lm.base import Completion
+from steper.records import SCHEMA_VERSION, Passage, Question, Trajectory
 from steper.store import (
     atomic_writer,
     cut_unfinished_line,
@@ -43,6 +44,10 @@ from steper.store import (
     write_json,
     write_jsonl,
 )
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=BaseModel)
 
 SYNC_SECONDS = 1.0
 
@@ -61,34 +66,41 @@ class AppendFile:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._end = cut_unfinished_line(self._fd)
         self._sync = sync
+        self._syncing: Future[None] | None = None
         self._synced = time.monotonic()
 
     def append(self, lines: bytes) -> int:
-        """Write whole lines; returns where they begin."""
-        start = self._end
-        view = memoryview(lines)
-        while view:
-            view = view[os.pwrite(self._fd, view, self._end) :]
-            self._end = start + len(lines) - len(view)
+        """Write whole lines, or none; returns where they begin.
+
+        Raises OSError where there is no room for them, or where earlier ones did not get to the
+        disk.
+        """
+        if self._syncing is not None and self._syncing.done():
+            self._syncing.result()  # before the write: what raises has written nothing
+        start, view = self._end, memoryview(lines)
+        try:
+            while view:
+                view = view[os.pwrite(self._fd, view, start + len(lines) - len(view)) :]
+            self._end = start + len(lines)
+        except BaseException:
+            os.ftruncate(self._fd, start)
+            raise
         now = time.monotonic()
         if now - self._synced > SYNC_SECONDS:
             self._synced = now
-            self._sync.submit(os.fsync, self._fd)
+            self._syncing = self._sync.submit(os.fsync, self._fd)
         return start
 
-    def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(offset, value) of each line. Raises InputError at a damaged one."""
+    def rows(self, row: type[R]) -> Iterator[tuple[int, R]]:
+        """(offset, row) of each line. Raises InputError, naming it, at a damaged one."""
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(0)
             offset = 0
             for number, line in enumerate(file, start=1):
                 try:
-                    value = orjson.loads(line)
-                except orjson.JSONDecodeError as error:
-                    raise InputError(
-                        f"{self._path}, line {number}: not JSON ({error.msg}); take the line out, "
-                        "or begin anew with --overwrite"
-                    ) from None
+                    value = row.model_validate_json(line)
+                except ValidationError as error:
+                    raise _damaged(self._path, number, error) from None
                 yield offset, value
                 offset += len(line)
 
@@ -100,8 +112,44 @@ class AppendFile:
 
     def close(self) -> None:
         """Force to disk and close."""
-        os.fsync(self._fd)
-        os.close(self._fd)
+        try:
+            os.fsync(self._fd)
+        finally:
+            os.close(self._fd)
+
+
+def _damaged(path: Path, number: int, error: ValidationError) -> InputError:
+    return InputError(
+        f"{path}, line {number}: {field_error(error)}; take the line out, or begin anew with "
+        "--overwrite"
+    )
+
+
+class FoundRow(BaseModel):
+    """A passage that a search found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    passage: Passage
+    score: float
+
+
+class ActionRow(BaseModel):
+    """A line of `actions.jsonl`: the result of a question's nth action, one of two kinds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question_id: str
+    n: int
+    request: str
+    completion: Completion | None = None
+    found: list[FoundRow] | None = None
+
+    @model_validator(mode="after")
+    def _one_result(self) -> ActionRow:
+        if (self.completion is None) == (self.found is None):
+            raise ValueError("either completion or found was expected")
+        return self
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +201,7 @@ class RunFolder:
         self.path = path
         self.questions = questions
         self.settings = as_json(settings)
-        self.inputs = inputs or {}
+        self.inputs = as_json(inputs or {})
         self.step_end = step_end
         self.hash = settings_hash(self.settings)
         self.offsets: dict[str, int] = {}
@@ -175,9 +223,26 @@ class RunFolder:
         old = read_json(manifest)
         if not isinstance(old, dict) or "settings" not in old or "content" in old:
             raise InputError(f"{manifest}: not the manifest of a run; name another folder")
-        if overwrite or self._nothing_recorded(old):
+        if overwrite:
+            return
+        counts = old.get("counts")
+        if old.get("status") not in ("running", "complete") or not isinstance(counts, dict):
+            raise InputError(
+                f"{manifest}: damaged (status is {old.get('status')!r}, running or complete was "
+                "expected, and counts); begin anew with --overwrite"
+            )
+        if old["status"] == "complete" and not self._holds(TRAJECTORIES, PART):
+            raise InputError(
+                f"{self.path}: {TRAJECTORIES} of this complete run is missing; begin anew with "
+                "--overwrite"
+            )
+        if self._nothing_recorded(old):
             return
         check_settings(self.path, _comparable(old["settings"]), _comparable(self.settings))
+
+    def _holds(self, *names: str) -> bool:
+        """Whether one of these files is there."""
+        return any((self.path / name).exists() for name in names)
 
     def _nothing_recorded(self, manifest: dict[str, Any]) -> bool:
         """Whether the run ended before its first generation did: nothing is lost with it."""
@@ -199,9 +264,13 @@ class RunFolder:
         old = read_json(manifest) if manifest.exists() else {}
         whole = old.get("status") == "complete" and result.exists()
         failed = old["counts"].get("failed") if whole else 0
+        if old:
+            self._check_questions()
         self.complete = whole and not (retry_failed and failed)
         self._seconds = old.get("seconds", 0.0)
         self._sync = ThreadPoolExecutor(1, "sync")
+        if whole:
+            self._check_result()
         if self.complete:
             self._tidy(failed)
             return
@@ -215,17 +284,49 @@ class RunFolder:
             write_jsonl(questions, self.questions)
         self._actions = AppendFile(self.path / ACTIONS, self._sync)
         self._part = AppendFile(self.path / PART, self._sync)
-        for offset, row in self._part.lines():
-            self.offsets[row["question_id"]] = offset
-            if row["status"] == "failed":
-                del self.offsets[row["question_id"]]
+        for offset, trajectory in self._part.rows(Trajectory):
+            self.offsets[trajectory.question_id] = offset
+            if trajectory.status == "failed":
+                del self.offsets[trajectory.question_id]
+
+    def _check_questions(self) -> None:
+        """Write `questions.jsonl` anew where it is not what was asked; nothing is lost with it."""
+        path = self.path / QUESTIONS
+        asked = b"".join(dump_line(question) for question in self.questions)
+        if path.is_file() and path.read_bytes() == asked:
+            return
+        if path.exists():
+            log.warning("%s: changed since it was written; it is written anew", path)
+        write_jsonl(path, self.questions)
+
+    def _check_result(self) -> None:
+        """Raise InputError where a whole run's trajectories are not those of its questions."""
+        path, number = self.path / TRAJECTORIES, 0
+        expected = [question.id for question in self.questions]
+        with open_input(path) as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    found = Trajectory.model_validate_json(line).question_id
+                except ValidationError as error:
+                    raise _damaged(path, number, error) from None
+                if number > len(expected) or found != expected[number - 1]:
+                    raise InputError(
+                        f"{path}, line {number}: a trajectory of question {found!r} is not "
+                        "expected here; the file was changed. Begin anew with --overwrite"
+                    )
+        if number != len(expected):
+            raise InputError(
+                f"{path}: {number} trajectories of {len(expected)} questions; the file was "
+                "changed. Begin anew with --overwrite"
+            )
 
     def recorded_actions(self) -> dict[str, list[dict[str, Any]]]:
         """Finished actions of each unfinished question, in order."""
         out: dict[str, list[dict[str, Any]]] = {}
-        for _, row in self._actions.lines():
-            if row["question_id"] not in self.offsets:
-                out.setdefault(row["question_id"], []).append(row)
+        for _, row in self._actions.rows(ActionRow):
+            if row.question_id not in self.offsets:
+                plain = row.model_dump(mode="json", exclude_none=True)
+                out.setdefault(row.question_id, []).append(plain)
         return out
 
     def pending(self) -> list[Question]:
@@ -287,7 +388,10 @@ class RunFolder:
     def close(self) -> None:
         """Let go of the folder; an unfinished run can be taken up again."""
         self._sync.shutdown(wait=True)
-        for name in ("_actions", "_part"):
-            if file := self.__dict__.pop(name, None):
-                file.close()
-        self._lock.release()
+        try:
+            for name in ("_actions", "_part"):
+                if file := self.__dict__.pop(name, None):
+                    with writing_to(self.path):
+                        file.close()
+        finally:
+            self._lock.release()

@@ -7,8 +7,10 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
+from glob import escape as glob_escape
 from importlib import metadata, resources
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -18,35 +20,57 @@ import orjson
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError, SettingsError, writing_to
 
 R = TypeVar("R", bound=BaseModel)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What Windows programs put before UTF-8 text."""
 
+DEEPEST = 50
+"""Levels of a configuration file, at most."""
+
 MANIFEST_PACKAGES = ("steper", "bm25s", "torch", "transformers", "openai")
 
 
 @contextmanager
 def atomic_writer(path: Path | str) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` whole, on success, or not at all."""
+    """A binary file that appears at `path` whole, on success, or not at all.
+
+    What killed writers of `path` left is removed. Raises InputError where the system does not let
+    it be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = _locked_temporary(path)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _locked_temporary(path: Path) -> tuple[int, Path]:
+    """A temporary file beside `path`, locked as long as it is open: so it is known to be in use."""
+    for left in path.parent.glob(f".{glob_escape(path.name)}.????????.tmp"):
+        with suppress(OSError), left.open("rb") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+            left.unlink()
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with suppress(OSError):  # where nothing can be locked, nothing is removed either
+            flock(handle, LOCK_EX)
+        if Path(name).exists():  # else another process took it for what is left of a killed one
+            return handle, Path(name)
+        os.close(handle)
 
 
 def dump_line(value: BaseModel | dict[str, Any]) -> bytes:
@@ -143,12 +167,28 @@ def read_yaml(path: Path | str) -> Any:
     with open_input(path) as file:
         text = file.read().decode("utf-8", errors="replace")
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        _check_nesting(value)
+        return value
+    except RecursionError:
+        raise InputError(f"{path}: its values are nested too deeply, or in themselves") from None
+    except ValueError as error:  # a date that there is not, a number of too many digits
+        raise InputError(f"{path}: not YAML ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be read"
         raise InputError(f"{path}{line}: not YAML ({problem})") from None
+
+
+def _check_nesting(value: Any, depth: int = 0) -> None:
+    """Raise RecursionError where an anchor of YAML holds itself, or nothing could go so deep."""
+    if depth > DEEPEST:
+        raise RecursionError
+    for item in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        _check_nesting(item, depth + 1)
 
 
 def package_text(package: str, name: str) -> str:

@@ -70,6 +70,15 @@ def without_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys: C0 but for tabs and line breaks, C1, changes of direction."""
+
+
+def visible(text: str) -> str:
+    r"""`text` with what a terminal would obey written out: the escape character becomes `\x1b`."""
+    return _CONTROL.sub(lambda c: c.group().encode("unicode_escape").decode(), text)
+
+
 def limit_words(text: str, limit: int) -> tuple[str, bool]:
     """At most the first `limit` words of a text, and whether any were cut."""
     words = text.split(" ")

@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from steper.cli.options import FLAT
@@ -80,8 +79,8 @@ def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """A line that counts passages while they are read, on standard error; gone at the end."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = plain_console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:

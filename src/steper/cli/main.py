@@ -1,12 +1,13 @@
 """The `steper` command: every subcommand by name, and how errors end it.
 
-A user's mistake is one line on standard error and exit code 2; Ctrl-C is exit code 130; a bug keeps
-its traceback.
+A user's mistake is one line on standard error and exit code 2; Ctrl-C and SIGTERM are exit code
+130; a bug keeps its traceback.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,9 +37,17 @@ COMMANDS = {name: (f"steper.cli.{name}:{name}", text) for name, text in SUMMARIE
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # also while modules are loaded, or another end is under way
+        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: Sequence[str]) -> int:
     import cyclopts
 
-    from steper.errors import SteperError
+    from steper.errors import SteperError, lacks_room
 
     app = cyclopts.App(
         name="steper",
@@ -57,12 +66,14 @@ def run(arguments: Sequence[str]) -> int:
     except (SteperError, cyclopts.CycloptsError) as error:
         _complain(_message(error), arguments)
         return 2
-    except KeyboardInterrupt:
-        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if not lacks_room(error):
+            raise
+        _complain(f"{error}; make room, and give the same command again", arguments)
+        return 2
     return 0
 
 
@@ -98,18 +109,23 @@ def _message(error: Exception) -> str:
 
 
 def _complain(message: str, arguments: Sequence[str]) -> None:
+    from steper.text import visible
+
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     command = f"steper {arguments[0]}" if arguments and arguments[0] in COMMANDS else "steper"
-    print(f"{command}: error: {' '.join(lines)}", file=sys.stderr)
+    print(visible(f"{command}: error: {' '.join(lines)}"), file=sys.stderr)
 
 
 def main() -> None:
     """Entry point of the `steper` command."""
-    from steper.cli.terminal import OnlyOnce
+    from steper.cli.terminal import OnlyOnce, VisibleFormatter
 
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what `kill` and schedulers send
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Parts of one's own, `my_module:Name`, are looked for in the working folder, too.
     sys.path.append(str(Path.cwd()))
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(OnlyOnce())
+        handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
     sys.exit(run(sys.argv[1:]))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from steper.cli.options import SWITCH
 from steper.cli.terminal import PipelineBar, is_main, plain_console, quiet_transformers, table_of
+from steper.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +160,8 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
         console.print(f"Everything is in {from_here(outcome.out)}", soft_wrap=True)
     elif outcome.students:
         student, corpus = list(outcome.students.items())[-1]
-        ask = f'steper ask "QUESTION" --student {from_here(student)} --corpus {from_here(corpus)}'
+        corpus = without_secrets(from_here(corpus))
+        ask = f'steper ask "QUESTION" --student {from_here(student)} --corpus {corpus}'
         console.print(f"Next: {ask}", soft_wrap=True)
 
 

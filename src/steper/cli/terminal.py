@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,8 +19,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from steper.text import visible
 
 if TYPE_CHECKING:
     from steper.engine import Stats
@@ -42,15 +45,41 @@ class OnlyOnce(logging.Filter):
         return new
 
 
+class VisibleFormatter(logging.Formatter):
+    """Formats records so that what servers and models said in them moves no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, escapes written out."""
+        return visible(super().format(record))
+
+
+class PlainConsole(Console):
+    """Prints what it is given: no markup, no emoji codes, and escapes written out.
+
+    What is shown comes from models, servers and corpora, which do not get to move the cursor, clear
+    the screen or name the window.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """The segments of whatever is printed, which all pass through here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
+
+
 def plain_console(**options: Any) -> Console:
     """A console that prints what it is given, brackets and numbers as they are."""
-    return Console(highlight=False, markup=False, **options)
+    return PlainConsole(**options)
 
 
 def warn(warnings: Iterable[str]) -> None:
     """Print warnings on standard error."""
     for warning in warnings:
-        Console(stderr=True, markup=False).print(f"Warning: {warning}", style="yellow")
+        plain_console(stderr=True).print(f"Warning: {warning}", style="yellow")
 
 
 def labelled(label: str, text: str, style: str = "") -> Text:
@@ -118,7 +147,7 @@ def new_bar(*more: ProgressColumn, **options: Any) -> Progress:
         TextColumn("{task.fields[rates]}", markup=False),
         TimeElapsedColumn(),
         *more,
-        console=Console(stderr=True),
+        console=plain_console(stderr=True),
         **options,
     )
 

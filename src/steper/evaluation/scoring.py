@@ -255,18 +255,15 @@ def write_evaluation(evaluation: Evaluation, folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     written = [folder / METRICS, folder / SCORES]
-    try:
-        write_json(written[0], evaluation.metrics.model_dump(mode="json"))
-        write_jsonl(written[1], evaluation.scores)
-        parts = partition(evaluation.scores, lambda s: s.benchmark)
-        for name, scores in parts.items():
-            benchmark = check_benchmark(name)
-            path = folder / submission_name(benchmark)
-            if len(parts) > 1:
-                path = path.with_name(f"{path.stem}.{name}{path.suffix}")
-            answers = (Prediction(question_id=s.question_id, answer=s.answer) for s in scores)
-            write_predictions(path, answers, benchmark)
-            written.append(path)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    write_json(written[0], evaluation.metrics.model_dump(mode="json"))
+    write_jsonl(written[1], evaluation.scores)
+    parts = partition(evaluation.scores, lambda s: s.benchmark)
+    for name, scores in parts.items():
+        benchmark = check_benchmark(name)
+        path = folder / submission_name(benchmark)
+        if len(parts) > 1:
+            path = path.with_name(f"{path.stem}.{name}{path.suffix}")
+        answers = (Prediction(question_id=s.question_id, answer=s.answer) for s in scores)
+        write_predictions(path, answers, benchmark)
+        written.append(path)
     return written

@@ -55,13 +55,13 @@ def export_jsonl(examples: Iterable[StepExample], folder: Path) -> None:
 
 def export_parquet(examples: Iterable[StepExample], folder: Path) -> None:
     """Rows as one Parquet file: messages.parquet."""
-    with _dataset(examples) as dataset:
+    with _dataset(examples, folder) as dataset:
         dataset.to_parquet(str(folder / PARQUET))
 
 
 def export_hf(examples: Iterable[StepExample], folder: Path) -> None:
     """Rows as a folder for `datasets.load_from_disk`: hf/."""
-    with _dataset(examples) as dataset:
+    with _dataset(examples, folder) as dataset:
         dataset.save_to_disk(str(folder / HF))
 
 
@@ -73,8 +73,11 @@ EXPORTS: dict[Export, Callable[[Iterable[StepExample], Path], None]] = {
 
 
 @contextmanager
-def _dataset(examples: Iterable[StepExample]) -> Iterator[Any]:
-    """The rows as a Hugging Face dataset, memory-mapped from a temporary folder."""
+def _dataset(examples: Iterable[StepExample], folder: Path) -> Iterator[Any]:
+    """The rows as a Hugging Face dataset, memory-mapped from a temporary folder in `folder`.
+
+    There it is not left for good by a process that is killed.
+    """
     try:
         datasets: Any = import_module("datasets")
     except ImportError:
@@ -82,7 +85,7 @@ def _dataset(examples: Iterable[StepExample]) -> Iterator[Any]:
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        with tempfile.TemporaryDirectory(prefix="steper-export-") as place:
+        with tempfile.TemporaryDirectory(dir=folder) as place:
             rows = Path(place) / JSONL
             write_jsonl(rows, map(message_row, examples))
             yield datasets.Dataset.from_json(

@@ -7,15 +7,12 @@ be. The SDK takes all of it as it comes, so it is read here, and nothing is beli
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 MOST_TOKENS = 100_000_000
 """More than any prompt or completion has: a larger count is no count."""
-
-SHORT, LONG = 6, 16
-"""Letters of the shortest secret: with a digit or sign in it, and without."""
 
 
 class BadAnswerError(Exception):
@@ -78,30 +75,6 @@ def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) 
         prompt_tokens=_count(usage.get("prompt_tokens")) or None,
         completion_tokens=_count(usage.get("completion_tokens")),
     )
-
-
-def hider(secrets: Iterable[str]) -> Callable[[Any], Any]:
-    """A function that puts `[hidden]` in place of each secret in every string of a JSON value.
-
-    Stand-ins that people set where a server needs no key ("none", "EMPTY", "ollama") are words,
-    and words stand in texts: a short value of letters alone is no secret.
-    """
-    hidden = sorted(
-        (s for s in secrets if len(s) >= (LONG if s.isalpha() else SHORT)),
-        key=len,
-        reverse=True,
-    )
-
-    def hide(value: Any) -> Any:
-        if isinstance(value, str):
-            for secret in hidden:
-                value = value.replace(secret, "[hidden]")
-            return value
-        if isinstance(value, dict):
-            return {hide(key): hide(item) for key, item in value.items()}
-        return [hide(item) for item in value] if isinstance(value, list) else value
-
-    return hide if hidden else lambda value: value
 
 
 def _first(choices: object) -> dict[str, Any] | None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from steper.errors import ModelError, missing_extra
 from steper.lm.base import Completion, FatalModelError, Request
@@ -24,7 +23,7 @@ from steper.lm.openai_address import (
     key_of,
     without_password,
 )
-from steper.lm.openai_answers import Answer, BadAnswerError, hider, read_answer
+from steper.lm.openai_answers import Answer, BadAnswerError, read_answer
 from steper.lm.openai_continuation import FIELDS, Finding, Messages, RefusedError, find_dialect
 from steper.lm.openai_errors import (
     NO_THINKING,
@@ -37,6 +36,7 @@ from steper.lm.openai_rendering import ChatRenderer
 from steper.lm.openai_usage import UsageReader
 from steper.lm.thinking import StopGuard, spoken
 from steper.prompt.segments import Form
+from steper.redaction import hider, secrets_in
 from steper.text import brief
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class OpenAIModel:
         check_url(self.name, url)
         self._address = without_password(url)
         key = key_of(self.name, url, self._settings.api_key_env)
-        self._hide = hider([key, urlsplit(url).password or ""])
+        self._hide = hider([key, *secrets_in(url)])
         check_reachable(self.name, url)
         self._client = openai.AsyncOpenAI(
             api_key=key,

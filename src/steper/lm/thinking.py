@@ -8,12 +8,18 @@ block without an end is a generation that was cut off: nothing was said.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steper.lm.base import Completion, Request, truncate_at_stop
 from steper.records import Finish, Usage
+
+log = logging.getLogger(__name__)
+
+CHARACTERS_PER_TOKEN = 32
+"""Texts of more characters a token are cut; English has about 4, few tokens have 16."""
 
 OPENING = ("<think>", "[THINK]")
 CLOSING = ("</think>", "[/THINK]")
@@ -90,6 +96,23 @@ def without_thoughts(completion: Completion) -> Completion:
     if found.text == completion.text:
         return completion
     return found.completion(completion.usage, completion.finish, completion.thoughts)
+
+
+def limited(completion: Completion, max_tokens: int) -> Completion:
+    """A completion whose text is cut where it is far longer than `max_tokens` can be.
+
+    Servers may ignore the limit; whoever reads what they send would keep all questions waiting.
+    """
+    longest = CHARACTERS_PER_TOKEN * max_tokens
+    if len(completion.text) <= longest:
+        return completion
+    log.warning(
+        "the model does not heed max_tokens, %d: a text of %d characters was cut to %d",
+        max_tokens,
+        len(completion.text),
+        longest,
+    )
+    return completion.model_copy(update={"text": completion.text[:longest], "finish": "length"})
 
 
 class StopGuard:

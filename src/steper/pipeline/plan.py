@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from steper.artifact import as_json, differing, listed, lock_folder
 from steper.errors import InputError, SettingsError, unknown_name
 from steper.records import SCHEMA_VERSION
+from steper.redaction import without_secrets
 from steper.store import provenance, read_json, write_json
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class Stamps:
 
     def differences(self, task: Task) -> list[str]:
         """`name is A there, B now` for all that decides a task's result and has changed."""
-        return list(differing(self._tasks.get(task.id, {}).get("key"), as_json(task.key)))
+        old = without_secrets(self._tasks.get(task.id, {}).get("key"))
+        return list(differing(old, as_json(task.key)))
 
     def write(self, task: Task, status: Status, seconds: float = 0.0) -> None:
         """Write a task's stamp."""

@@ -20,6 +20,7 @@ from steper.pipeline.places import Places
 from steper.pipeline.plan import PlannedTask
 from steper.pipeline.watching import Clerk, do
 from steper.pipeline.workspace import Workspace
+from steper.text import visible
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
@@ -207,7 +208,7 @@ def _listen(running: _Running, inbox: Inbox) -> None:
 def _forward(lines: Any) -> None:
     """In a thread: what a task's process prints goes between the lines of this one."""
     for line in lines:
-        sys.stderr.write(line.decode(errors="replace"))
+        sys.stderr.write(visible(line.decode(errors="replace")))
 
 
 def _killed(planned: PlannedTask, code: int) -> str:

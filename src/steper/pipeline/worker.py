@@ -42,7 +42,8 @@ def main() -> int:
     """Do the task that standard input holds; the exit code."""
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no message
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's `&` leaves SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     sending = threading.Lock()  # models log in threads of their own
 
     def send(kind: str, content: object) -> None:

@@ -44,11 +44,8 @@ def write_report(
     logs = {name: [Path(folder) for folder in some] for name, some in (training or {}).items()}
     settings, bootstrap = settings or ReportSettings(), bootstrap or Bootstrap()
     page = render(methods, settings, bootstrap, logs, out.parent)
-    try:
-        with atomic_writer(out) as file:
-            file.write(page.encode())
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    with atomic_writer(out) as file:
+        file.write(page.encode())
     return out
 
 

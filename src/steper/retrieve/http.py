@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
+from steper.redaction import hider, secrets_in, without_secrets
 from steper.retrieve.base import Found
 from steper.retrieve.retriever_settings import HttpSettings
 from steper.text import brief, seconds_to_wait
@@ -44,12 +45,16 @@ class HttpRetriever:
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise InputError(f"{url!r} is not a web address ({error})") from None
+            raise InputError(f"{without_secrets(url)!r} is not a web address ({error})") from None
         if address.scheme not in ("http", "https") or not address.host:
-            raise InputError(f"{url!r} is not a web address: http://HOST:PORT is expected")
+            raise InputError(
+                f"{without_secrets(url)!r} is not a web address: http://HOST:PORT is expected"
+            )
         if address.path in ("", "/"):
             address = address.copy_with(path="/retrieve")
-        self.url = str(address)
+        self.url = without_secrets(str(address))
+        self._address = address
+        self._hide = hider(secrets_in(str(address)))
         self.settings = settings
         self._sleep = sleep
         timeout = httpx.Timeout(settings.timeout_s, connect=settings.connect_timeout_s)
@@ -75,7 +80,7 @@ class HttpRetriever:
         return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """The address: all that is known of what a server finds."""
+        """The address, without keys: all that is known of what a server finds."""
         return {"kind": "http", "url": self.url}
 
     def close(self) -> None:
@@ -97,24 +102,28 @@ class HttpRetriever:
         try:
             return retrying(self._post, {"queries": queries, "topk": k, "return_scores": True})
         except httpx.HTTPStatusError as error:
-            raise RetrievalError(f"{self.url}: {_refusal(error.response)}") from None
+            raise RetrievalError(f"{self.url}: {self._refusal(error.response)}") from None
         except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
+            reason = self._hide(str(error)) or type(error).__name__
             raise RetrievalError(
                 f"{self.url}: no answer after {self.settings.attempts} tries ({reason}); "
                 "is the retrieval server running, and is this its address?"
             ) from None
 
     def _post(self, body: dict[str, Any]) -> Any:
-        response = self._client.post(self.url, json=body)
+        response = self._client.post(self._address, json=body)
         response.raise_for_status()
         try:
-            return response.json()
-        except ValueError:
+            return self._hide(response.json())
+        except (ValueError, RecursionError):
             raise RetrievalError(
-                f"{self.url}: the reply is not JSON but {response.text[:60]!r}; "
+                f"{self.url}: the reply is not JSON but {self._hide(response.text)[:60]!r}; "
                 "is this a Search-R1 retrieval server?"
             ) from None
+
+    def _refusal(self, response: httpx.Response) -> str:
+        said = " ".join(self._hide(response.text).split())
+        return f"the server answers {response.status_code} {response.reason_phrase}: {said[:200]!r}"
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds before the next try: what Retry-After asks for, or 1, 2, 4, … × backoff."""
@@ -144,11 +153,6 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError) and not isinstance(
         error, httpx.UnsupportedProtocol
     )
-
-
-def _refusal(response: httpx.Response) -> str:
-    text = " ".join(response.text.split())
-    return f"the server answers {response.status_code} {response.reason_phrase}: {text[:200]!r}"
 
 
 def parse_reply(reply: Any, n_queries: int, k: int, url: str) -> list[list[Found]]:

@@ -10,7 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+import regex
+
+from steper.errors import ModelError
 from steper.text import sentences, strip_full_stop
+
+PATTERN_SECONDS = 1.0
+"""How long a user's regular expression may search one text, in which ours take milliseconds."""
 
 # "1. FC Köln" and its like are names.
 _MARK = re.compile(
@@ -101,17 +107,30 @@ def without_preamble(text: str, marks: bool = True) -> str:
     return rest if says_something(rest) else ""
 
 
+def search_within(pattern: str, text: str) -> regex.Match[str] | None:
+    """What a user's regular expression finds; ModelError where it takes longer than a second.
+
+    Patterns such as `(a+)+:` take time exponential in the text, and all questions wait meanwhile.
+    """
+    try:
+        return regex.search(pattern, text, timeout=PATTERN_SECONDS)
+    except TimeoutError:
+        raise ModelError(
+            f"answer_pattern {pattern!r} searched {text[:40]!r}… ({len(text):,} characters) for "
+            f"more than {PATTERN_SECONDS:g} s; nested repeats such as (a+)+ take that long"
+        ) from None
+
+
 def sentences_by_line(text: str, as_written: str = "") -> Iterator[list[str]]:
     """The sentences of each line that says something, without marks and preambles.
 
     Lines that the regular expression `as_written` finds are left as they are.
     """
-    kept = re.compile(as_written) if as_written else None
     known: dict[str, list[str]] = {}
     for line in without_thoughts(text).splitlines():
         # A model that is stuck writes the same line hundreds of times.
         if line not in known:
-            as_it_is = kept is not None and kept.search(line)
+            as_it_is = as_written and search_within(as_written, line)
             bare = line.strip() if as_it_is else without_preamble(plain(line))
             known[line] = sentences(bare)
         if known[line]:

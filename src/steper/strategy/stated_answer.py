@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from steper.strategy.reading import clean_answer, is_boxed, plain, says_something
+from steper.strategy.reading import clean_answer, is_boxed, plain, says_something, search_within
 
 ANSWER_PATTERN = r"(?is)\banswer is\s*:?\s*(.*)"
 """The group is what follows "answer is:"."""
@@ -45,7 +45,7 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
     answer.
     """
     if pattern != ANSWER_PATTERN:
-        found = re.search(pattern, text)
+        found = search_within(pattern, text)
         if not found:
             return None
         lines = (found.group(1) or "").strip().splitlines()

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from steper.errors import SettingsError, missing_extra
+from steper.errors import SettingsError, missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
@@ -109,7 +109,8 @@ def train(
     processes = _processes(settings)
     job = Job(source, student, folder, settings, processes, main, progress)
     try:
-        job.run(overwrite, resume_from)
+        with needing_room(out):
+            job.run(overwrite, resume_from)
         leave_processes()
     finally:
         folder.close()
@@ -119,7 +120,8 @@ def train(
 def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
     folder.open(overwrite=False)
     try:
-        return merge_finished(Base.find(student, settings), folder.path)
+        with needing_room(folder.path):
+            return merge_finished(Base.find(student, settings), folder.path)
     finally:
         folder.close()
 

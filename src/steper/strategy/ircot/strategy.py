@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+import regex
 from pydantic import Field, field_validator
 
 from steper.gold.gold_plan import GoldPlan
@@ -81,8 +82,8 @@ class IRCoTSettings(ReadingSettings):
     @classmethod
     def _has_a_group(cls, value: str) -> str:
         try:
-            groups = re.compile(value).groups
-        except re.error as error:
+            groups = regex.compile(value).groups
+        except regex.error as error:
             raise ValueError(f"not a regular expression ({error})") from None
         if groups != 1:
             raise ValueError(f"one group was expected, there are {groups}")

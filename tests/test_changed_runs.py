@@ -1,0 +1,113 @@
+"""Runs that were changed or damaged: told in one line, never taken as whole."""
+
+import logging
+
+import pytest
+
+from doubles import film_script
+from steper.errors import InputError, ModelError
+from steper.journal import RunFolder
+from steper.store import read_yaml
+from test_runs import run
+
+
+def refuse(request):
+    return ModelError("must not be asked")
+
+
+@pytest.fixture
+def whole(tmp_path):
+    run(tmp_path / "r")
+    return tmp_path / "r"
+
+
+def lines(path):
+    return path.read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: "", "0 trajectories of 6 questions"),
+        (lambda text: text.encode("utf-16"), "line 1: "),
+        (lambda text: "\n" + text, "line 1: "),
+        (lambda text: "0\n" + text, "line 1: "),
+        (lambda text: "".join(text.splitlines(True)[:4]), "4 trajectories of 6 questions"),
+        (
+            lambda text: "".join(text.splitlines(True)[::-1]),
+            "line 1: a trajectory of question 'q5'",
+        ),
+        (lambda text: text.replace('"answer":"1950"', '"answer":1950', 1), "line 1: answer: "),
+    ],
+)
+def test_a_complete_run_is_checked_before_it_is_taken_as_done(whole, change, message):
+    path = whole / "trajectories.jsonl"
+    changed = change(path.read_text())
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    with pytest.raises(InputError, match=message) as caught:
+        run(whole, script=refuse)
+    assert str(path) in str(caught.value)
+    assert run(whole, overwrite=True).manifest["counts"]["answered"] == 6
+
+
+def test_a_complete_run_without_its_result_is_not_paid_for_again(whole):
+    (whole / "trajectories.jsonl").unlink()
+    with pytest.raises(InputError, match=r"trajectories\.jsonl of this complete run is missing"):
+        run(whole, script=refuse)
+
+
+@pytest.mark.parametrize("text", ["", "changed\n", None])
+def test_questions_that_were_changed_are_written_anew(whole, caplog, text):
+    path = whole / "questions.jsonl"
+    before = path.read_bytes()
+    path.unlink() if text is None else path.write_text(text)
+    with caplog.at_level(logging.WARNING):
+        run(whole, script=refuse)
+    assert path.read_bytes() == before
+    assert ("it is written anew" in caplog.text) == (text is not None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"complete"', '"complet"'), ('"counts": {', '"count": {'), ('"status"', '"state"')],
+)
+def test_a_damaged_manifest_is_told(whole, old, new):
+    path = whole / "manifest.json"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=r"manifest.json: damaged .*--overwrite"):
+        run(whole, script=refuse)
+
+
+@pytest.fixture
+def unfinished(tmp_path, monkeypatch):
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "finish", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "r")
+    return tmp_path / "r"
+
+
+@pytest.mark.parametrize("name", ["trajectories.part", "actions.jsonl"])
+@pytest.mark.parametrize("line", ["0", "{}", "[]", '{"question_id": 5}', "\x00", '{"question_id"'])
+def test_what_is_resumed_is_checked_line_by_line(unfinished, name, line):
+    path = unfinished / name
+    whole = path.read_text()
+    path.write_text(f"{whole}{line}\n")
+    number = whole.count("\n") + 1
+    with pytest.raises(InputError, match=rf"{name}, line {number}: .*--overwrite"):
+        run(unfinished, script=refuse)
+    path.write_text(whole)
+    assert run(unfinished, script=film_script).manifest["counts"]["answered"] == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &a [*a]", "a: &a {b: *a}", "[" * 5000, "a: " + "[" * 60 + "]" * 60]
+)
+def test_yaml_that_holds_itself_is_told(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        read_yaml(path)

@@ -1,0 +1,179 @@
+"""A disk that is full: one line, exit code 2, nothing half-written, and then on from there."""
+
+import errno
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from doubles import film_script, largest_file
+from lm.tiny import make_tiny_llama
+from steper.cli.main import run
+from steper.errors import InputError
+from steper.journal import AppendFile
+from test_runs import run as film_run
+
+LINE = b'{"n": "%030d"}\n'
+
+
+def test_after_a_line_cut_short_the_next_one_stands_in_its_place(tmp_path):
+    path = tmp_path / "actions.jsonl"
+    with ThreadPoolExecutor(1) as sync:
+        file = AppendFile(path, sync)
+        file.append(LINE % 1)
+        with largest_file(len(LINE % 1) + 10), pytest.raises(OSError):
+            file.append(LINE % 22 + LINE % 33)
+        assert path.read_bytes() == LINE % 1
+        start = file.append(LINE % 4)
+        assert file.read_at(start) == LINE % 4
+        file.close()
+    assert path.read_bytes() == LINE % 1 + LINE % 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_on_a_disk_that_is_full_now_and_then_loses_and_repeats_nothing(tmp_path, seed):
+    undisturbed = film_run(tmp_path / "undisturbed")
+    rng, asked = random.Random(seed), []
+
+    def counting(request):
+        asked.append((request.question_id, request.step))
+        return film_script(request)
+
+    append = AppendFile.append
+
+    def sometimes_full(file, lines):
+        if rng.random() < 0.3:
+            with largest_file(file._end + rng.randrange(len(lines))):
+                return append(file, lines)
+        return append(file, lines)
+
+    ends = 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(AppendFile, "append", sometimes_full)
+        while not (tmp_path / "disturbed/trajectories.jsonl").exists():
+            with suppress(InputError):
+                film_run(tmp_path / "disturbed", script=counting, in_flight=2)
+                break
+            ends += 1
+    assert ends
+    disturbed = film_run(tmp_path / "disturbed")
+    assert list(disturbed.trajectories()) == list(undisturbed.trajectories())
+    # Paid twice is only what could not be recorded: the two requests in flight at each end.
+    assert len(asked) <= 18 + 2 * ends
+
+
+def test_lines_that_do_not_get_to_the_disk_are_told(tmp_path, monkeypatch):
+    def refused(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("steper.journal.SYNC_SECONDS", -1)
+    monkeypatch.setattr(os, "fsync", refused)
+    with ThreadPoolExecutor(1) as sync:
+        file = AppendFile(tmp_path / "actions.jsonl", sync)
+        file.append(LINE % 1)
+        sync.shutdown(wait=True)
+        with pytest.raises(OSError, match="Input/output error"):
+            file.append(LINE % 2)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A world, its index, the gold teacher's run and examples."""
+    folder = tmp_path_factory.mktemp("made")
+    for line in (
+        "world --out {0}/world --train 6 --dev 1 --test 2 --benchmark 2wikimultihopqa",
+        "index --corpus {0}/world/corpus.jsonl --out {0}/index",
+        "teach --questions {0}/world/train.json --model gold --corpus {0}/index --out {0}/run",
+        "build {0}/run --out {0}/examples",
+    ):
+        assert run(line.format(folder).split()) == 0
+    return folder
+
+
+COMMANDS = {
+    "world": "world --out {out}/world --train 6 --dev 1 --test 2",
+    "index": "index --corpus {made}/world/corpus.jsonl --out {out}/index",
+    "teach": "teach --questions {made}/world/train.json --model gold --corpus {made}/index "
+    "--out {out}/run",
+    "build": "build {made}/run --out {out}/examples --export jsonl --export parquet --export hf",
+    "eval": "eval {out}/copy",
+    "report": "report {made}/run --out {out}/report.html",
+}
+
+
+@pytest.mark.parametrize("size", [0, 2_000, 30_000])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_on_a_full_disk_ends_in_one_line_and_goes_on(
+    made, tmp_path, capsys, command, size
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    copy_of(made / "run", out / "copy")
+    line = COMMANDS[command].format(made=made, out=out).split()
+    capsys.readouterr()
+    with largest_file(size):
+        code = run(line)
+    said = capsys.readouterr().err.splitlines()
+    if code:  # what is smaller than the limit is written
+        assert code == 2
+        assert said[-1].startswith(f"steper {command}: error: ")
+        assert "cannot be written (File too large)" in said[-1]
+        assert said[-1].endswith("make room, and give the same command again")
+        assert not temporary(out)
+    assert run(line) == 0
+    assert not temporary(out)
+
+
+def copy_of(run, target):
+    target.mkdir()
+    for path in run.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+
+
+def temporary(folder):
+    return [path.name for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+PIPELINE = """\
+data: {world: {world: {train: 6, test: 2}}}
+strategy: {name: ircot}
+teacher: {model: gold}
+students: {tiny: {model: TINY}}
+train: {max_steps: 4, batch_size: 4, micro_batch_size: 2, dtype: float32, save_every: 2}
+recipes: [steper]
+jobs: 1
+"""
+
+
+def test_a_pipeline_on_a_full_disk_ends_in_one_line_and_goes_on(tmp_path, capsys):
+    config = tmp_path / "pipeline.yaml"
+    config.write_text(PIPELINE)
+    line = f"run {config} --out {tmp_path}/out --stages world,index,teach".split()
+    codes = []
+    for size in (0, 5_000, 20_000, 50_000, 1 << 40):
+        with largest_file(size):
+            codes.append(run(line))
+        error = capsys.readouterr().err
+        assert codes[-1] == 0 or "cannot be written (File too large)" in error
+        assert "Traceback" not in error
+    assert (codes[0], codes[-1]) == (2, 0)
+    assert not temporary(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [60_000, 120_000], ids=["weights", "optimizer"])
+def test_a_training_on_a_full_disk_goes_on_when_there_is_room(made, tmp_path, capsys, size):
+    student = make_tiny_llama(tmp_path / "tiny", window=8192)
+    line = f"train {made}/examples --student {student} --max-steps 4 --save-every 2 --batch-size 4 "
+    line += "--micro-batch-size 2 --dtype float32 --out "
+    assert run([*line.split(), str(tmp_path / "undisturbed")]) == 0
+    with largest_file(size):
+        assert run([*line.split(), str(tmp_path / "disturbed")]) == 2
+    assert "make room, and give the same command again" in capsys.readouterr().err
+    assert run([*line.split(), str(tmp_path / "disturbed")]) == 0
+    weights = [
+        (tmp_path / n / "model.safetensors").read_bytes() for n in ("undisturbed", "disturbed")
+    ]
+    assert weights[0] == weights[1]
