@@ -7,22 +7,52 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from steper.cli.main import run
+from steper.doors import plugins
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "extend.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [match.groups() for match in BLOCK.finditer(DOCUMENT.read_text("utf-8"))]
 
 
+@contextmanager
+def fresh(folder):
+    """As in a new process there: its modules importable and not yet imported, plug-ins unread."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setenv("COLUMNS", "200")
+        before = set(sys.modules)
+        plugins.cache_clear()
+        yield
+    plugins.cache_clear()
+    for name in set(sys.modules) - before:
+        if name.startswith("my_"):
+            del sys.modules[name]
+
+
+def steper(folder, command):
+    """Run a command line of `steper` in the folder: its exit code and what it prints."""
+    out, err = StringIO(), StringIO()
+    with fresh(folder), redirect_stdout(out), redirect_stderr(err):
+        code = run(shlex.split(command.replace("\\\n", " "))[1:])
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+
 def python(folder, *arguments):
-    """Run Python in the folder; modules there are importable."""
-    where = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    """Run Python in the folder."""
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": where, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
     )
@@ -30,7 +60,10 @@ def python(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with all files of the document, its commands run there in order."""
+    """A folder with all files of the document, its commands run there in order.
+
+    The first of them in a process of its own: modules in the working folder are found.
+    """
     folder = tmp_path_factory.mktemp("extend")
     for _, name, text in BLOCKS:
         if name:
@@ -40,7 +73,7 @@ def place(tmp_path_factory):
         if kind != "sh":
             continue
         for command in text.replace("\\\n", " ").strip().splitlines():
-            done = python(folder, "-m", *shlex.split(command))
+            done = steper(folder, command) if said else python(folder, "-m", *shlex.split(command))
             assert done.returncode == 0, f"{command}\n{done.stderr}"
             said.append(done.stdout)
     return folder, said
@@ -130,7 +163,7 @@ def test_it_runs_in_python(place):
 def test_code_that_a_folder_names_is_loaded_only_where_that_is_allowed(place):
     folder, _ = place
     command = "steper build runs/mine --form plain --out runs/refused"
-    done = python(folder, "-m", *shlex.split(command))
+    done = steper(folder, command)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "names the strategy 'my_strategy:IterRetGen'" in done.stderr
@@ -143,7 +176,7 @@ def test_changed_code_is_noticed(place):
     before = module.read_text()
     module.write_text(before + "\n# changed\n")
     command = next(text for kind, _, text in BLOCKS if kind == "sh").split("\nsteper")[0]
-    done = python(folder, "-m", *shlex.split(command.replace("\\\n", " ")))
+    done = steper(folder, command)
     module.write_text(before)
     assert done.returncode == 2
     assert "strategy.code is" in done.stderr
@@ -176,12 +209,12 @@ def test_an_installed_plug_in_gives_short_names(place, tmp_path):
         "--model mine:any --strategy iter_retgen --out run"
     )
     for command in (teach, "steper build run --recipe half --form plain --out examples"):
-        done = python(tmp_path, "-m", *shlex.split(command))
+        done = steper(tmp_path, command)
         assert done.returncode == 0, done.stderr
     assert settings(tmp_path, "run")["strategy"]["spec"] == "my_package.strategy:IterRetGen"
-    helped = python(tmp_path, "-m", "steper", "teach", "--strategy", "iter_retgen", "--help")
+    helped = steper(tmp_path, "steper teach --strategy iter_retgen --help")
     assert "--iterations" in helped.stdout
-    assert "iter_retgen" in python(tmp_path, "-m", "steper", "teach", "--help").stdout
+    assert "iter_retgen" in steper(tmp_path, "steper teach --help").stdout
 
 
 def test_a_students_folder_names_code_that_is_loaded_only_where_that_is_allowed(place, tmp_path):
@@ -194,11 +227,11 @@ def test_a_students_folder_names_code_that_is_loaded_only_where_that_is_allowed(
     card["strategy"] = settings(folder, "runs/mine")["strategy"]
     (student / "steper.json").write_text(json.dumps(card))
     ask = "steper ask 'Who wrote the novel Jaws?' --student student --corpus my_retriever:find"
-    refused = python(folder, "-m", *shlex.split(ask))
+    refused = steper(folder, ask)
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert "student/steper.json names the strategy 'my_strategy:IterRetGen'" in refused.stderr
-    done = python(folder, "-m", *shlex.split(f"{ask} --allow-code"))
+    done = steper(folder, f"{ask} --allow-code")
     assert done.returncode == 0, done.stderr
     assert "Step 2" in done.stdout
 
@@ -227,8 +260,7 @@ def test_what_is_not_there_is_one_line(place, option, message):
     }
     name, value = option.split()
     given[name] = value
-    words = [word for pair in given.items() for word in pair]
-    done = python(folder, "-m", "steper", "teach", *words)
+    done = steper(folder, " ".join(["steper teach", *(f"{o} {v}" for o, v in given.items())]))
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert message in done.stderr
