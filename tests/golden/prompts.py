@@ -147,9 +147,8 @@ def gold() -> dict[str, Any]:
                 key = f"{name} {json.dumps(options)}{' ahead' if ahead else ''}"
                 found[key] = said[:6] if not ahead else []
                 found[f"{key}: all"] = digest(said)
-                for recipe, values in made(run):
-                    if not ahead:
-                        found[f"{key}: {recipe}"] = digest(values)
+                if not ahead:
+                    found |= {f"{key}: {how}": digest(values) for how, values in made(run)}
     return found
 
 

@@ -78,6 +78,7 @@ def prompt_settings(rng, layout):
 def test_the_inference_prompt_is_a_prefix_of_the_training_sequence(kind, layout, form):
     """200 random trajectories, id by id; earlier turns keep the ids they had as targets."""
     tokenizer = KINDS_OF_TOKENIZERS[kind](chat=form == "chat")
+    encoder = Encoder(tokenizer)
     rng = random.Random(f"{kind}{layout}{form}")
     end = tokenizer.eos_token_id
     for _ in range(200):
@@ -87,7 +88,7 @@ def test_the_inference_prompt_is_a_prefix_of_the_training_sequence(kind, layout,
         for step in range(len(turns)):
             cue = "So the answer is:" if step == len(turns) - 1 and rng.random() < 0.3 else ""
             prompt, example = step_example(name, question, turns, settings, form, step, cue)
-            ids, encoded = encode_prompt(tokenizer, prompt), encode_example(tokenizer, example)
+            ids, encoded = encoder.prompt(prompt), encoder.example(example)
             assert encoded.prompt == len(ids)
             assert encoded.ids[: len(ids)] == ids
             assert all(k == -1 for k in encoded.kinds[: len(ids)])
