@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,9 @@ def prompts() -> dict[str, Any]:
     return found
 
 
-def made(run: Any) -> Iterator[tuple[str, Any]]:
+def made(run: Any, recipes: Sequence[str] = RECIPES) -> Iterator[tuple[str, Any]]:
     """The examples of a run: by every recipe, target, layout and form that it allows."""
-    for recipe in RECIPES:
+    for recipe in recipes:
         for target in TARGETS:
             for layout in LAYOUTS:
                 for form in FORMS:
@@ -114,7 +114,7 @@ def examples() -> dict[str, Any]:
     return found
 
 
-def gold() -> dict[str, Any]:
+def gold(recipes: Sequence[str] = RECIPES) -> dict[str, Any]:
     """What the gold teacher says in every strategy, of a small world's questions."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -148,7 +148,7 @@ def gold() -> dict[str, Any]:
                 found[key] = said[:6] if not ahead else []
                 found[f"{key}: all"] = digest(said)
                 if not ahead:
-                    found |= {f"{key}: {how}": digest(values) for how, values in made(run)}
+                    found |= {f"{key}: {how}": digest(values) for how, values in made(run, recipes)}
     return found
 
 

@@ -72,16 +72,17 @@ def prompt_settings(rng, layout):
     )
 
 
+@pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", ["chat", "plain"])
 @pytest.mark.parametrize("layout", ["passages_first", "append_only"])
 @pytest.mark.parametrize("kind", KINDS_OF_TOKENIZERS)
-def test_the_inference_prompt_is_a_prefix_of_the_training_sequence(kind, layout, form):
-    """200 random trajectories, id by id; earlier turns keep the ids they had as targets."""
+def test_the_inference_prompt_is_a_prefix_of_the_training_sequence(kind, layout, form, count):
+    """Of random trajectories, id by id; earlier turns keep the ids they had as targets."""
     tokenizer = KINDS_OF_TOKENIZERS[kind](chat=form == "chat")
     encoder = Encoder(tokenizer)
     rng = random.Random(f"{kind}{layout}{form}")
     end = tokenizer.eos_token_id
-    for _ in range(200):
+    for _ in range(count):
         name, question, turns = trajectory(rng)
         settings = prompt_settings(rng, layout)
         earlier: list[list[int]] = []
