@@ -123,7 +123,7 @@ def test_changed_settings_are_refused_with_the_stage_and_the_way_on(
 
 
 def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
-    text = CONFIG.replace("max_steps: 2, batch", "epochs: 4, batch").replace(
+    text = CONFIG.replace("max_steps: 2, batch", "epochs: 2, batch").replace(
         "recipes: [vanilla_kd, steper]",
         "recipes: {vanilla_kd: {tokens_of: steper}, steper: {}}",
     )
@@ -136,7 +136,7 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
     }
     tokens = {name: manifest["trained"]["tokens"] for name, manifest in trained.items()}
     assert tokens["vanilla_kd"] == pytest.approx(tokens["steper"], rel=0.15)
-    assert tokens["vanilla_kd"] > 4 * trained["vanilla_kd"]["counts"]["tokens"]
+    assert tokens["vanilla_kd"] > 2 * trained["vanilla_kd"]["counts"]["tokens"]
     assert set(states(Pipeline(settings(config, tiny), tmp_path / "out"), ["train"]).values()) == {
         "done",
         "to do",
