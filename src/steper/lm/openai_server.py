@@ -35,7 +35,7 @@ from steper.lm.openai_errors import (
 )
 from steper.lm.openai_rendering import ChatRenderer
 from steper.lm.openai_usage import UsageReader
-from steper.lm.thinking import StopGuard, spoken
+from steper.lm.thinking import StopGuard, opens_thoughts, spoken
 from steper.prompt.segments import Form
 from steper.text import brief
 
@@ -257,16 +257,17 @@ class OpenAIModel:
             body["messages"] = prompt.messages()
             if prompt.begun:
                 body["extra_body"] = {**body["extra_body"], **await self._fields_to_continue()}
-        return self._completion(request, await self._said(body, request.stop))
+        begun = opens_thoughts(body.get("prompt", ""))
+        return self._completion(request, await self._said(body, request.stop, begun), begun)
 
-    async def _said(self, body: dict[str, Any], stop: Sequence[str]) -> Answer:
+    async def _said(self, body: dict[str, Any], stop: Sequence[str], begun: bool) -> Answer:
         """The answer, asked for again without stop strings where they cut it off too early."""
         speaks = self.form == "plain" or self._stops.may_send
         send = bool(stop) and self._settings.send_stop and speaks
         sent = list(stop[:MOST_STOP_STRINGS]) if send else []
         answer = await self._answer({**body, "stop": sent} if sent else body)
-        ended = answer.finish == "stop"
-        if self._stops.cut_off(answer.text or "", answer.reasoning, ended, sent):
+        found, ended = spoken(answer.text or "", begun=begun), answer.finish == "stop"
+        if self._stops.cut_off(found, answer.reasoning, ended, sent):
             answer = await self._answer(body)
         return answer
 
@@ -357,8 +358,11 @@ class OpenAIModel:
         body["extra_body"] = {**body["extra_body"], **fields}
         return (await self._answer(body, probing=True)).prompt_tokens
 
-    def _completion(self, request: Request, answer: Answer) -> Completion:
-        """What the server's answer says of the request. Raises ModelError where it has no text."""
+    def _completion(self, request: Request, answer: Answer, begun: bool) -> Completion:
+        """What the server's answer says of the request; `begun`: the prompt opened thoughts.
+
+        Raises ModelError where it has no text.
+        """
         text, reason = answer.text or "", answer.finish
         if answer.reasoning and not text:
             advice = f"raise max_tokens ({request.max_tokens}), or switch thinking off: "
@@ -373,7 +377,7 @@ class OpenAIModel:
             # Some servers (llama.cpp since 2026) answer with the whole turn.
             text = text.removeprefix(request.prompt.messages()[-1]["content"])
         usage = self._usage.of(request.prompt, answer.reasoning + text, answer)
-        found = spoken(text, request.stop)
+        found = spoken(text, request.stop, begun)
         return found.completion(usage, "length" if reason == "length" else "stop", answer.reasoning)
 
     def _warn_once(self, what: str) -> None:

@@ -112,19 +112,20 @@ class StopGuard:
         """Whether the model is known to speak at once."""
         return self._thinks is False and not self._looks_back
 
-    def cut_off(self, text: str, reasoning: str, ended: bool, sent: Sequence[str]) -> bool:
+    def cut_off(self, found: Spoken, reasoning: str, ended: bool, sent: Sequence[str]) -> bool:
         """Learn from an answer; whether a stop string cut it off too early, so ask again.
 
-        `reasoning` is what the server took apart from the text, `ended` whether the answer ended
-        before its token limit, `sent` are the stop strings that had been sent.
+        `found` is its text taken apart, `reasoning` what the server took apart itself, `ended`
+        whether the answer ended before its token limit, `sent` are the stop strings that had been
+        sent.
         """
+        text = found.text
         if ended and text.strip() and any(s.endswith(text) and s != text for s in sent):
             self._looks_back = True
             return True
-        found = spoken(text)
         if reasoning or found.thoughts or found.unfinished:
             self._thinks = True
-            return ended and bool(sent) and not found.text.strip()
+            return ended and bool(sent) and not text.strip()
         if ended and not sent and self._thinks is None:
             self._thinks = False
         return False
