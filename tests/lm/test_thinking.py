@@ -156,6 +156,13 @@ def test_a_local_model_thinks_to_the_end_and_is_stopped_in_what_it_says(folder, 
     assert cut.thoughts.startswith("Who")
 
 
+@pytest.mark.parametrize(("form", "said"), [("chat", "Ann:\n\nAnn Lee did."), ("plain", "Ann:")])
+def test_a_local_model_may_lead_up_to_what_it_says_in_a_chat(folder, form, said):
+    model = says("Ann:\n\nAnn Lee did.\n\nNext")(folder)
+    done = done_by(model, form=form)
+    assert (done.text, done.finish) == (said, "stop")
+
+
 def opens_thoughts_in(folder, tmp_path):
     """A copy of the model whose template begins the assistant's turn inside of thoughts."""
     from transformers import AutoTokenizer

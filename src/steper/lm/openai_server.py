@@ -258,16 +258,16 @@ class OpenAIModel:
             if prompt.begun:
                 body["extra_body"] = {**body["extra_body"], **await self._fields_to_continue()}
         begun = opens_thoughts(body.get("prompt", ""))
-        return self._completion(request, await self._said(body, request.stop, begun), begun)
+        return self._completion(request, await self._said(body, request, begun), begun)
 
-    async def _said(self, body: dict[str, Any], stop: Sequence[str], begun: bool) -> Answer:
+    async def _said(self, body: dict[str, Any], request: Request, begun: bool) -> Answer:
         """The answer, asked for again without stop strings where they cut it off too early."""
         speaks = self.form == "plain" or self._stops.may_send
-        send = bool(stop) and self._settings.send_stop and speaks
-        sent = list(stop[:MOST_STOP_STRINGS]) if send else []
+        send = self._settings.send_stop and speaks
+        sent = list(request.stop[:MOST_STOP_STRINGS]) if send else []
         answer = await self._answer({**body, "stop": sent} if sent else body)
         found, ended = spoken(answer.text or "", begun=begun), answer.finish == "stop"
-        if self._stops.cut_off(found, answer.reasoning, ended, sent):
+        if self._stops.cut_off(found, answer.reasoning, ended, sent, request.may_lead_up):
             answer = await self._answer(body)
         return answer
 
@@ -377,7 +377,7 @@ class OpenAIModel:
             # Some servers (llama.cpp since 2026) answer with the whole turn.
             text = text.removeprefix(request.prompt.messages()[-1]["content"])
         usage = self._usage.of(request.prompt, answer.reasoning + text, answer)
-        found = spoken(text, request.stop, begun)
+        found = spoken(text, request.stop, begun, request.may_lead_up)
         return found.completion(usage, "length" if reason == "length" else "stop", answer.reasoning)
 
     def _warn_once(self, what: str) -> None:
