@@ -8,6 +8,7 @@ import pytest
 from lm.asking import ask
 from lm.fake_server import Reply, fake_server
 from lm.tiny import make_tiny_llama
+from steper.errors import SettingsError
 from steper.lm.base import Completion
 from steper.lm.function import FunctionModel
 from steper.lm.hf import HFModel
@@ -284,6 +285,13 @@ def test_thoughts_that_filled_the_servers_limit_are_cut_off():
     with fake_server(lambda n, body: message(None, "length", reasoning_content="Who?")) as fake:
         done = done_by(OpenAIModel("m", settings=OpenAISettings(base_url=fake.url)))
     assert (done.text, done.finish, done.thoughts) == ("", "length", "Who?")
+
+
+def test_a_misspelt_argument_of_a_template_that_is_rendered_here_is_told(folder):
+    body = {"chat_template_kwargs": {"enable_thinkin": False}}
+    settings = OpenAISettings(api="completions", tokenizer=str(folder), extra_body=body)
+    with pytest.raises(SettingsError, match=r"^extra_body\.chat_template_kwargs\.enable_thinkin: "):
+        OpenAIModel("m", settings=settings)
 
 
 @pytest.mark.parametrize("finish", ["length", "stop"])
