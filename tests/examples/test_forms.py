@@ -73,6 +73,20 @@ def test_every_combination_is_decided(where, recipe, tmp_path):
     assert list(built)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", ["chat", "plain"])
+def test_a_student_that_ends_its_steps_has_to_learn_to(form, layout, tmp_path):
+    """Without ends of middle steps something has to cut them; Vanilla-KD's chain has one end."""
+    how = {"form": form, "layout": layout, "end_of_turn": "last_step"}
+    run, _ = run_case(CASES["ircot, keep all"], tmp_path / "all", BARE, form)
+    with pytest.raises(SettingsError, match=r"^end_of_turn=last_step .* use end_of_turn=every_st"):
+        build_examples(run, ExampleSettings(**how))
+    assert list(build_examples(run, ExampleSettings(recipe="vanilla_kd", **how), NO_FILTER))
+    for case in ("ircot", "self_ask", "one_shot"):
+        run, _ = run_case(CASES[case], tmp_path / case, BARE, form)
+        assert list(build_examples(run, ExampleSettings(**how), NO_FILTER))
+
+
 def asked_again(run, built, examples):
     """A run of the student's, which writes word by word what its examples teach, and its requests.
 

@@ -151,6 +151,31 @@ def test_a_misspelt_argument_of_the_template_is_told_before_the_first_task(tmp_p
     check_beforehand(plain, {"index", "build"}, ())
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["examples.reasoning=anew"], "recipes.steper: reasoning=anew asks for all"),
+        (["examples.target=cumulative", "examples.reasoning=user"], "recipes.vanilla_kd: reasoni"),
+        (["strategy.keep=all", "examples.end_of_turn=last_step"], "recipes.steper: end_of_turn=la"),
+    ],
+)
+def test_examples_that_cannot_be_made_are_told_before_the_first_task(
+    config, tiny, tmp_path, overrides, said
+):
+    pipeline = Pipeline(settings(config, tiny, *overrides), tmp_path / "out")
+    with pytest.raises(SettingsError, match=f"^{said}"):
+        pipeline.run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_students_that_are_also_asked_what_they_did_not_learn_are_told(config, tiny, caplog):
+    also = "evaluate.also={ends_steps: {keep: all}}"
+    asked = settings(config, tiny, "examples.end_of_turn=last_step", also)
+    check_beforehand(asked, {"build"}, ())
+    (said,) = caplog.messages
+    assert said.startswith("evaluate.also.ends_steps asks what recipes.steper did not teach: end_")
+
+
 def test_a_teachers_misspelt_argument_of_the_template_is_told_before_the_first_task(tmp_path, tiny):
     wrong = "teacher.hf.chat_template_kwargs={thinks: false}"
     asked = settings(write_files(tmp_path), tiny, f"teacher.model=hf:{tiny}", wrong)
