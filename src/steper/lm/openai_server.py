@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -20,7 +19,7 @@ from steper.lm.open import How
 from steper.lm.openai_address import (
     CONNECT_SECONDS,
     check_reachable,
-    check_url,
+    find_url,
     key_of,
     without_password,
 )
@@ -41,7 +40,6 @@ from steper.text import brief
 
 log = logging.getLogger(__name__)
 
-OPENAI_URL = "https://api.openai.com/v1"
 MOST_STOP_STRINGS = 4
 """OpenAI refuses more than four; the rest only cut the text here."""
 
@@ -95,8 +93,7 @@ class OpenAIModel:
         self._chat = self._settings.api == "chat"
         self.form: Form = "chat" if self._chat or self._renderer else "plain"
         self.context_window = self._settings.context_window
-        url = self._settings.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        check_url(self.name, url)
+        url = find_url(self.name, self._settings.base_url)
         self._address = without_password(url)
         key = key_of(self.name, url, self._settings.api_key_env)
         self._hide = hider([key, urlsplit(url).password or ""])
