@@ -89,7 +89,9 @@ class OpenAIModel:
         prices = self._settings.prices
         if prices and model not in prices:
             log.warning("no price is set for %s (only for %s): no cost", model, ", ".join(prices))
-        self._renderer = _renderer(self._settings)
+        tokenizer = self._settings.tokenizer
+        arguments = self._settings.extra_body.get("chat_template_kwargs")
+        self._renderer = ChatRenderer(tokenizer, arguments) if tokenizer else None
         self._chat = self._settings.api == "chat"
         self.form: Form = "chat" if self._chat or self._renderer else "plain"
         self.context_window = self._settings.context_window
@@ -382,11 +384,6 @@ class OpenAIModel:
         if kind not in self._warned:
             self._warned.add(kind)
             log.warning("%s: %s", self.name, what)
-
-
-def _renderer(settings: OpenAISettings) -> ChatRenderer | None:
-    arguments = settings.extra_body.get("chat_template_kwargs")
-    return ChatRenderer(settings.tokenizer, arguments) if settings.tokenizer else None
 
 
 def open_openai(rest: str, how: How) -> OpenAIModel:
