@@ -58,7 +58,6 @@ CASES = {
     "ircot on after a repeat": Case(
         "ircot", [IRCOT[0], IRCOT[0], IRCOT[2]], {"repeated_query": "continue"}
     ),
-    "ircot, keep all": Case("ircot", IRCOT, {"keep": "all"}),
     "ircot, direct reader": Case("ircot", [*IRCOT, "1950."], {"reader": "direct"}),
     "ircot, cot reader": Case(
         "ircot",

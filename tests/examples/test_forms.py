@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from runs import CASES, only, question, run_case
+from runs import CASES, IRCOT, Case, only, question, run_case
 
 from doubles import FILM, DictRetriever
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
@@ -78,7 +78,7 @@ def test_every_combination_is_decided(where, recipe, tmp_path):
 def test_a_student_that_ends_its_steps_has_to_learn_to(form, layout, tmp_path):
     """Without ends of middle steps something has to cut them; Vanilla-KD's chain has one end."""
     how = {"form": form, "layout": layout, "end_of_turn": "last_step"}
-    run, _ = run_case(CASES["ircot, keep all"], tmp_path / "all", BARE, form)
+    run, _ = run_case(Case("ircot", IRCOT, {"keep": "all"}), tmp_path / "all", BARE, form)
     with pytest.raises(SettingsError, match=r"^end_of_turn=last_step .* use end_of_turn=every_st"):
         build_examples(run, ExampleSettings(**how))
     assert list(build_examples(run, ExampleSettings(recipe="vanilla_kd", **how), NO_FILTER))
