@@ -214,7 +214,9 @@ def field_error(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{field}: required field is missing"
     shown = repr(first["input"])
-    return f"{field}: {message}, not {shown[:80]}" if field else message
+    if not field or isinstance(first["input"], dict):  # of a whole section it says enough itself
+        return f"{field}: {message}".removeprefix(": ")
+    return f"{field}: {message}, not {shown[:80]}"
 
 
 def validated(cls: type[R], values: dict[str, Any]) -> R:
@@ -222,7 +224,8 @@ def validated(cls: type[R], values: dict[str, Any]) -> R:
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(f"{cls.__name__}: {field_error(error)}") from None
+        place = f"{cls.__name__}: " if error.errors()[0]["loc"] else ""
+        raise SettingsError(f"{place}{field_error(error)}") from None
 
 
 def read_records(path: Path | str, record: type[R]) -> Iterator[R]:

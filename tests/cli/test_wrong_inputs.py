@@ -53,14 +53,22 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "corpus.jsonl").write_text('{"title": "Oslo", "text": "Oslo is a city."}\n')
     (tmp_path / "badcorpus.jsonl").write_text('{"title": "Oslo", "text": 5}\n')
     (tmp_path / "config.yaml").write_text("strategy:\n  kk: 3\n")
+    (tmp_path / "steps.yaml").write_text("train: {max_steps: 3}\n")
+    (tmp_path / "turns.yaml").write_text("prompt: {layout: append_only, reasoning: anew}\n")
+    (tmp_path / "k.yaml").write_text("strategy: {k: 0}\n")
     (tmp_path / "sections.yaml").write_text("strategie:\n  k: 3\n")
     (tmp_path / "config.txt").write_text("strategy: [1,\n  2\nx: :")
+    (tmp_path / "student").mkdir()
+    card = {"form": "chat", "strategy": {"name": "ircot"}, "prompt": {"layout": "append_only"}}
+    (tmp_path / "student/steper.json").write_text(json.dumps(card))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("mine")
     return tmp_path
 
 
 TEACH = "teach --model gold --out new"
+
+SERVER = "teach --model openai:m --out new --questions good.jsonl"
 
 CASES = [
     ("missing file", f"{TEACH} --questions none.jsonl", "none.jsonl: no such file"),
@@ -116,6 +124,39 @@ CASES = [
         f"{TEACH} --questions good.jsonl --config config.yaml",
         "config.yaml",
     ),
+    (
+        "options that exclude each other",
+        f"{TEACH} --questions good.jsonl --device cpu --device-map auto",
+        "error: --device and --device-map: device is cpu",
+    ),
+    (
+        "a file's setting and an option that exclude each other",
+        "train none --student x --out new --config steps.yaml --max-tokens 4",
+        "error: steps.yaml, section train and --max-tokens: max_steps and max_tokens exclude",
+    ),
+    (
+        "a file's settings that exclude each other",
+        f"{TEACH} --questions good.jsonl --config turns.yaml",
+        "error: turns.yaml, section prompt: reasoning=anew",
+    ),
+    (
+        "a student's setting and an option that exclude each other",
+        "eval --student student --questions good.jsonl --out new --reasoning anew",
+        "error: the student's own settings and --reasoning: reasoning=anew",
+    ),
+    (
+        "a file's setting for a student",
+        "eval --student shipped:student-base --questions good.jsonl --out new --config k.yaml",
+        "error: k.yaml, section strategy: k: Input should be greater than or equal to 1, not 0",
+    ),
+    (
+        "number out of range for a student",
+        "eval --student shipped:student-base --questions good.jsonl --out new --max-steps 0",
+        "error: --max-steps: Input should be greater than or equal to 1, not 0",
+    ),
+    ("an address that is none", f"{SERVER} --base-url foo", "error: --base-url: base_url is 'foo'"),
+    ("jobs out of range", "run small-world --jobs 0", "error: --jobs: a number of tasks from 1 on"),
+    ("jobs that are no YAML", "run small-world --jobs [", "error: --jobs [: the value is not YAML"),
     ("unknown section", f"{TEACH} --questions good.jsonl --config sections.yaml", "strategy"),
     ("config that is no YAML", f"{TEACH} --questions good.jsonl --config config.txt", "not YAML"),
     (
@@ -165,6 +206,12 @@ def test_one_clear_line_and_nothing_written(here, capsys, arguments, said):
     assert "Traceback" not in error
     after = sorted(p.relative_to(here) for p in here.rglob("*"))
     assert after == before
+
+
+def test_an_address_of_the_environment_is_named(here, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_BASE_URL", "foo")
+    assert run(SERVER.split()) == 2
+    assert "the environment variable OPENAI_BASE_URL is 'foo'" in capsys.readouterr().err
 
 
 def test_settings_that_differ_from_an_earlier_run(here, capsys):

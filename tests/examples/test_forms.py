@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from runs import CASES, only, question, run_case
+from runs import CASES, IRCOT, Case, only, question, run_case
 
 from doubles import FILM, DictRetriever
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
@@ -71,6 +71,20 @@ def test_every_combination_is_decided(where, recipe, tmp_path):
     built = build(run, recipe, where, "chat")
     assert built.student.prompt.reasoning == ALLOWED[recipe][where]
     assert list(built)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", ["chat", "plain"])
+def test_a_student_that_ends_its_steps_has_to_learn_to(form, layout, tmp_path):
+    """Without ends of middle steps something has to cut them; Vanilla-KD's chain has one end."""
+    how = {"form": form, "layout": layout, "end_of_turn": "last_step"}
+    run, _ = run_case(Case("ircot", IRCOT, {"keep": "all"}), tmp_path / "all", BARE, form)
+    with pytest.raises(SettingsError, match=r"^end_of_turn=last_step .* use end_of_turn=every_st"):
+        build_examples(run, ExampleSettings(**how))
+    assert list(build_examples(run, ExampleSettings(recipe="vanilla_kd", **how), NO_FILTER))
+    for case in ("ircot", "self_ask", "one_shot"):
+        run, _ = run_case(CASES[case], tmp_path / case, BARE, form)
+        assert list(build_examples(run, ExampleSettings(**how), NO_FILTER))
 
 
 def asked_again(run, built, examples):

@@ -80,6 +80,36 @@ def test_raw_completions_send_text_and_report_length():
     assert "seed" not in body
 
 
+def cutting(text):
+    """A server that cuts its text at the stop strings that it is sent, as servers do."""
+
+    def answer(number, body):
+        cut = min((at for s in body.get("stop", ()) if (at := text.find(s)) >= 0), default=None)
+        return Reply(text[:cut])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("api", "text", "said", "stops"),
+    [
+        # The first answer of a chat is asked for without stop strings.
+        ("chat", "\n\nParis\nMore", "Paris", [False, True, False, True, False]),
+        ("chat", "It is:\n\nParis\nMore", "It is:\n\nParis", [False, True, False, False]),
+        ("completions", "\n\nParis\nMore", "Paris", [True, False] * 3),
+        ("completions", " It is:\nParis\n", "It is:\nParis", [True, False] * 3),
+        ("completions", " Paris\nMore", "Paris", [True] * 3),
+    ],
+)
+def test_stop_strings_that_cut_off_what_leads_up_to_a_text_are_left_out(api, text, said, stops):
+    with fake_server(cutting(text)) as fake, model_of(fake, api=api) as model:
+        asked = ask(form=model.form, stop=("\n",), cue="So the answer is:")
+        done = [model.submit([asked])[0].result(30) for _ in range(3)]
+    assert [d.text.strip() for d in done] == [said] * 3
+    assert {d.finish for d in done} == {"stop"}
+    assert ["stop" in body for _, body, _ in fake.calls] == stops
+
+
 def test_429_waits_as_retry_after_says_and_holds_back_the_others():
     def answer(number, body):
         return Reply(status=429, headers={"Retry-After": "0.5"}) if number == 0 else Reply()

@@ -8,6 +8,7 @@ import pytest
 from lm.asking import ask
 from lm.fake_server import Reply, fake_server
 from lm.tiny import make_tiny_llama
+from steper.errors import SettingsError
 from steper.lm.base import Completion
 from steper.lm.function import FunctionModel
 from steper.lm.hf import HFModel
@@ -156,7 +157,15 @@ def test_a_local_model_thinks_to_the_end_and_is_stopped_in_what_it_says(folder, 
     assert cut.thoughts.startswith("Who")
 
 
-def test_a_local_models_template_may_open_the_thoughts(folder, tmp_path):
+@pytest.mark.parametrize(("form", "said"), [("chat", "Ann:\n\nAnn Lee did."), ("plain", "Ann:")])
+def test_a_local_model_may_lead_up_to_what_it_says_in_a_chat(folder, form, said):
+    model = says("Ann:\n\nAnn Lee did.\n\nNext")(folder)
+    done = done_by(model, form=form)
+    assert (done.text, done.finish) == (said, "stop")
+
+
+def opens_thoughts_in(folder, tmp_path):
+    """A copy of the model whose template begins the assistant's turn inside of thoughts."""
     from transformers import AutoTokenizer
 
     opening = shutil.copytree(folder, tmp_path / "opening")
@@ -165,9 +174,17 @@ def test_a_local_models_template_may_open_the_thoughts(folder, tmp_path):
         "<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}"
     )
     tokenizer.save_pretrained(opening)
+    return opening
+
+
+def test_a_local_models_template_may_open_the_thoughts(folder, tmp_path):
+    opening = opens_thoughts_in(folder, tmp_path)
     model = says(QWEN.removeprefix("<think>"))(opening)
     done = done_by(model)
     assert (done.text, done.thoughts) == ("Ann Lee did.", "Who made it?\n\nAnn Lee.")
+    cut = done_by(says(QWEN.removeprefix("<think>"))(opening), max_tokens=8)
+    assert (cut.text, cut.finish) == ("", "length")
+    assert cut.thoughts.startswith("Who")
 
 
 @pytest.mark.parametrize("written", [QWEN, OSS])
@@ -268,6 +285,29 @@ def test_thoughts_that_filled_the_servers_limit_are_cut_off():
     with fake_server(lambda n, body: message(None, "length", reasoning_content="Who?")) as fake:
         done = done_by(OpenAIModel("m", settings=OpenAISettings(base_url=fake.url)))
     assert (done.text, done.finish, done.thoughts) == ("", "length", "Who?")
+
+
+def test_a_misspelt_argument_of_a_template_that_is_rendered_here_is_told(folder):
+    body = {"chat_template_kwargs": {"enable_thinkin": False}}
+    settings = OpenAISettings(api="completions", tokenizer=str(folder), extra_body=body)
+    with pytest.raises(SettingsError, match=r"^extra_body\.chat_template_kwargs\.enable_thinkin: "):
+        OpenAIModel("m", settings=settings)
+
+
+@pytest.mark.parametrize("finish", ["length", "stop"])
+def test_raw_text_behind_a_template_that_opened_thoughts_is_thought(folder, tmp_path, finish):
+    """Cut off or ended inside of them, nothing was said; and no stop string is sent."""
+    opening = opens_thoughts_in(folder, tmp_path)
+    with fake_server(lambda n, body: Reply("Who made it?\n\nAnn", finish=finish)) as fake:
+        settings = {"api": "completions", "tokenizer": str(opening), "base_url": fake.url}
+        model = OpenAIModel("m", settings=OpenAISettings(**settings))
+        first = model.submit([ask(form="chat", stop=STOP)])[0].result(30)
+        again = done_by(model)
+    for done in (first, again):
+        assert (done.text, done.finish) == ("", "length")
+        assert done.thoughts == "Who made it?\n\nAnn"
+    assert [path for path, _, _ in fake.calls] == ["/v1/completions"] * 2
+    assert not any("stop" in body for _, body, _ in fake.calls)
 
 
 def test_an_answer_that_filled_its_limit_tells_nothing_of_thoughts():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.made import CONFIG
-from steper.errors import ModelError, SteperError
+from steper.errors import ModelError, SettingsError, SteperError
 from steper.lm.shipped import locate_model
 from steper.pipeline.load import load_settings
 
@@ -94,6 +94,34 @@ def test_a_student_is_trained_with_the_template_arguments_that_it_is_asked_with(
         **plain.fingerprint(),
         "chat_template_kwargs": {"enable_thinking": False},
     }
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("teacher.openai.base_url=foo", "teacher.openai: base_url is 'foo'"),
+        ("recipes.steper.tokens_of=none", "recipes.steper.tokens_of is 'none'"),
+        ("data.small.world={seed: 1}", "data.small: name either `questions`"),
+        ("strategy.name=ircott", "unknown strategy 'ircott'; did you mean ircot?"),
+        ("recipes=[stepper]", "unknown recipe 'stepper'; did you mean steper"),
+        ("recipes.steper.train.seed=1", "recipes.steper: seed cannot be set there"),
+        ("evaluate.baseline=x", "evaluate.baseline: unknown method 'x'"),
+    ],
+)
+def test_an_override_is_named_where_it_is_the_fault(config, override, said):
+    assert refused(config, [override]).startswith(f"--set {override}: {said}")
+
+
+def test_a_file_is_named_where_it_is_the_fault(config):
+    config.write_text(config.read_text().replace("name: ircot", "name: ircott"))
+    said = refused(config, ["jobs=1", "train.epochs=2"])
+    assert said.startswith(f"{config}, line 5: unknown strategy 'ircott'")
+
+
+def test_options_with_a_name_of_their_own_are_named(config):
+    with pytest.raises(SettingsError, match=r"^--jobs: a number of tasks .*, not 0$"):
+        load_settings(config, options={"jobs": "0"})
+    assert load_settings(config, options={"jobs": "3"}).jobs == 3
 
 
 def test_what_is_no_argument_of_a_template_is_refused(config):

@@ -1,6 +1,7 @@
 """The whole pipeline on ten questions: skips what is done, resumes, refuses to mix settings."""
 
 import json
+import shutil
 
 import pytest
 
@@ -11,6 +12,7 @@ from steper.cli.main import run as command
 from steper.errors import InputError, SettingsError
 from steper.examples.example_folder import ExampleFolder
 from steper.pipeline import stages
+from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.load import load_settings
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
@@ -120,6 +122,67 @@ def test_changed_settings_are_refused_with_the_stage_and_the_way_on(
     assert message.startswith(f"stage {stage} (")
     assert said in message
     assert f"--overwrite-from {stage}" in message
+
+
+@pytest.mark.parametrize("section", ["students.tiny.hf", "train", "recipes.steper.train"])
+def test_a_misspelt_argument_of_the_template_is_told_before_the_first_task(tmp_path, tiny, section):
+    student = shutil.copytree(tiny, tmp_path / "thinks")
+    template = student / "chat_template.jinja"
+    template.write_text("{% if not enable_thinking %}{% endif %}" + template.read_text())
+    config = write_files(tmp_path)
+    pipeline = Pipeline(
+        settings(config, student, f"{section}.chat_template_kwargs={{enable_thinkin: false}}"),
+        tmp_path / "out",
+    )
+    with pytest.raises(SettingsError) as caught:
+        pipeline.run()
+    assert str(caught.value) == (
+        f"{section}.chat_template_kwargs.enable_thinkin: the model's chat template does not ask "
+        "for it; did you mean enable_thinking?"
+    )
+    assert not (tmp_path / "out").exists()
+    plain = settings(
+        config,
+        student,
+        f"{section}.chat_template_kwargs={{enable_thinkin: false}}",
+        "examples.form=plain",
+    )
+    check_beforehand(plain, {"train"}, ())  # plain text has no template
+    check_beforehand(plain, {"index", "build"}, ())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["examples.reasoning=anew"], "recipes.steper: reasoning=anew asks for all"),
+        (["examples.target=cumulative", "examples.reasoning=user"], "recipes.vanilla_kd: reasoni"),
+        (["strategy.keep=all", "examples.end_of_turn=last_step"], "recipes.steper: end_of_turn=la"),
+    ],
+)
+def test_examples_that_cannot_be_made_are_told_before_the_first_task(
+    config, tiny, tmp_path, overrides, said
+):
+    pipeline = Pipeline(settings(config, tiny, *overrides), tmp_path / "out")
+    with pytest.raises(SettingsError, match=f"^{said}"):
+        pipeline.run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_students_that_are_also_asked_what_they_did_not_learn_are_told(config, tiny, caplog):
+    also = "evaluate.also={ends_steps: {keep: all}}"
+    asked = settings(config, tiny, "examples.end_of_turn=last_step", also)
+    check_beforehand(asked, {"build"}, ())
+    (said,) = caplog.messages
+    assert said.startswith("evaluate.also.ends_steps asks what recipes.steper did not teach: end_")
+
+
+def test_a_teachers_misspelt_argument_of_the_template_is_told_before_the_first_task(tmp_path, tiny):
+    wrong = "teacher.hf.chat_template_kwargs={thinks: false}"
+    asked = settings(write_files(tmp_path), tiny, f"teacher.model=hf:{tiny}", wrong)
+    with pytest.raises(SettingsError, match=r"^teacher\.hf\.chat_template_kwargs\.thinks: "):
+        Pipeline(asked, tmp_path / "out").run()
+    check_beforehand(asked, {"teach"}, {str(tiny)})  # of one that is yet to be made
+    check_beforehand(asked, {"train"}, ())
 
 
 def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):

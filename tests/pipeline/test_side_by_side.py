@@ -26,6 +26,7 @@ from steper.pipeline.plan import FILE, Stamps, Task, make_plan
 from steper.pipeline.side_by_side import SideBySide, TaskTraceback
 from steper.pipeline.watching import Clerk
 from steper.pipeline.workspace import Workspace
+from steper.runs import Run
 
 TESTS = Path(__file__).parents[1]
 
@@ -210,9 +211,20 @@ def test_a_bad_number_of_jobs_is_one_line(tmp_path, capsys, jobs):
     assert f"--set jobs={jobs}: jobs: a number of tasks from 1 on was expected, or auto" in error
 
 
+def asked(out):
+    """The steps of every trajectory of every student, by run and question."""
+    return {
+        (folder.relative_to(out), trajectory.question_id): trajectory.steps
+        for folder in (path.parent for path in out.glob("eval/**/trajectories.jsonl"))
+        for trajectory in Run(folder).trajectories()
+    }
+
+
 @pytest.mark.slow
 def test_side_by_side_makes_what_one_after_the_other_makes(tmp_path, tiny, monkeypatch):
-    text = CONFIG.replace("evaluate:", "evaluate:\n  teacher: false\n  base: none")
+    # One request at a time: how many share a batch depends on time, and the last bit of a score on
+    # that, by which a random model's near ties may tip.
+    text = CONFIG.replace("evaluate:", "evaluate:\n  teacher: false\n  base: none\n  in_flight: 1")
     config = write_files(tmp_path, text)
     line = ["run", str(config), "--set", f"students.tiny.model={tiny}"]
     assert command([*line, "--out", str(tmp_path / "one")]) == 0
@@ -223,9 +235,18 @@ def test_side_by_side_makes_what_one_after_the_other_makes(tmp_path, tiny, monke
         folder = tmp_path / name
         return {p.relative_to(folder): p.read_bytes() for p in folder.rglob(pattern)}
 
-    # Not the answers: how requests share a batch depends on time, and a random model's on that.
     assert len(made("one", "model.safetensors")) > 1
     assert made("one", "model.safetensors") == made("two", "model.safetensors")
+    for pattern in (
+        "teach/**/trajectories.jsonl",
+        "eval/**/predictions.json",
+        "eval/**/scores.jsonl",
+    ):
+        assert len(made("one", pattern)) > 0
+        assert made("one", pattern) == made("two", pattern)
+    one, two = (asked(tmp_path / name) for name in ("one", "two"))
+    assert any(step.raw for steps in one.values() for step in steps)
+    assert one == two
     stamps = [json.loads((tmp_path / n / FILE).read_text())["tasks"] for n in ("one", "two")]
     assert stamps[0].keys() == stamps[1].keys()
     for name, stamp in stamps[0].items():

@@ -9,12 +9,7 @@ import pytest
 from prompt.made_tokenizers import CHATML, KINDS_OF_TOKENIZERS, byte_level, unigram
 from steper.examples.step_example import StepExample
 from steper.prompt.chat_template import EncodeError
-from steper.prompt.encode import (
-    IGNORED,
-    Encoder,
-    encode_example,
-    encode_prompt,
-)
+from steper.prompt.encode import IGNORED, Encoder
 from steper.prompt.render import PromptSettings, Turn, build_prompt, target_lead
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Passage
@@ -112,7 +107,7 @@ def test_a_prompt_without_earlier_turns_has_the_tokenizers_own_ids(kind, form):
     else:
         expected = tokenizer.apply_chat_template(prompt.messages(), add_generation_prompt=True)
         expected = expected["input_ids"]
-    assert encode_prompt(tokenizer, prompt) == list(expected)
+    assert Encoder(tokenizer).prompt(prompt) == list(expected)
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_TOKENIZERS)
@@ -123,7 +118,7 @@ def test_bos_stands_once(kind):
         name, question, turns = trajectory(rng)
         settings = PromptSettings(layout="append_only", demos=2)
         prompt, _ = step_example(name, question, turns, settings, form, len(turns) - 1)
-        ids = encode_prompt(tokenizer, prompt)
+        ids = Encoder(tokenizer).prompt(prompt)
         if kind != "byte_level":
             assert ids.count(tokenizer.bos_token_id) == 1
             assert ids[0] == tokenizer.bos_token_id
@@ -146,7 +141,7 @@ def test_neighbouring_targets_keep_their_kinds_and_weights():
     )
     example = example.model_copy(update={"segments": (*example.segments[:-1], *pieces)})
     tokenizer = byte_level()
-    encoded = encode_example(tokenizer, example)
+    encoded = Encoder(tokenizer).example(example)
     for index, weight, text in ((0, 0.5, pieces[0].text), (2, 2.0, pieces[2].text + "<|end|>")):
         chosen = [n for n, kind in enumerate(encoded.kinds) if kind == index]
         assert tokenizer.decode([encoded.ids[n] for n in chosen]) == text
@@ -173,7 +168,7 @@ def test_several_supervised_turns_each_end_with_the_end_of_turn():
 def test_an_assistants_open_turn_is_continued():
     prompt = Prompt("chat", (Segment("user", "Who?"), Segment("assistant", "The film was")))
     tokenizer = byte_level()
-    text = tokenizer.decode(encode_prompt(tokenizer, prompt))
+    text = tokenizer.decode(Encoder(tokenizer).prompt(prompt))
     assert text == "<|user|>Who?<|end|><|assistant|>The film was"
 
 
@@ -185,7 +180,7 @@ def test_a_server_that_tokenizes_a_chats_text_gets_bos_once(kind):
     assert text.endswith("<|user|>\nWho?<|end|>\n<|assistant|>\nThe film was")
     ids = tokenizer(text)["input_ids"]
     assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
-    assert tokenizer.decode(ids) == tokenizer.decode(encode_prompt(tokenizer, prompt))
+    assert tokenizer.decode(ids) == tokenizer.decode(Encoder(tokenizer).prompt(prompt))
 
 
 THINKING = (
@@ -209,8 +204,8 @@ def test_a_template_that_treats_only_the_last_message_specially_is_fine():
     sequences = []
     for step in range(3):
         prompt, example = step_example("ircot", "Who?", turns_of(3), settings, "chat", step)
-        encoded = encode_example(tokenizer, example)
-        assert encoded.ids[: encoded.prompt] == encode_prompt(tokenizer, prompt)
+        encoded = Encoder(tokenizer).example(example)
+        assert encoded.ids[: encoded.prompt] == Encoder(tokenizer).prompt(prompt)
         assert all(encoded.ids[: len(before)] == before for before in sequences)
         sequences.append(encoded.ids)
 
@@ -227,7 +222,7 @@ def test_a_template_that_cannot_be_split_is_one_clear_error(template, message):
     settings = PromptSettings(layout="append_only", demos=0)
     _, example = step_example("ircot", "Who?", turns_of(3), settings, "chat", 1)
     with pytest.raises(EncodeError, match=message):
-        encode_example(byte_level(template=template), example)
+        Encoder(byte_level(template=template)).example(example)
 
 
 def test_an_example_whose_tokens_all_weigh_nothing_is_refused():
@@ -235,7 +230,7 @@ def test_an_example_whose_tokens_all_weigh_nothing_is_refused():
     target = Segment("assistant", " Ann", "agg", 0.0)
     example = example.model_copy(update={"segments": (*example.segments[:-1], target)})
     with pytest.raises(EncodeError, match="no token is supervised"):
-        encode_example(byte_level(chat=False), example)
+        Encoder(byte_level(chat=False)).example(example)
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])

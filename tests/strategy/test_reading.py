@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from doubles import FILM, DictRetriever, drive
+from doubles import FILM, DictRetriever, drive, film_questions
 from steper.data import load_questions
+from steper.engine import Engine
 from steper.evaluation.official_scores import normalize_answer
+from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
 from steper.strategy.actions import Generate, Search
@@ -268,6 +270,48 @@ def test_an_answer_that_was_left_blank_is_asked_for():
         assert record.steps[-1].cue == strategy.final_cue
         assert Replay(record, strategy).diverged == {}
         assert len([a for a in actions if isinstance(a, Generate)]) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n1950.\nQuestion: And",
+        "\n\n1950.\n\nIt is so.",
+        f"{IS}\n\n1950.\n\nIt is so.",
+        "**The answer is:**\n\n1950.\nIt is so.",
+        "By the passages, the answer is:\n1950.\nIt is so.",
+        "Sure! Here it is:\n\n1950.\nIt is so.",
+    ],
+)
+@pytest.mark.parametrize("reasoning", ["user", "assistant", "anew"])
+@pytest.mark.parametrize("form", ["chat", "plain"])
+def test_line_breaks_in_front_end_no_forced_answer(form, reasoning, text):
+    """Of any strategy; and nothing that a model writes on behind its answer is kept."""
+    prompt = BARE.model_copy(update={"reasoning": reasoning})
+    first = {IRCoT: BY, SelfAsk: ASK, OneShot: BY, ClosedBook: BY}
+    for kind, said in first.items():
+        settings = kind.settings_type(**({"max_steps": 1} if kind in (IRCoT, SelfAsk) else {}))
+        strategy = kind(settings, prompt, form)
+        lm = ScriptedModel(lambda asked, said=said: text if asked.cue else said, form=form)
+        (record,) = Engine(strategy, lm, DictRetriever(FILM)).run(film_questions(1))
+        assert (record.answer, record.steps[-1].cue) == ("1950", strategy.final_cue)
+        assert record.steps[-1].rationale == f"{strategy.final_cue} 1950."
+        assert record.steps[-1].raw.endswith("1950.")
+
+
+@pytest.mark.parametrize("lead", ["\n\n", "Here is the next step:\n\n"])
+def test_line_breaks_in_front_end_no_step_of_a_chat(lead):
+    texts = [f"{lead}{BY}\n\nMore", f"{IS} 1950."]
+    lm = ScriptedModel(lambda asked: texts[asked.step - 1], form="chat")
+    (record,) = Engine(ircot(), lm, DictRetriever(FILM)).run(film_questions(1))
+    assert [step.rationale for step in record.steps] == [BY, f"{IS} 1950."]
+    assert record.steps[0].raw == f"{lead}{BY}"
+
+
+def test_plain_text_that_goes_on_after_a_blank_line_has_ended():
+    lm = ScriptedModel(lambda asked: "\n\nQ: Who made it?\nA:")
+    (record,) = Engine(IRCoT(prompt=BARE), lm, DictRetriever(FILM)).run(film_questions(1))
+    assert record.stop_reason is StopReason.EMPTY_GENERATION
 
 
 def test_no_answer_yet_is_no_end_of_the_loop():

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lm.tiny import make_tiny_llama
 from steper.examples.example_folder import ExampleFolder
-from steper.prompt.encode import KINDS, encode_example
+from steper.prompt.encode import KINDS, Encoder
 from training.gradients import first_steps
 from training.made import example_folder, examples
 
@@ -82,7 +82,7 @@ def test_losses_are_those_of_plain_transformers(folder, student, tmp_path, layou
     model = AutoModelForCausalLM.from_pretrained(student)
     sums, counts = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0)
     for example in ExampleFolder(source).examples():
-        encoded = encode_example(tokenizer, example)
+        encoded = Encoder(tokenizer).example(example)
         ids, labels = torch.tensor([encoded.ids]), torch.tensor([encoded.labels])
         number = int((labels[:, 1:] >= 0).sum())
         with torch.no_grad():

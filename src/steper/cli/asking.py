@@ -46,7 +46,7 @@ def adopt(
     """The strategy to ask with; a trained student's own settings go below what was chosen."""
     from steper.student import adopt_student
 
-    kind, chosen.file = adopt_student(model, strategy, chosen.file, allow_code)
+    kind, chosen.own = adopt_student(model, strategy, {key: {} for key in SECTIONS}, allow_code)
     return kind
 
 

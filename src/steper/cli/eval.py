@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from steper.cli.asking import ALL, GROUPS, Selection
+from steper.cli.asking import ALL, GROUPS, Selection, adopt
 from steper.cli.options import FLAT, SWITCH, Chosen, at_least, grouped
 from steper.cli.terminal import show_tables, teach_bar, warn
 from steper.errors import SettingsError
 from steper.lm.model_settings import GenerationSettings, HFSettings
+from steper.prompt.render import PromptSettings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel as StudentOptions
@@ -115,12 +116,16 @@ def eval(
         allow_code,
     )
     at_least(1, in_flight=in_flight)
-    searches = students.student_kind(student, options).searches
+    # The student's own settings are put below these when it is opened; here an error names its
+    # place.
+    kind = adopt(chosen, str(student), strategy, allow_code)
+    chosen.settings("strategy", kind.settings_type)
+    chosen.settings("prompt", PromptSettings)
     file = selection.read(questions)
     with ExitStack() as stack:
         asked = selection.choose(file.questions)
         retriever = None
-        if searches:
+        if kind.searches:
             retriever = open_corpus(corpus, file.questions)
             stack.callback(retriever.close)
         _, evaluation = students.evaluate_student(

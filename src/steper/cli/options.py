@@ -6,7 +6,8 @@ the configuration file's value, which goes over the class's default.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional, TypeVar, get_origin
 
@@ -59,34 +60,57 @@ def grouped(groups: Mapping[str, tuple[str, Any]], base: type[BaseModel] | None 
 
 
 class Chosen:
-    """What the sections of a configuration file and the options given set."""
+    """What the sections of a configuration file and the options given set.
+
+    `own` are a trained student's settings by section, which stand below both.
+    """
 
     def __init__(
         self, sections: Iterable[str], config: Path | None, given: BaseModel | None
     ) -> None:
         self.file = read_config(config, sections)
         self.given: dict[str, Any] = given.model_dump(exclude_none=True) if given else {}
+        self.own: dict[str, dict[str, Any]] = {}
         self._config = config
 
     def values(self, section: str) -> dict[str, Any]:
         """A section's values, unchecked."""
-        return {**self.file.get(section, {}), **self.given.get(section, {})}
+        return {
+            **self.own.get(section, {}),
+            **self.file.get(section, {}),
+            **self.given.get(section, {}),
+        }
 
     def settings(self, section: str, cls: type[M], **more: Any) -> M:
-        """A section's settings; SettingsError that names the option, or the file's section."""
+        """A section's settings; SettingsError that names where what is wrong was given."""
         try:
             return cls.model_validate({**more, **self.values(section)})
         except ValidationError as error:
             field = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
             problem = field_error(error)
             if field in self.given.get(section, {}):
-                option = f"--{field.replace('_', '-')}"
-                raise SettingsError(f"{option}{problem.removeprefix(field)}") from None
-            place = f"settings of the {section}"
-            if self._config and section in self.file:
-                place = f"{self._config}, section {section}"
-            other = more or self.file.get(section)  # else the options do not go together
-            raise SettingsError(f"{place}, {problem}" if other else problem) from None
+                raise SettingsError(f"{_option(field)}{problem.removeprefix(field)}") from None
+            names = {field} if field else _words(problem)
+            place = " and ".join(self._places(section, names))
+            raise SettingsError(f"{place}: {problem}" if place else problem) from None
+
+    def _places(self, section: str, names: set[str]) -> Iterator[str]:
+        """Where settings of these names were given: the student's folder, the file, options."""
+        given, file, own = (at.get(section, {}) for at in (self.given, self.file, self.own))
+        in_file = names & (file.keys() - given.keys())
+        if names & (own.keys() - file.keys() - given.keys()) and not in_file:
+            yield "the student's own settings"
+        if in_file:
+            yield f"{self._config}, section {section}"
+        yield from (_option(name) for name in given if name in names)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
 
 
 def read_config(path: Path | None, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -109,5 +133,4 @@ def at_least(least: int, **numbers: int | None) -> None:
     """SettingsError for an option whose number is given and smaller."""
     for name, number in numbers.items():
         if number is not None and number < least:
-            option = f"--{name.replace('_', '-')}"
-            raise SettingsError(f"{option} is {number}; at least {least} was expected")
+            raise SettingsError(f"{_option(name)} is {number}; at least {least} was expected")

@@ -78,8 +78,8 @@ def run(
 
     console = plain_console(quiet=not is_main())
     path, name, base = find_configuration(config)
-    overrides = [*(set_ or ()), *([f"jobs={jobs}"] if jobs is not None else ())]
-    loaded = load_settings(path, overrides, base)
+    options = {} if jobs is None else {"jobs": jobs}
+    loaded = load_settings(path, set_ or (), base, options)
     if show_settings:
         print_settings(loaded, console)
         return

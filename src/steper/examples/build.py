@@ -253,20 +253,12 @@ def build_examples(
     run = run if isinstance(run, Run) else Run(Path(run))
     made_with = _checked_manifest(run, partial)
     place = run.path / "manifest.json"
-    inference = recipe.asked(settings.target)
-    form = inference.form if inference.form and "form" not in settings.model_fields_set else None
-    prompt = settings.prompt(_teachers_prompt(made_with["prompt"], place), inference)
     kind, own = load_strategy(
         made_with["strategy"], strategy, allow_code=allow_code, place=str(place)
     )
-    whose = f"{place}, with the inference of recipe {recipe.name}" if inference.settings else place
-    given = {} if inference.strategy else inference.settings
-    teacher = _strategy(kind, {**own, **given}, prompt, form or settings.form, str(whose))
-    student = teacher
-    if inference.strategy:
-        other = STRATEGIES.find(inference.strategy)
-        student = _strategy(other, dict(inference.settings), prompt, teacher.form, str(whose))
-    _check(recipe, settings, student, retriever, judge)
+    prompt = _teachers_prompt(made_with["prompt"], place)
+    teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
+    check_recipe(recipe, settings, student, retriever is not None, judge is not None)
     return Build(
         run=run,
         settings=settings,
@@ -279,6 +271,31 @@ def build_examples(
         retriever=retriever,
         judge=judge,
     )
+
+
+def asked_strategies(
+    recipe: Recipe,
+    settings: ExampleSettings,
+    kind: type[Strategy[Any]],
+    own: dict[str, Any],
+    teachers: PromptSettings,
+    place: str,
+) -> tuple[Strategy[Any], Strategy[Any]]:
+    """(the teacher's strategy in the student's form and prompts, the student's).
+
+    `own` are the teacher's settings of the strategy `kind`, `teachers` those of its prompts; they
+    stand at `place`. Raises InputError for settings that the strategy does not have.
+    """
+    inference = recipe.asked(settings.target)
+    form = inference.form if inference.form and "form" not in settings.model_fields_set else None
+    prompt = settings.prompt(teachers, inference)
+    whose = f"{place}, with the inference of recipe {recipe.name}" if inference.settings else place
+    given = {} if inference.strategy else inference.settings
+    teacher = _strategy(kind, {**own, **given}, prompt, form or settings.form, whose)
+    if not inference.strategy:
+        return teacher, teacher
+    other = STRATEGIES.find(inference.strategy)
+    return teacher, _strategy(other, dict(inference.settings), prompt, teacher.form, whose)
 
 
 def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
@@ -314,21 +331,20 @@ def _strategy(
     return kind(settings, prompt, form)
 
 
-def _check(
-    recipe: Recipe,
-    settings: ExampleSettings,
-    student: Strategy[Any],
-    retriever: Retriever | None,
-    judge: LanguageModel | None,
+def check_recipe(
+    recipe: Recipe, settings: ExampleSettings, student: Strategy[Any], corpus: bool, judge: bool
 ) -> None:
-    """Refuse what the recipe cannot make."""
+    """Refuse what the recipe cannot make, with a SettingsError; whether corpus and judge are there.
+
+    `student` is the strategy as the student will be asked.
+    """
     if recipe.check is not None:
-        recipe.check(settings.target, student)
+        recipe.check(settings.target, settings.end_of_turn, student)
     for needed, there, what in (
-        (recipe.searches, retriever, "searches, so it needs a corpus: --corpus"),
+        (recipe.searches, corpus, "searches, so it needs a corpus: --corpus"),
         (recipe.judges, judge, "asks a judge, so it needs a model for it: --judge"),
     ):
-        if needed and there is None:
+        if needed and not there:
             raise SettingsError(f"recipe {recipe.name} {what}")
 
 

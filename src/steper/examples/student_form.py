@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from steper.errors import ModelError, missing_extra
 from steper.lm.model_source import find_source
 from steper.prompt.segments import Form
@@ -10,14 +12,20 @@ from steper.prompt.segments import Form
 def student_form(model: str) -> Form:
     """`chat` where the model's tokenizer has a chat template, else `plain`.
 
-    `model` is what `lm.model_source` finds; only the tokenizer is read. Raises ModelError where
-    there is none, MissingExtraError without transformers.
+    Raises as `model_tokenizer` does.
+    """
+    return "chat" if getattr(model_tokenizer(model), "chat_template", None) else "plain"
+
+
+def model_tokenizer(model: str, **options: Any) -> Any:
+    """The tokenizer of what `lm.model_source` finds; the options are those of `from_pretrained`.
+
+    Raises ModelError where there is none, MissingExtraError without transformers.
     """
     try:
-        tokenizer = find_source(model.removeprefix("hf:")).tokenizer()
+        return find_source(model.removeprefix("hf:")).tokenizer(**options)
     except ImportError:
         raise missing_extra("transformers", "hf") from None
     except (OSError, ValueError, KeyError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise ModelError(f"{model}: its tokenizer cannot be read ({reason[:200]})") from None
-    return "chat" if getattr(tokenizer, "chat_template", None) else "plain"

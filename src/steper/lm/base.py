@@ -6,6 +6,7 @@ the caller never waits for a batch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -46,6 +47,15 @@ class Request:
     retrieved: frozenset[str] = field(default=frozenset(), repr=False)
     cue: str = ""
     gold: Callable[..., str] | None = field(default=None, repr=False)
+
+    @property
+    def may_lead_up(self) -> bool:
+        """Whether line breaks may stand in front of what is said (see `truncate_at_stop`).
+
+        In a chat the end of the turn ends a text, and behind a cue one is due; a model that
+        continues plain text means an end by them.
+        """
+        return self.prompt.form == "chat" or bool(self.cue)
 
 
 class Completion(GrownRecord):
@@ -102,7 +112,21 @@ def continues_turns(lm: LanguageModel) -> bool:
     return ask is None or ask()
 
 
-def truncate_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """`text` up to the first stop string, and whether one was found."""
-    cut = min((at for s in stop if s and (at := text.find(s)) >= 0), default=-1)
+_LEADING_BREAKS = re.compile(r"(?:\A|[:：][*_]{0,2})\s+")
+
+
+def truncate_at_stop(text: str, stop: Sequence[str], may_lead_up: bool = False) -> tuple[str, bool]:
+    """`text` up to the first stop string, and whether one was found.
+
+    With `may_lead_up` line breaks end nothing where what is said is still to come: in front of all
+    text, and behind a colon ("The answer is:\\n\\nParis").
+    """
+    without = _LEADING_BREAKS.sub(lambda m: " " * len(m[0]), text) if may_lead_up else text
+    places = ((without if s.isspace() else text).find(s) for s in stop if s)
+    cut = min((at for at in places if at >= 0), default=-1)
     return (text[:cut], True) if cut >= 0 else (text, False)
+
+
+def leads_up(text: str) -> bool:
+    """Whether a text says nothing yet: it is blank, or ends with a colon."""
+    return not text.strip() or text.rstrip("*_ \n").endswith((":", "："))

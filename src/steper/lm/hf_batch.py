@@ -104,7 +104,8 @@ class RowEnds:
         row.written.append(token)
         ended = token in self._eos
         if ended or len(row.written) >= row.limit or self._may_have_stopped(row):
-            found = spoken(self._text(row, ended), row.request.stop, self._begun(row))
+            asked, text = row.request, self._text(row, ended)
+            found = spoken(text, asked.stop, self._begun(row), asked.may_lead_up)
             if not (ended or found.stopped or len(row.written) >= row.limit):
                 return
             row.done = True

@@ -10,19 +10,23 @@ from urllib.request import getproxies, proxy_bypass
 from steper.lm.base import FatalModelError
 from steper.lm.openai_errors import unreachable
 
+OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
 
 
-def check_url(name: str, url: str) -> None:
-    """Raises FatalModelError for what is no web address."""
+def find_url(name: str, base_url: str | None) -> str:
+    """The address in the settings, the environment, or OpenAI's own.
+
+    Raises FatalModelError for what is no web address.
+    """
+    url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
     try:
         if urlsplit(url).scheme in ("http", "https"):
-            return
+            return url
     except ValueError:
         pass
-    raise FatalModelError(
-        f"{name}: base_url (or OPENAI_BASE_URL) is {url!r}; http://HOST:PORT/v1 was expected"
-    )
+    place = "base_url" if base_url else "the environment variable OPENAI_BASE_URL"
+    raise FatalModelError(f"{name}: {place} is {url!r}; http://HOST:PORT/v1 was expected")
 
 
 def without_password(url: str) -> str:

@@ -132,7 +132,8 @@ def _way_out(error: Exception, said: str) -> str:
 def unreachable(name: str, address: str, why: str) -> FatalModelError:
     """The error for a server that is not there."""
     return FatalModelError(
-        f"{name}: {address} cannot be reached: {why}; is the server running, is base_url right?"
+        f"{name}: {address} cannot be reached: {why}; is the server running, and is this its "
+        "address?"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from steper.errors import ModelError, missing_extra
 from steper.lm.model_source import one_line
-from steper.prompt.chat_template import EncodeError
+from steper.prompt.chat_template import EncodeError, check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Prompt
 
@@ -20,7 +20,10 @@ class ChatRenderer:
     """
 
     def __init__(self, name: str, arguments: Mapping[str, Any] | None = None) -> None:
-        """Raises ModelError where there is no tokenizer or it has no template."""
+        """Raises ModelError where there is no tokenizer or it has no template.
+
+        SettingsError for an argument that the template does not ask for.
+        """
         try:
             from transformers import AutoTokenizer
         except ImportError:
@@ -29,6 +32,7 @@ class ChatRenderer:
             tokenizer = AutoTokenizer.from_pretrained(name)
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(f"{name}: its tokenizer has no chat template")
+        check_arguments(tokenizer, "chat", arguments or {}, "extra_body")
         self._name = name
         self._encoder = Encoder(tokenizer, arguments)
         self._lock = threading.Lock()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -19,7 +18,7 @@ from steper.lm.open import How
 from steper.lm.openai_address import (
     CONNECT_SECONDS,
     check_reachable,
-    check_url,
+    find_url,
     key_of,
     without_password,
 )
@@ -34,14 +33,13 @@ from steper.lm.openai_errors import (
 )
 from steper.lm.openai_rendering import ChatRenderer
 from steper.lm.openai_usage import UsageReader
-from steper.lm.thinking import StopGuard, spoken
+from steper.lm.thinking import StopGuard, opens_thoughts, spoken
 from steper.prompt.segments import Form
 from steper.redaction import hider, secrets_in
 from steper.text import brief
 
 log = logging.getLogger(__name__)
 
-OPENAI_URL = "https://api.openai.com/v1"
 MOST_STOP_STRINGS = 4
 """OpenAI refuses more than four; the rest only cut the text here."""
 
@@ -91,12 +89,13 @@ class OpenAIModel:
         prices = self._settings.prices
         if prices and model not in prices:
             log.warning("no price is set for %s (only for %s): no cost", model, ", ".join(prices))
-        self._renderer = _renderer(self._settings)
+        tokenizer = self._settings.tokenizer
+        arguments = self._settings.extra_body.get("chat_template_kwargs")
+        self._renderer = ChatRenderer(tokenizer, arguments) if tokenizer else None
         self._chat = self._settings.api == "chat"
         self.form: Form = "chat" if self._chat or self._renderer else "plain"
         self.context_window = self._settings.context_window
-        url = self._settings.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        check_url(self.name, url)
+        url = find_url(self.name, self._settings.base_url)
         self._address = without_password(url)
         key = key_of(self.name, url, self._settings.api_key_env)
         self._hide = hider([key, *secrets_in(url)])
@@ -257,16 +256,17 @@ class OpenAIModel:
             body["messages"] = prompt.messages()
             if prompt.begun:
                 body["extra_body"] = {**body["extra_body"], **await self._fields_to_continue()}
-        return self._completion(request, await self._said(body, request.stop))
+        begun = opens_thoughts(body.get("prompt", ""))
+        return self._completion(request, await self._said(body, request, begun), begun)
 
-    async def _said(self, body: dict[str, Any], stop: Sequence[str]) -> Answer:
+    async def _said(self, body: dict[str, Any], request: Request, begun: bool) -> Answer:
         """The answer, asked for again without stop strings where they cut it off too early."""
         speaks = self.form == "plain" or self._stops.may_send
-        send = bool(stop) and self._settings.send_stop and speaks
-        sent = list(stop[:MOST_STOP_STRINGS]) if send else []
+        send = self._settings.send_stop and speaks
+        sent = list(request.stop[:MOST_STOP_STRINGS]) if send else []
         answer = await self._answer({**body, "stop": sent} if sent else body)
-        ended = answer.finish == "stop"
-        if self._stops.cut_off(answer.text or "", answer.reasoning, ended, sent):
+        found, ended = spoken(answer.text or "", begun=begun), answer.finish == "stop"
+        if self._stops.cut_off(found, answer.reasoning, ended, sent, request.may_lead_up):
             answer = await self._answer(body)
         return answer
 
@@ -357,8 +357,11 @@ class OpenAIModel:
         body["extra_body"] = {**body["extra_body"], **fields}
         return (await self._answer(body, probing=True)).prompt_tokens
 
-    def _completion(self, request: Request, answer: Answer) -> Completion:
-        """What the server's answer says of the request. Raises ModelError where it has no text."""
+    def _completion(self, request: Request, answer: Answer, begun: bool) -> Completion:
+        """What the server's answer says of the request; `begun`: the prompt opened thoughts.
+
+        Raises ModelError where it has no text.
+        """
         text, reason = answer.text or "", answer.finish
         if answer.reasoning and not text:
             advice = f"raise max_tokens ({request.max_tokens}), or switch thinking off: "
@@ -373,7 +376,7 @@ class OpenAIModel:
             # Some servers (llama.cpp since 2026) answer with the whole turn.
             text = text.removeprefix(request.prompt.messages()[-1]["content"])
         usage = self._usage.of(request.prompt, answer.reasoning + text, answer)
-        found = spoken(text, request.stop)
+        found = spoken(text, request.stop, begun, request.may_lead_up)
         return found.completion(usage, "length" if reason == "length" else "stop", answer.reasoning)
 
     def _warn_once(self, what: str) -> None:
@@ -381,11 +384,6 @@ class OpenAIModel:
         if kind not in self._warned:
             self._warned.add(kind)
             log.warning("%s: %s", self.name, what)
-
-
-def _renderer(settings: OpenAISettings) -> ChatRenderer | None:
-    arguments = settings.extra_body.get("chat_template_kwargs")
-    return ChatRenderer(settings.tokenizer, arguments) if settings.tokenizer else None
 
 
 def open_openai(rest: str, how: How) -> OpenAIModel:

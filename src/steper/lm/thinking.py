@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steper.lm.base import Completion, Request, truncate_at_stop
+from steper.lm.base import Completion, Request, leads_up, truncate_at_stop
 from steper.records import Finish, Usage
 
 log = logging.getLogger(__name__)
@@ -65,14 +65,16 @@ class Spoken:
         return Completion(text=self.text, finish=finish, usage=usage, thoughts=both)
 
 
-def spoken(written: str, stop: Sequence[str] = (), begun: bool = False) -> Spoken:
+def spoken(
+    written: str, stop: Sequence[str] = (), begun: bool = False, may_lead_up: bool = False
+) -> Spoken:
     """What is said and what is thought in all that a model wrote.
 
     `begun`: the prompt opened a block of thoughts, as DeepSeek-R1's template does. Where that is
-    not known, a `</think>` that nothing opened tells it.
+    not known, a `</think>` that nothing opened tells it. `may_lead_up`: see `truncate_at_stop`.
     """
     thoughts, said, unfinished = _channels(written) or _leading_blocks(written, begun)
-    text, stopped = truncate_at_stop(said, stop)
+    text, stopped = truncate_at_stop(said, stop, may_lead_up)
     for closed in list(_CLOSE.finditer(text))[-1:]:
         thoughts.append(text[: closed.start()])
         text = text[closed.end() :]
@@ -85,7 +87,7 @@ def spoken(written: str, stop: Sequence[str] = (), begun: bool = False) -> Spoke
 
 def in_words(request: Request, written: str) -> Completion:
     """The completion of a text whose tokens nobody counted: white-space separated words do."""
-    found = spoken(written, request.stop)
+    found = spoken(written, request.stop, may_lead_up=request.may_lead_up)
     prompt, *out = (len(t.split()) for t in (request.prompt.text(), found.text, found.thoughts))
     return found.completion(Usage(prompt_tokens=prompt, completion_tokens=sum(out)))
 
@@ -123,31 +125,39 @@ class StopGuard:
     are sent until an answer has ended by itself without a thought; the text is cut here anyway.
 
     `transformers serve` also finds a stop string that begins in the prompt: a line break and
-    "Intermediate answer:" where the text alone is after the template's line break. It gets none.
+    "Intermediate answer:" where the text alone is after the template's line break. It gets none,
+    and neither does a model that leads up to what it says ("Here it is:" and an empty line).
     """
 
     def __init__(self) -> None:
         self._thinks: bool | None = None
-        self._looks_back = False
+        self._cuts_early = False
 
     @property
     def may_send(self) -> bool:
         """Whether the model is known to speak at once."""
-        return self._thinks is False and not self._looks_back
+        return self._thinks is False and not self._cuts_early
 
-    def cut_off(self, text: str, reasoning: str, ended: bool, sent: Sequence[str]) -> bool:
+    def cut_off(
+        self, found: Spoken, reasoning: str, ended: bool, sent: Sequence[str], may_lead_up: bool
+    ) -> bool:
         """Learn from an answer; whether a stop string cut it off too early, so ask again.
 
-        `reasoning` is what the server took apart from the text, `ended` whether the answer ended
-        before its token limit, `sent` are the stop strings that had been sent.
+        `found` is its text taken apart, `reasoning` what the server took apart itself, `ended`
+        whether the answer ended before its token limit, `sent` are the stop strings that had been
+        sent. `may_lead_up`: see `truncate_at_stop`.
         """
+        text = found.text
         if ended and text.strip() and any(s.endswith(text) and s != text for s in sent):
-            self._looks_back = True
+            self._cuts_early = True
             return True
-        found = spoken(text)
         if reasoning or found.thoughts or found.unfinished:
             self._thinks = True
-            return ended and bool(sent) and not found.text.strip()
+            return ended and bool(sent) and not text.strip()
+        if may_lead_up and ended and leads_up(text) and any(map(str.isspace, sent)):
+            # Nothing at all may be all that the model had to say.
+            self._cuts_early = self._cuts_early or bool(text.strip())
+            return True
         if ended and not sent and self._thinks is None:
             self._thinks = False
         return False

@@ -9,7 +9,9 @@ folder), those in overrides to the working folder.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,11 +93,15 @@ def _is_missing(path: Path) -> bool:
 
 
 def load_settings(
-    path: Path | str, overrides: Sequence[str] = (), base: Path | None = None
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    base: Path | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> PipelineSettings:
     """The settings of a YAML file with `KEY.KEY=VALUE` overrides over them.
 
-    The file's relative paths start from `base`; None: from its folder.
+    The file's relative paths start from `base`; None: from its folder. `options` are overrides,
+    too: KEY → VALUE, each given by an option `--KEY` of its own.
     Raises InputError or SettingsError, one line with file, line and place, for whatever is wrong.
     """
     path = Path(path)
@@ -104,7 +110,9 @@ def load_settings(
         known = ", ".join(PipelineSettings.model_fields)
         raise InputError(f"{path}: sections were expected ({known})")
     resolve_paths(value, base or path.absolute().parent)
-    given = {_apply(value, override): f"--set {override}" for override in overrides}
+    given = {_apply(value, text, f"--set {text}"): f"--set {text}" for text in overrides}
+    for key, text in (options or {}).items():
+        given[_apply(value, f"{key}={text}", f"--{key} {text}")] = f"--{key}"
     try:
         settings = PipelineSettings.model_validate(value)
         _check_sections(settings)
@@ -112,7 +120,28 @@ def load_settings(
         raise _located(path, error.error, error.place, error.cls, given) from None
     except ValidationError as error:
         raise _located(path, error, (), PipelineSettings, given) from None
+    except _PlacedError as error:
+        raise SettingsError(f"{_source(path, error.place, str(error), given)}: {error}") from None
     return settings
+
+
+class _PlacedError(SettingsError):
+    """A wrong value that the setting at `place` has."""
+
+    def __init__(self, place: Place, error: SettingsError) -> None:
+        super().__init__(str(error))
+        self.place = place
+
+
+@contextmanager
+def _at(*place: str) -> Iterator[None]:
+    """Give a place to a SettingsError that has none."""
+    try:
+        yield
+    except (SectionError, _PlacedError):
+        raise
+    except SettingsError as error:
+        raise _PlacedError(place, error) from None
 
 
 def resolve_paths(value: dict[str, Any], base: Path) -> None:
@@ -144,16 +173,16 @@ def _resolved(name: str, value: str, base: Path) -> str:
     return str((base / Path(value).expanduser()).resolve())
 
 
-def _apply(value: dict[str, Any], override: str) -> Place:
-    """Set what `KEY.KEY=VALUE` says; VALUE is YAML. Returns the place."""
+def _apply(value: dict[str, Any], override: str, given: str) -> Place:
+    """Set what `KEY.KEY=VALUE` says, which was `given` so; VALUE is YAML. Returns the place."""
     key, equals, text = override.partition("=")
     place = tuple(part.strip() for part in key.split("."))
     if not equals or not all(place):
-        raise SettingsError(f"--set {override}: KEY.KEY=VALUE was expected, such as train.epochs=1")
+        raise SettingsError(f"{given}: KEY.KEY=VALUE was expected, such as train.epochs=1")
     try:
         new = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise SettingsError(f"--set {override}: the value is not YAML") from None
+        raise SettingsError(f"{given}: the value is not YAML") from None
     for part in reversed(place):
         new = {part: new}
     resolve_paths(new, Path.cwd())
@@ -174,25 +203,33 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 
 def _check_sections(settings: PipelineSettings) -> None:
     """Check what pydantic alone cannot: the strategy's and the recipes' own settings."""
-    _ = settings.strategy_settings
+    with _at("strategy", "name"):
+        _ = settings.strategy_settings
     settings.check_also()
     for method, method_settings in settings.recipes.items():
-        RECIPES.find(method_settings.recipe or method)
-        settings.example_settings(method)
-        settings.filter_settings(method)
-        for name in ("recipe", "seed"):
-            if name in method_settings.examples or name in method_settings.train:
-                raise SettingsError(
-                    f"recipes.{method}: {name} cannot be set there; `recipe` stands beside it, "
-                    "and `seeds` are common to all"
-                )
-        for student in settings.students:
-            settings.train_settings(method, settings.seeds[0], student)
+        with _at("recipes", method):
+            RECIPES.find(method_settings.recipe or method)
+            _check_method(settings, method)
     if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
         known = [*settings.recipes, "base", "teacher"]
-        raise SettingsError(
-            f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}"
-        )
+        with _at("evaluate", "baseline"):
+            raise SettingsError(
+                f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}"
+            )
+
+
+def _check_method(settings: PipelineSettings, method: str) -> None:
+    own = settings.recipes[method]
+    settings.example_settings(method)
+    settings.filter_settings(method)
+    for name in ("recipe", "seed"):
+        if name in own.examples or name in own.train:
+            raise SettingsError(
+                f"recipes.{method}: {name} cannot be set there; `recipe` stands beside it, "
+                "and `seeds` are common to all"
+            )
+    for student in settings.students:
+        settings.train_settings(method, settings.seeds[0], student)
 
 
 def _located(
@@ -201,9 +238,7 @@ def _located(
     """The first problem as one line: file and line, or the override; the field; what is wrong."""
     first = error.errors()[0]
     place = (*base, *first["loc"])
-    sources = {**_lines(path), **given}
-    above = (place[:length] for length in range(len(place), -1, -1))
-    where = next((sources[here] for here in above if here in sources), path)
+    where = _source(path, place, first["msg"], given)
     if first["type"] == "extra_forbidden":
         *section, name = map(str, place)
         known = known_fields(cls, first["loc"][:-1])
@@ -213,7 +248,27 @@ def _located(
     inside = ".".join(str(part) for part in first["loc"])
     problem = problem.removeprefix(f"{inside}: ") if inside else problem
     dotted = ".".join(str(part) for part in place)
-    return SettingsError(f"{where}: {dotted}: {problem}" if dotted else f"{where}: {problem}")
+    named = not dotted or where == f"--{dotted}"
+    return SettingsError(f"{where}: {problem}" if named else f"{where}: {dotted}: {problem}")
+
+
+def _source(path: Path, place: Place, problem: str, given: Mapping[Place, str]) -> str:
+    """Where the value at a place was given: an override at or around it, else the file's line.
+
+    What is wrong with a whole section is the doing of the overrides inside it that the `problem`
+    names, if any.
+    """
+    words = set(re.findall(r"\w+", problem))
+    inside = [
+        source
+        for at, source in given.items()
+        if at[: len(place)] == place and {str(at[-1])} <= words
+    ]
+    if inside and place not in given:
+        return " and ".join(inside)
+    sources = {**_lines(path), **given}
+    above = (place[:length] for length in range(len(place), -1, -1))
+    return next((sources[here] for here in above if here in sources), str(path))
 
 
 def _lines(path: Path) -> dict[Place, str]:

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
+from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.load import load_settings
 from steper.pipeline.places import Jobs, Places, find_places
@@ -78,9 +78,9 @@ class Pipeline:
         Tasks run side by side as far as `jobs` of the settings lets them.
 
         Raises, before anything is done, SettingsError where a stage was done with other settings
-        or lacks what it builds on, MissingExtraError where training is to be done without its
-        packages; then whatever the stages raise, with the stage's name before it (side by side,
-        when all that do not build on the stage are done).
+        or lacks what it builds on, and what `check_beforehand` raises; then whatever the stages
+        raise, with the stage's name before it (side by side, when all that do not build on the
+        stage are done).
         """
         watcher = watcher or Nobody()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -88,9 +88,8 @@ class Pipeline:
         stamps = Stamps(self.out)
         planned_tasks = self.plan(stages, overwrite_from)
         check_plan(planned_tasks, self.out)
-        if any(p.wanted and p.state != "done" and p.task.stage == "train" for p in planned_tasks):
-            # A missing package is told now, not when hours of teaching are over.
-            import_module("steper.training.job")
+        waiting = {p.task.stage for p in planned_tasks if p.wanted and p.state != "done"}
+        check_beforehand(self.settings, waiting, self.tasks.digests)
         with stamps.locked():
             try:
                 if overwrite_from:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -178,10 +179,23 @@ class ChatTemplate:
         return -1 < places[0] < places[1]
 
 
-def check_arguments(tokenizer: Any, form: Form, arguments: Mapping[str, Any]) -> None:
-    """SettingsError where an argument would do nothing: a chat's template does not ask for it."""
-    for name in arguments if form == "chat" else ():
-        if name not in str(tokenizer.get_chat_template()):
+def check_arguments(
+    tokenizer: Any, form: Form, arguments: Mapping[str, Any], place: str = ""
+) -> None:
+    """SettingsError where an argument would do nothing: a chat's template does not ask for it.
+
+    A template asks for what stands in it as a word. Less than that cannot be known: templates look
+    names up while they render, and no prompt makes them go every way. `place` is the section that
+    the arguments were given in.
+    """
+    if form == "plain":
+        return
+    words = set(re.findall(r"\w+", str(tokenizer.get_chat_template())))
+    for name in arguments:
+        if name not in words:
+            near = get_close_matches(name, words, n=1, cutoff=0.8)
+            hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(
-                f"chat_template_kwargs.{name}: the model's chat template does not ask for it"
+                f"{place}{'.' if place else ''}chat_template_kwargs.{name}: the model's chat "
+                f"template does not ask for it{hint}"
             )

@@ -4,7 +4,7 @@ Text is cut into chunks, and each chunk is tokenized by itself: every assistant 
 and so is whatever stands between two of them. A target is therefore never merged with the prompt in
 front of it, and these hold token by token:
 
-- the ids of `encode_prompt` are a prefix of the ids of `encode_example` of the same prompt;
+- the ids of `Encoder.prompt` are a prefix of those of `Encoder.example` of the same prompt;
 - an assistant's turn inside a later prompt has the ids that it had when it was the target.
 
 What stands in front of an earlier turn is the chat template's affair: most leave it as it was, so
@@ -89,20 +89,6 @@ class _Chunk:
     last: bool = False
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """Token ids up to where the model begins to write; BOS once, where the tokenizer wants it.
-
-    In a chat whose last message is the assistant's, the model continues that message.
-    Raises EncodeError where the chat template refuses the prompt or rewrites earlier turns.
-    """
-    return Encoder(tokenizer).prompt(prompt)
-
-
-def encode_example(tokenizer: Any, example: Example) -> Encoded:
-    """Prompt and target of one example; see `Encoder.example`."""
-    return Encoder(tokenizer).example(example)
-
-
 class Encoder:
     """Encodes with one tokenizer (transformers' interface), whose properties it looks up once.
 
@@ -114,7 +100,11 @@ class Encoder:
         self.template = ChatTemplate(tokenizer, template_arguments)
 
     def prompt(self, prompt: Prompt) -> list[int]:
-        """See `encode_prompt`."""
+        """Token ids up to where the model begins to write; BOS once, where the tokenizer wants it.
+
+        In a chat whose last message is the assistant's, the model continues that message.
+        Raises EncodeError where the chat template refuses the prompt or rewrites earlier turns.
+        """
         return self._encode(prompt.form, prompt.segments).ids
 
     def text(self, prompt: Prompt) -> str:

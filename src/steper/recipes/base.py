@@ -112,8 +112,8 @@ class Recipe:
 
     `cumulative` is the inference of students with cumulative targets, where that is another.
     `searches` and `judges` say that it needs a retriever, or a judge, in its context. `check`
-    refuses, with a SettingsError, what the recipe cannot make: it is given the target and the
-    strategy as the student will be asked.
+    refuses, with a SettingsError, what the recipe cannot make: it is given the target, where ends
+    of turns are learnt, and the strategy as the student will be asked.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Recipe:
     cumulative: Inference | None = None
     searches: bool = False
     judges: bool = False
-    check: Callable[[Target, Strategy[Any]], None] | None = None
+    check: Callable[[Target, EndOfTurn, Strategy[Any]], None] | None = None
 
     def asked(self, target: Target) -> Inference:
         """How students of that target are asked."""

@@ -9,6 +9,7 @@ from steper.errors import SettingsError
 from steper.recipes.base import (
     Context,
     Draft,
+    EndOfTurn,
     Inference,
     Make,
     Recipe,
@@ -21,6 +22,7 @@ from steper.recipes.base import (
 from steper.records import Step, StepKind
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
+from steper.strategy.single import SingleStep
 
 
 def of_kinds(*kinds: StepKind) -> Make:
@@ -49,8 +51,18 @@ def _ends(replay: Replay, step: Step, context: Context) -> bool:
     return context.end_of_turn == "every_step" and not replay.goes_on(step)
 
 
-def check_target(target: Target, strategy: Strategy[Any]) -> None:
-    """Refuse targets that the student's prompts contradict; docs/design.md has the table."""
+def check(target: Target, end_of_turn: EndOfTurn, strategy: Strategy[Any]) -> None:
+    """Refuse what the student's prompts or its inference contradict; docs/design.md has the table.
+
+    A strategy of a single step has no middle ones whose ends could be left out.
+    """
+    in_steps = not isinstance(strategy, SingleStep)
+    if end_of_turn == "last_step" and strategy.step_end == "model" and in_steps:
+        raise SettingsError(
+            "end_of_turn=last_step teaches no end of a middle step, and nothing else would end "
+            "one: the student's strategy keeps all that it writes; use end_of_turn=every_step, or "
+            "let the strategy cut steps (IRCoT: keep=first_new_sentence)"
+        )
     if target == "current":
         if strategy.prompt.written_anew:
             raise SettingsError(
@@ -79,7 +91,7 @@ def _stepwise(name: str, weights: Weights, about: str, *kinds: StepKind) -> Reci
         about,
         inference=Inference(prompt={"reasoning": "user"}),
         cumulative=Inference(prompt={"reasoning": "anew"}),
-        check=check_target,
+        check=check,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from steper.recipes.base import (
     Context,
     Draft,
+    EndOfTurn,
     Inference,
     Recipe,
     Target,
@@ -28,7 +29,7 @@ def whole_chain(replay: Replay, context: Context) -> Iterator[Draft]:
         yield cumulative_draft(replay, replay.steps[-1])
 
 
-def check(target: Target, strategy: Strategy[Any]) -> None:
+def check(target: Target, end_of_turn: EndOfTurn, strategy: Strategy[Any]) -> None:
     """Refuse to ask for the chain in a form that it is never seen in."""
     check_whole_text(strategy)
 

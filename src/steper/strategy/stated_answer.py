@@ -32,6 +32,7 @@ _AT_ONCE = re.compile(
     r"|(?i:(?:intermediate |final |short )?answer\s?[:：])"
     r")\s{0,9}[:：]?\s{0,9}){1,3}"
 )
+_LEADING_LINES = re.compile(r"(?:.{0,200}[:：][*_]{0,2}\s{0,9}\n)*\s*")
 
 
 def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
@@ -65,7 +66,11 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
 
 
 def without_label(text: str) -> str:
-    """What a model wrote after "So the answer is:", without another such marker in front."""
+    """What a model wrote after "So the answer is:", without another such marker in front.
+
+    Nor with lines that lead up to the answer, which end with a colon.
+    """
+    text = _LEADING_LINES.sub("", text, count=1)
     once = _AT_ONCE.match(text)
     return text[once.end() :].lstrip() if once else text
 

@@ -144,13 +144,13 @@ def _processes(settings: TrainSettings) -> int:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if settings.processes is not None and settings.processes != count:
         raise SettingsError(
-            f"--processes is {settings.processes}, but {count} train together; start them with "
+            f"processes is {settings.processes}, but {count} train together; start them with "
             f"torchrun --nproc-per-node {settings.processes} -m steper train … "
             "(accelerate launch --cpu starts a single one)"
         )
     if settings.batch_size % count:
         raise SettingsError(
-            f"--batch-size is {settings.batch_size}, which {count} processes cannot share evenly"
+            f"batch_size is {settings.batch_size}, which {count} processes cannot share evenly"
         )
     return count
 

@@ -1,0 +1,100 @@
+"""What a run is told before its first task, though only a late one would come upon it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Container, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from steper.errors import SettingsError
+from steper.examples.build import asked_strategies, check_recipe
+from steper.examples.student_form import model_tokenizer
+from steper.lm.shipped import locate_model
+from steper.pipeline.config import PipelineSettings
+from steper.pipeline.plan import Stage
+from steper.prompt.chat_template import check_arguments
+from steper.prompt.segments import Form
+from steper.recipes import RECIPES
+
+log = logging.getLogger(__name__)
+
+
+def check_beforehand(
+    settings: PipelineSettings, stages: Collection[Stage], unmade: Container[str]
+) -> None:
+    """Look for what these stages would fail on; `unmade` are models that are yet to be made.
+
+    Raises MissingExtraError where training packages are missing, SettingsError for examples that a
+    recipe cannot make and for an argument that a model's chat template does not ask for, ModelError
+    where a tokenizer that tells it is missing.
+    """
+    if "build" in stages:
+        for method in settings.recipes:
+            _check_examples(settings, method)
+    if "train" in stages:
+        import_module("steper.training.job")
+    for told in _told(settings, stages):
+        spec = locate_model(told.model).removeprefix("hf:")
+        if told.arguments and told.form != "plain" and spec not in unmade:
+            tokenizer = model_tokenizer(spec, **told.options)
+            form: Form = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
+            check_arguments(tokenizer, form, told.arguments, told.place)
+
+
+def _check_examples(settings: PipelineSettings, method: str) -> None:
+    """Refuse what a method's recipe cannot make; say where its students are asked otherwise."""
+    examples, place = settings.example_settings(method), f"recipes.{method}"
+    recipe, kind = RECIPES.find(examples.recipe), settings.strategy_kind
+    judge, prompt = settings.recipes[method].judge is not None, settings.teacher.prompt
+
+    def check(more: dict[str, Any]) -> None:
+        own = {**settings.strategy_settings.model_dump(), **more}
+        _, student = asked_strategies(recipe, examples, kind, own, prompt, place)
+        check_recipe(recipe, examples, student, kind.searches, judge)
+
+    try:
+        check({})
+    except SettingsError as error:
+        raise SettingsError(f"{place}: {error}") from None
+    for name, asked in settings.evaluate.also.items():
+        try:
+            check(asked)
+        except SettingsError as error:
+            log.warning("evaluate.also.%s asks what %s did not teach: %s", name, place, error)
+
+
+class _Told(NamedTuple):
+    """What a model's chat template is told; `place` is where the configuration says so."""
+
+    place: str
+    model: str
+    form: Form | None
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+
+
+def _told(settings: PipelineSettings, stages: Collection[Stage]) -> Iterator[_Told]:
+    """Of the teacher, and of each student by each method."""
+    teacher, hf = settings.teacher, settings.teacher.hf
+    spec = locate_model(teacher.model)
+    if "teach" in stages and (spec.startswith("hf:") or Path(spec).is_dir()):
+        options = hf.model_dump(include={"revision", "trust_remote_code"})
+        yield _Told("teacher.hf", teacher.model, hf.form, hf.chat_template_kwargs, options)
+    if not {"train", "eval"} & set(stages):
+        return
+    for name, student in settings.students.items():
+        for method, own in settings.recipes.items():
+            training = settings.train_settings(method, settings.seeds[0], name)
+            places = {f"recipes.{method}.train": own.train, "train": settings.train.model_dump()}
+            place = (at for at, values in places.items() if values.get("chat_template_kwargs"))
+            examples = settings.example_settings(method)
+            form = RECIPES.find(examples.recipe).asked(examples.target).form
+            yield _Told(
+                next(place, f"students.{name}.hf"),
+                student.model,
+                examples.form if "form" in examples.model_fields_set else form,
+                training.chat_template_kwargs,
+                training.model_dump(include={"revision", "trust_remote_code"}),
+            )
