@@ -14,6 +14,7 @@ from steper.pipeline import stages
 from steper.pipeline.load import load_settings
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
+from steper.pipeline.workspace import TEST_QUESTIONS
 from steper.runs import Run
 
 
@@ -71,7 +72,7 @@ def test_methods_answer_the_test_questions_alone(made):
     assert len(tested) == 5
     assert trained
     assert not trained & set(tested)
-    excluded = (out / "build/small" / stages.TEST_QUESTIONS).read_text()
+    excluded = (out / "build/small" / TEST_QUESTIONS).read_text()
     assert all(f'"{i}"' in excluded for i in tested)
 
 

@@ -40,9 +40,6 @@ from steper.text import counted
 ALLOWED = StudentOptions(allow_code=True)
 """The code that a pipeline's students name is what its own configuration names."""
 
-TEST_QUESTIONS = "test-questions.jsonl"
-"""In a data set's build folder: the test questions, which no example may be made of."""
-
 
 def make_world(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
     """Generate a data set's world and write it."""
@@ -173,7 +170,7 @@ def make_examples(
 
 def write_test_questions(ws: Workspace, data: str) -> Path:
     """The file of the test questions' ids and texts that `build_examples` excludes."""
-    path = ws.folder("build", data, TEST_QUESTIONS)
+    path = ws.test_questions(data)
     write_jsonl(path, ({"id": q.id, "question": q.text} for q in ws.data[data].test))
     return path
 

@@ -220,7 +220,7 @@ class TaskList:
                     stages.train_student, data=data, student=student, method=method, seed=seed
                 )
                 before = trained[self.ws.trained(data, student, like, seed)] if like else None
-                name, output = f"{data}/{student}/{folder.name}", folder / STEPER
+                name, output = f"{data}/{student}/{method}-{seed}", folder / STEPER
                 load = load_of_local(spec, HFSettings())
                 trained[folder] = self._task(
                     "train", name, output, key, work, built, before, load=load
@@ -236,11 +236,12 @@ class TaskList:
                 **self._answering_key(run),
                 "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
             }
-            name = run.path.relative_to(self.ws.folder("eval")).as_posix()
             work = partial(stages.evaluate, data=data, eval_run=run)
             trained = self._trained[run.trained] if run.trained else None
             output, load = run.path / "metrics.json", self._load(run)
-            tasks.append(self._task("eval", name, output, key, work, *before, trained, load=load))
+            tasks.append(
+                self._task("eval", run.name, output, key, work, *before, trained, load=load)
+            )
         return tasks
 
     def _load(self, run: EvalRun) -> Load:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,20 @@ from steper.retrieve import open_retriever
 from steper.retrieve.base import Retriever
 from steper.retrieve.opening import names_code
 
+TEST_QUESTIONS = "test-questions.jsonl"
+
 
 @dataclass(frozen=True)
 class EvalRun:
     """A run over a data set's test questions: the teacher's, an untrained student's, a trained one.
 
-    `method` is what tables call it, `path` the run's folder. `student` is None for the teacher,
-    `trained`, a trained student's folder, is None for all others. `asked` are settings of the
-    strategy over a trained student's own, which `evaluate.also` has by the name `also`.
+    `method` is what tables call it, `name` its task, `path` the run's folder. `student` is None for
+    the teacher, `trained`, a trained student's folder, is None for all others. `asked` are settings
+    of the strategy over a trained student's own, which `evaluate.also` has by the name `also`.
     """
 
     method: str
+    name: str
     path: Path
     student: str | None = None
     trained: Path | None = None
@@ -69,6 +72,14 @@ class Workspace:
         """Where a stage writes what has these names."""
         return self.out.joinpath(stage, *names)
 
+    def anew(self) -> Workspace:
+        """The same with nothing open, for another process."""
+        return Workspace(self.settings, self.out)
+
+    def test_questions(self, data: str) -> Path:
+        """The file of a data set's test questions, which no example may be made of."""
+        return self.folder("build", data, TEST_QUESTIONS)
+
     def trained(self, data: str, student: str, method: str, seed: int) -> Path:
         """Where a trained student goes."""
         return self.folder("train", data, student, f"{method}-{seed}")
@@ -87,27 +98,30 @@ class Workspace:
         """All runs over a data set's test questions."""
         settings, runs = self.settings, []
         if settings.evaluate.teacher:
-            runs.append(EvalRun("teacher", self.folder("eval", data, "teacher")))
+            runs.append(self._eval_run("teacher", f"{data}/teacher"))
         for student in settings.students:
             prefix = f"{student} " if len(settings.students) > 1 else ""
             if settings.evaluate.base != "none":
-                path = self.folder("eval", data, student, "base")
-                runs.append(EvalRun(f"{prefix}base", path, student))
+                runs.append(self._eval_run(f"{prefix}base", f"{data}/{student}/base", student))
             for method in settings.recipes:
                 for seed in settings.seeds:
                     trained = self.trained(data, student, method, seed)
-                    path = self.folder("eval", data, student, trained.name)
-                    runs.append(EvalRun(f"{prefix}{method}", path, student, trained))
+                    name = f"{data}/{student}/{method}-{seed}"
+                    runs.append(self._eval_run(f"{prefix}{method}", name, student, trained))
         return [*runs, *self._asked_also(runs)]
+
+    def _eval_run(self, method: str, name: str, *answering: Any, **asked: Any) -> EvalRun:
+        path = self.folder("eval", *name.split("/"))
+        return EvalRun(method, name, path, *answering, **asked)
 
     def _asked_also(self, runs: list[EvalRun]) -> Iterator[EvalRun]:
         """The trained students' runs once more for each entry of `evaluate.also`."""
-        for name, asked in self.settings.evaluate.also.items():
+        for also, asked in self.settings.evaluate.also.items():
             for run in runs:
                 if run.trained is not None:
-                    path = run.path.with_name(f"{run.path.name}.{name}")
-                    method = also_named(run.method, name)
-                    yield replace(run, method=method, path=path, asked=asked, also=name)
+                    method, name = also_named(run.method, also), f"{run.name}.{also}"
+                    whose = (run.student, run.trained)
+                    yield self._eval_run(method, name, *whose, asked=asked, also=also)
 
     def methods(self, data: str) -> dict[str, tuple[Path, ...]]:
         """Run folders by method's name; several are a method's seeds."""
