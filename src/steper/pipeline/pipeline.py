@@ -12,8 +12,8 @@ from typing import Any
 from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
 from steper.pipeline.config import PipelineSettings
-from steper.pipeline.load import load_settings
 from steper.pipeline.do_tasks import do_tasks, work
+from steper.pipeline.load import load_settings
 from steper.pipeline.plan import PlannedTask, Stamps, Task, check_plan, make_plan
 from steper.pipeline.tasks import TaskList
 from steper.pipeline.watching import Nobody, Watcher
@@ -117,13 +117,13 @@ class Pipeline:
     def outcome(self) -> Outcome:
         """What there is to read by now."""
         found, workspace = Outcome(self.out), self.workspace
-        for data in self.settings.data:
+        for data in workspace.tests:
             comparison, report = workspace.comparison_file(data), workspace.report_file(data)
             if comparison.exists():
                 found.comparisons[data] = Comparison.model_validate(read_json(comparison))
             if report.exists():
                 found.reports[data] = report
-            for run in workspace.eval_runs(data):
+            for run in workspace.eval_runs(data) if data in workspace.data else ():
                 if run.trained is not None and (run.trained / STEPER).exists():
                     found.students[run.trained] = str(workspace.searched(data))
         return found

@@ -129,7 +129,9 @@ class SideBySide:
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it is dead already, which `_listen` finds out
             process.stdin.write(pickle.dumps(sys.path))
-            process.stdin.write(pickle.dumps((self.workspace.anew(), task, planned.state == "again")))
+            process.stdin.write(
+                pickle.dumps((self.workspace.anew(), task, planned.state == "again"))
+            )
             process.stdin.flush()
         for thread in running.threads:
             thread.start()

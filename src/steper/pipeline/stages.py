@@ -46,7 +46,7 @@ def make_world(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -
     from steper.data.world import make_world as generate
     from steper.data.world import write_world
 
-    settings, out = ws.data[data].settings.world, ws.data[data].world
+    settings, out = ws.data_set(data).settings.world, ws.data_set(data).world
     assert settings is not None
     assert out is not None
     counts = {"train": settings.train, "test": settings.test}
@@ -101,6 +101,9 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
     """Run the teacher over a data set's training questions."""
     source, teacher = ws.data[data], ws.settings.teacher
     _ = source.test  # refuses files that share questions, before anything is paid for
+    for asked in ws.asked.values():
+        if asked.world is None:
+            ws.check_apart(data, asked.name)
     lm = open_teacher(ws, source.train, f"train {data}")
     run = teach(
         source.train,
@@ -190,10 +193,11 @@ def train_student(
 
     ws.close_model()
     settings = ws.settings.train_settings(method, seed, student)
-    like = ws.settings.recipes[method].tokens_of
-    if like is not None and settings.max_steps is None:  # a dry run takes a few steps of each
-        manifest = read_json(ws.trained(data, student, like, seed) / MANIFEST)
-        settings = settings.model_copy(update={"max_tokens": manifest["trained"]["tokens"]})
+    lengths = ws.settings.length_of(method)
+    if lengths and settings.max_steps is None:  # a dry run takes a few steps of each
+        done = [read_json(ws.trained(data, student, m, seed) / MANIFEST) for m in lengths]
+        tokens = _tokens(*(manifest["trained"] for manifest in done))
+        settings = settings.model_copy(update={"max_tokens": tokens})
     trained = train(
         ws.folder("build", data, student, method),
         locate_model(ws.settings.students[student].model),
@@ -203,6 +207,14 @@ def train_student(
         progress=lambda row: advance(row.get("step", 0), row.get("steps"), row),
     )
     return trained_line(trained.manifest)
+
+
+def _tokens(like: dict[str, Any], rate: dict[str, Any] | None = None) -> int:
+    """As many tokens as another training had, or as fit into its seconds at the rate of a third."""
+    if rate is None:
+        return int(like["tokens"])
+    tokens: float = like["seconds"] * rate["tokens"] / rate["seconds"]
+    return max(1, round(tokens))
 
 
 def trained_line(manifest: dict[str, Any]) -> str:
@@ -221,7 +233,9 @@ def evaluate(
     ws: Workspace, overwrite: bool, advance: Advance, *, data: str, eval_run: EvalRun
 ) -> str:
     """Ask somebody a data set's test questions and score the answers."""
-    source, retriever = ws.data[data], ws.retriever(data)
+    source, retriever = ws.data_set(data), ws.retriever(data)
+    if eval_run.data is not None and data in ws.asked:
+        ws.check_apart(eval_run.data, data)
     lm, strategy = _open(ws, source, eval_run)
     if eval_run.trained is not None and retriever is not None:
         retriever = student_retriever(eval_run.trained, retriever, ALLOWED.allow_code)

@@ -49,7 +49,7 @@ class TaskList:
 
     def all(self) -> list[Task]:
         """Every task, stage by stage."""
-        names = list(self.ws.data)
+        names = self.ws.tests
         return [
             *self.before,
             *self._worlds.values(),
@@ -80,7 +80,8 @@ class TaskList:
     @cached_property
     def _worlds(self) -> dict[str, Task]:
         worlds = {}
-        for name, data in self.ws.data.items():
+        for name in self.ws.tests:
+            data = self.ws.data_set(name)
             if data.world is None or data.settings.world is None:
                 continue
             key = data.settings.world.model_dump(mode="json")
@@ -91,7 +92,7 @@ class TaskList:
     @cached_property
     def _indexes(self) -> dict[str, Task]:
         indexes = {}
-        for name in self.ws.data:
+        for name in self.ws.tests:
             folder = self.ws.index(name)
             if folder is None or not self.ws.settings.strategy_kind.searches:
                 continue
@@ -102,7 +103,7 @@ class TaskList:
         return indexes
 
     def _corpus_key(self, name: str) -> Any:
-        data = self.ws.data[name]
+        data = self.ws.data_set(name)
         corpus = data.settings.corpus
         if data.world is not None:
             return "the world's"
@@ -127,7 +128,7 @@ class TaskList:
         """What every run over a data set's questions depends on."""
         settings = self.ws.settings
         key: Key = {
-            "questions": self.ws.data[name].key(self._hash),
+            "questions": self.ws.data_set(name).key(self._hash),
             "strategy": {
                 "name": settings.strategy_name,
                 **settings.strategy_settings.model_dump(mode="json"),
@@ -206,10 +207,10 @@ class TaskList:
         settings, trained = self.ws.settings, dict[Path, Task]()
         # Those that take their length from another's come after it.
         for (data, student, method), built in sorted(
-            self._built.items(), key=lambda item: bool(settings.recipes[item[0][2]].tokens_of)
+            self._built.items(), key=lambda item: not settings.recipes[item[0][2]].by_itself
         ):
             spec = locate_model(settings.students[student].model)
-            like = settings.recipes[method].tokens_of
+            lengths = settings.length_of(method)
             for seed in settings.seeds:
                 key = {
                     "training": settings.train_settings(method, seed, student).fingerprint(),
@@ -219,11 +220,11 @@ class TaskList:
                 work = partial(
                     stages.train_student, data=data, student=student, method=method, seed=seed
                 )
-                before = trained[self.ws.trained(data, student, like, seed)] if like else None
+                before = [trained[self.ws.trained(data, student, m, seed)] for m in lengths]
                 name, output = f"{data}/{student}/{method}-{seed}", folder / STEPER
                 load = load_of_local(spec, HFSettings())
                 trained[folder] = self._task(
-                    "train", name, output, key, work, built, before, load=load
+                    "train", name, output, key, work, built, *before, load=load
                 )
         return trained
 

@@ -1,0 +1,249 @@
+"""A study on ten questions: cells share what is equal, resume, and change one at a time."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import steper
+from steper.cli.main import run as command
+from steper.pipeline.plan import Stamps
+from steper.studies.study import Study
+from steper.studies.study_file import load_study
+from studies.made_study import STUDY, write_study
+
+
+class Watcher:
+    """Remembers what began; with a number, is interrupted when so many trainings have begun."""
+
+    def __init__(self, trainings=None):
+        self.begun, self.trainings = [], trainings
+
+    def began(self, planned):
+        self.begun.append(planned.task.id)
+        if self.count("train/") == self.trainings:
+            raise KeyboardInterrupt
+
+    def advanced(self, task, done, total, detail):
+        pass
+
+    def ended(self, planned, summary, seconds):
+        pass
+
+    def count(self, beginning):
+        return sum(task.startswith(beginning) for task in self.begun)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny):
+    """A study's file and folder, what began before it was interrupted and after, what it found."""
+    folder = tmp_path_factory.mktemp("study")
+    file = write_study(folder, tiny)
+    first, second = Watcher(trainings=2), Watcher()
+    with pytest.raises(KeyboardInterrupt):
+        Study(load_study(file), folder / "out").run(watcher=first)
+    outcome = Study(load_study(file), folder / "out").run(watcher=second)
+    return file, folder / "out", first, second, outcome
+
+
+def test_what_is_equal_in_two_cells_is_done_once(made):
+    _, out, first, second, _ = made
+    begun = [*first.begun, *second.begun]
+    for beginning, count in (
+        ("index/", 1),
+        ("teach/", 1),
+        ("build/", 3),
+        ("eval/small/teacher", 1),
+        ("eval/small/tiny/base", 1),
+        ("eval/small/tiny/steper-0", 2),
+        ("eval/small/tiny/vanilla_kd-0", 1),
+        ("report/", 1),
+    ):
+        assert sum(task.startswith(beginning) for task in begun) == count, beginning
+    assert len(list((out / "teach").iterdir())) == 1
+
+
+def test_an_interrupted_study_goes_on_where_it_was(made):
+    _, out, first, second, _ = made
+    assert first.count("teach/") == 1
+    assert second.count("teach/") == second.count("index/") == second.count("build/") == 0
+    assert second.count("train/") == 2  # the one that was interrupted, and the one after it
+    tasks = json.loads((out / "pipeline.json").read_text())["tasks"]
+    assert {stamp["status"] for stamp in tasks.values()} == {"complete"}
+
+
+def test_the_numbers_are_those_of_compare(made):
+    _, _, _, _, outcome = made
+    comparison = outcome.results.tests["small"].comparison
+    assert list(comparison.methods) == [
+        "teacher",
+        "base",
+        "few: steper",
+        "vanilla_kd",
+        "all: steper",
+    ]
+    again = steper.compare(
+        comparison.methods, "vanilla_kd", bootstrap=comparison.bootstrap.model_dump()
+    )
+    pairs = zip(comparison.metrics, again.metrics, strict=True)
+    for here, there in pairs:
+        assert here.means == there.means
+        by_name = {d.method: d for d in there.differences}
+        for found in here.differences:
+            if found.against is None:
+                assert found.difference == by_name[found.method].difference
+                assert found.p_value == by_name[found.method].p_value
+
+
+def test_tables_plots_and_page_are_written(made):
+    _, out, _, _, outcome = made
+    results = outcome.results
+    rows = list(csv.DictReader((out / "tables.csv").read_text().splitlines()))
+    means = {
+        mean.method: mean.mean.value for mean in results.tests["small"].comparison.metrics[1].means
+    }
+    written = {row["row"]: float(row["mean"]) for row in rows if row["metric"] == "f1"}
+    assert written == means
+    assert {row["trajectories"] for row in rows if row["row"] == "few: steper"} <= {"5.0", "6.0"}
+    assert "| few: steper |" in (out / "tables.md").read_text()
+    assert r"few: steper & " in (out / "tables.tex").read_text()
+    assert r"vanilla\_kd & " in (out / "tables.tex").read_text()
+    assert sorted(path.name for path in (out / "plots").iterdir()) == [
+        "small-tokens.svg",
+        "small-trajectories.svg",
+    ]
+    page = (out / "report.html").read_text()
+    assert "<title>Few or all</title>" in page
+    assert "few: steper" in page
+
+
+def test_a_change_in_one_cell_leaves_the_others_done(made):
+    file, out, _, _, _ = made
+    study = Study(load_study(file, ["cells.few.examples.questions=3"]), out)
+    states = {planned.task.id: planned.state for planned in study.plan()}
+    new = sorted(task.rpartition("-")[0] for task, state in states.items() if state == "to do")
+    assert new == [
+        "build/small/tiny/steper",
+        "eval/small/tiny/steper-0",
+        "train/small/tiny/steper-0",
+    ]
+    assert states["report/study"] == "again"
+    assert sum(state == "done" for state in states.values()) == len(states) - 4
+    for task in study.cells["all"].tasks:
+        assert states[task.id] == "done"
+
+
+def test_a_done_study_does_nothing(made):
+    file, out, _, _, _ = made
+    watcher = Watcher()
+    steper.study(file, out, watcher=watcher)
+    assert not watcher.begun
+
+
+def test_quick_puts_its_section_over_the_others(made, capsys):
+    file, out, _, _, _ = made
+    quick = load_study(file, quick=True)
+    assert list(quick.cells) == ["one"]
+    assert quick.common.evaluate.bootstrap.resamples == 50
+    assert list(quick.common.recipes) == ["steper"]
+    assert command(["study", str(file), "--out", str(out), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "few" in shown
+    assert "4 are shared" in shown
+    assert "About 0.00 core-hours are left" in shown
+
+
+def test_the_dry_run_estimates_by_what_was_measured_here(made, tmp_path):
+    from steper.studies.estimate import HERE, Rates, estimate
+
+    file, out, _, _, _ = made
+    study = Study(load_study(file, ["cells.few.examples.questions=3", "seeds=[0,1]"]), out)
+    left = {one.stage: one for one in estimate(study, study.plan())}
+    assert left["train"].source == HERE
+    assert left["train"].tasks == 4
+    stamps = Stamps(out)
+    done = [t for t in study.tasks if t.stage == "train" and stamps.status(t) == "complete"]
+    seconds = sum(stamps.seconds(task) for task in done) / len(done)
+    assert left["train"].hours == pytest.approx(4 * seconds / 3600)
+    (tmp_path / "rates.yaml").write_text("about: a guess\nrates: {train: {1000: 1.0}}\n")
+    fresh = Study(load_study(file), tmp_path / "out")
+    found = {
+        one.stage: one for one in estimate(fresh, fresh.plan(), Rates(tmp_path / "rates.yaml"))
+    }
+    assert found["train"].source == "a guess"
+    assert found["train"].hours > 0
+    assert found["teach"].hours is None
+    assert found["teach"].source == "no rate is known for gold"
+
+
+def test_students_are_asked_further_questions(made, tmp_path):
+    file, out, _, _, _ = made
+    further = "evaluate.further.other={world: {domain: ood, train: 1, test: 3}}"
+    study = Study(load_study(file, [further]), out)
+    states = {planned.task.id.rpartition("-")[0]: planned.state for planned in study.plan()}
+    assert states["train/small/tiny/steper-0"] == "done"
+    assert states["eval/other/small/tiny/steper-0"] == "to do"
+    assert states["world/other"] == "to do"
+    results = study.run().results
+    assert list(results.tests) == ["small", "other"]
+    assert results.tests["other"].comparison.shared == 3
+    assert results.row_names == ["teacher", "base", "few: steper", "vanilla_kd", "all: steper"]
+
+
+def test_further_questions_that_are_trained_on_are_refused(tmp_path, tiny):
+    file = write_study(tmp_path, tiny)
+    again = f"evaluate.further.again={{questions: {tmp_path / 'train.json'}, corpus: auto}}"
+    with pytest.raises(steper.SteperError, match=r"evaluate.further.again: 10 of 10 questions of"):
+        Study(load_study(file, [again]), tmp_path / "out").run()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("cells:\n", "sells:\n", "line 18: unknown section 'sells'; did you mean cells"),
+        (
+            "examples: {questions: 6}",
+            "exmples: {questions: 6}",
+            "line 19: unknown section of cells.few 'exmples'",
+        ),
+        ("examples: {questions: 6}", "examples: {questions: 0}", "line 19: examples.questions: "),
+        ("recipes: [steper]}\n  all", "recipes: [stepper]}\n  all", "unknown recipe 'stepper'"),
+        (
+            "  all: {}",
+            "  all: {students: [huge]}",
+            "line 20: cells.all: unknown one of students 'huge'",
+        ),
+        ("  all: {}", "  a/b: {}", "line 20: cells.a/b: the name 'a/b' is that of a folder"),
+        ("  all: {}", "  all: 3", "line 20: cell all must hold sections, not 3"),
+        ("  all: {}", "  all: {jobs: 2}", "line 20: unknown section of cells.all 'jobs'"),
+        ("x: [trajectories, tokens]", "x: [weight]", "line 17: study.x[0]: "),
+        ("title: Few or all", "against: {sequel: base}", "study.against: unknown row 'sequel'"),
+        ("title: Few or all", "against: {base: sequel}", "study.against: unknown row 'sequel'"),
+        (
+            "  all: {}",
+            "  all: {data: {small: {test_size: 3}}}",
+            "other test questions by the name small",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, tiny, capsys, old, new, said):
+    file = write_study(tmp_path, tiny, STUDY.replace(old, new))
+    assert command(["study", str(file), "--out", str(tmp_path / "out"), "--dry-run"]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_studies_of_the_repository_are_valid(tmp_path):
+    folder = Path(__file__).parents[2] / "recipes" / "studies"
+    names = {path.stem for path in folder.glob("*.yaml")}
+    assert names == {"methods", "ablation", "scaling", "transfer", "budget", "strategies"}
+    for path in folder.glob("*.yaml"):
+        for quick in (False, True):
+            file = load_study(path, quick=quick)
+            Study(file, tmp_path)
+            seeds = {len(settings.seeds) for settings in file.cells.values()}
+            assert seeds == ({1} if quick else {5})
+    assert not list(tmp_path.iterdir())
