@@ -201,23 +201,23 @@ def test_further_questions_that_are_trained_on_are_refused(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("cells:\n", "sells:\n", "line 18: unknown section 'sells'; did you mean cells"),
+        ("cells:\n", "sells:\n", "line 20: unknown section 'sells'; did you mean cells"),
         (
             "examples: {questions: 6}",
             "exmples: {questions: 6}",
-            "line 19: unknown section of cells.few 'exmples'",
+            "line 21: unknown section of cells.few 'exmples'",
         ),
-        ("examples: {questions: 6}", "examples: {questions: 0}", "line 19: examples.questions: "),
+        ("examples: {questions: 6}", "examples: {questions: 0}", "line 21: examples.questions: "),
         ("recipes: [steper]}\n  all", "recipes: [stepper]}\n  all", "unknown recipe 'stepper'"),
         (
             "  all: {}",
             "  all: {students: [huge]}",
-            "line 20: cells.all: unknown one of students 'huge'",
+            "line 22: cells.all: unknown one of students 'huge'",
         ),
-        ("  all: {}", "  a/b: {}", "line 20: cells.a/b: the name 'a/b' is that of a folder"),
-        ("  all: {}", "  all: 3", "line 20: cell all must hold sections, not 3"),
-        ("  all: {}", "  all: {jobs: 2}", "line 20: unknown section of cells.all 'jobs'"),
-        ("x: [trajectories, tokens]", "x: [weight]", "line 17: study.x[0]: "),
+        ("  all: {}", "  a/b: {}", "line 22: cells.a/b: the name 'a/b' is that of a folder"),
+        ("  all: {}", "  all: 3", "line 22: cell all must hold sections, not 3"),
+        ("  all: {}", "  all: {jobs: 2}", "line 22: unknown section of cells.all 'jobs'"),
+        ("x: [trajectories, tokens]", "x: [weight]", "line 19: study.x[0]: "),
         ("title: Few or all", "against: {sequel: base}", "study.against: unknown row 'sequel'"),
         ("title: Few or all", "against: {base: sequel}", "study.against: unknown row 'sequel'"),
         (
