@@ -9,6 +9,7 @@ import pytest
 import steper
 from steper.cli.main import run as command
 from steper.pipeline.plan import Stamps
+from steper.studies.results import baselines, rows_of
 from steper.studies.study import Study
 from steper.studies.study_file import load_study
 from studies.made_study import STUDY, write_study
@@ -160,7 +161,7 @@ def test_the_dry_run_estimates_by_what_was_measured_here(made, tmp_path):
     file, out, _, _, _ = made
     study = Study(load_study(file, ["cells.few.examples.questions=3", "seeds=[0,1]"]), out)
     left = {one.stage: one for one in estimate(study, study.plan())}
-    assert left["train"].source == HERE
+    assert left["train"].sources == (HERE,)
     assert left["train"].tasks == 4
     stamps = Stamps(out)
     done = [t for t in study.tasks if t.stage == "train" and stamps.status(t) == "complete"]
@@ -171,10 +172,57 @@ def test_the_dry_run_estimates_by_what_was_measured_here(made, tmp_path):
     found = {
         one.stage: one for one in estimate(fresh, fresh.plan(), Rates(tmp_path / "rates.yaml"))
     }
-    assert found["train"].source == "a guess"
+    assert found["train"].sources == ("a guess",)
     assert found["train"].hours > 0
-    assert found["teach"].hours is None
-    assert found["teach"].source == "no rate is known for gold"
+    assert found["teach"].unknown == ("gold",)
+
+
+def test_a_student_is_made_first_and_once(tmp_path, tiny):
+    made = tmp_path / "bases" / "copied"
+    command = f'python -c \'import shutil; shutil.copytree("{tiny}", "{made}")\''
+    student = f"students.tiny={{model: {made}, made_by: {json.dumps(command)}}}"
+    file = write_study(tmp_path, tiny)
+    study = Study(load_study(file, [student]), tmp_path / "out")
+    watcher = Watcher()
+    study.run(["base", "index", "teach", "build"], watcher=watcher)
+    assert watcher.count("base/tiny") == 1
+    assert watcher.count("build/") == 3
+    assert (made / "config.json").exists()
+    again = Study(load_study(file, [student]), tmp_path / "out")
+    states = {p.task.stage: p.state for p in again.plan()}
+    assert (states["base"], states["build"], states["train"]) == ("done", "done", "to do")
+    fails = f"students.tiny={{model: {tmp_path / 'none'}, made_by: python -c 1/0}}"
+    with pytest.raises(
+        steper.SteperError, match=r"stage base \(.*\): students.tiny.made_by: .*code 1"
+    ):
+        Study(load_study(file, [fails]), tmp_path / "out").run(["base"])
+    with pytest.raises(steper.SteperError, match=r"begin `model` with \./"):
+        load_study(file, ["students.tiny={model: org/name, made_by: make}"])
+
+
+def test_a_student_is_compared_with_the_baseline_of_its_own_size(tmp_path, tiny):
+    one = "  tiny:\n    model: nowhere/tiny\n"
+    two = "  small: {model: nowhere/tiny}\n  large: {model: nowhere/tiny}\n"
+    text = STUDY.replace(one, two).replace(
+        "recipes: [steper]}\n  all", "recipes: [steper, vanilla_kd]}\n  all"
+    )
+    study = Study(load_study(write_study(tmp_path, tiny, text)), tmp_path / "out")
+    cells = {name: cell.workspace for name, cell in study.cells.items()}
+    asked = {"all: small steper": "all: large vanilla_kd"}
+    against = baselines(cells, "small", rows_of(cells, "small"), asked)
+    assert against == {
+        "teacher": "few: small steper",  # the first recipe of its first cell
+        "small base": "few: small steper",
+        "large base": "few: large steper",
+        "few: small steper": "few: small steper",
+        "few: small vanilla_kd": "few: small steper",
+        "few: large steper": "few: large steper",
+        "few: large vanilla_kd": "few: large steper",
+        "all: small vanilla_kd": "all: small vanilla_kd",
+        "all: small steper": "all: large vanilla_kd",
+        "all: large vanilla_kd": "all: large vanilla_kd",
+        "all: large steper": "all: large vanilla_kd",
+    }
 
 
 def test_students_are_asked_further_questions(made, tmp_path):

@@ -104,15 +104,18 @@ def show_plan(study: Study, out: Path, rates: Path | None, console: Console) -> 
     console.print(f"{len(plan)} tasks in all{told}", soft_wrap=True)
     console.print()
     left = estimate(study, plan, Rates(rates))
-    hours = ["?" if one.hours is None else f"{one.hours:.2f}" for one in left]
+    hours = [f"{one.hours:.2f}{' + ?' if one.unknown else ''}" for one in left]
     found = [[one.stage, str(one.tasks), h] for one, h in zip(left, hours, strict=True)]
     console.print(table_of([["stage", "tasks left", "core-hours"], *found]))
-    for source in dict.fromkeys(one.source for one in left):
-        stages = ", ".join(one.stage for one in left if one.source == source)
+    for source in dict.fromkeys(source for one in left for source in one.sources):
+        stages = ", ".join(one.stage for one in left if source in one.sources)
         console.print(f"{stages}: {source}", soft_wrap=True)
-    total = sum(one.hours or 0.0 for one in left)
-    more = ", and what no rate is known for" if any(one.hours is None for one in left) else ""
-    console.print(f"About {total:.2f} core-hours are left{more}. Nothing was done.", soft_wrap=True)
+    for model in dict.fromkeys(model for one in left for model in one.unknown):
+        stages = ", ".join(one.stage for one in left if model in one.unknown)
+        console.print(f"?: no rate is known for {model} ({stages})", soft_wrap=True)
+    total = sum(one.hours for one in left)
+    more = " and what is unknown" if any(one.unknown for one in left) else ""
+    console.print(f"About {total:.2f} core-hours{more} are left. Nothing was done.", soft_wrap=True)
     console.print(f"Everything would go to {out}", soft_wrap=True)
 
 

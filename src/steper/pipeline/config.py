@@ -102,8 +102,19 @@ class StudentSettings(Settings):
     """Who learns."""
 
     model: str = Field(description="a folder or hub name; shipped:student-base is ours")
+    made_by: str | None = Field(
+        None,
+        description="command that makes the model's folder where it is not there yet, run in the "
+        "working folder: a small one, that fits a core",
+    )
     generation: GenerationSettings = GenerationSettings()
     hf: HFSettings = HFSettings()
+
+    @model_validator(mode="after")
+    def _makes_a_folder(self) -> StudentSettings:
+        if self.made_by is not None and not Path(self.model).is_absolute():
+            raise ValueError("made_by makes a folder: begin `model` with ./")
+        return self
 
 
 class MethodSettings(Settings):

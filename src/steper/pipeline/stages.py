@@ -6,20 +6,25 @@ returns one line that says what came out.
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import MANIFEST
+from steper.artifact import MANIFEST, model_digest
 from steper.engine import Stats
+from steper.errors import ModelError, SettingsError
 from steper.evaluation.compare import compare
 from steper.evaluation.methods import load_methods
 from steper.evaluation.tables import with_interval
 from steper.examples.build import build_examples
 from steper.examples.example_folder import write_examples
 from steper.lm.base import LanguageModel
+from steper.lm.model_source import count_stored_parameters
 from steper.lm.open import open_model
 from steper.lm.shipped import locate_model
 from steper.pipeline.data_sets import DataSet
@@ -39,6 +44,29 @@ from steper.text import counted
 
 ALLOWED = StudentOptions(allow_code=True)
 """The code that a pipeline's students name is what its own configuration names."""
+
+
+def make_base(ws: Workspace, overwrite: bool, advance: Advance, *, student: str) -> str:
+    """Run the command that makes an untrained student; one that is there already stays."""
+    settings = ws.settings.students[student]
+    folder = Path(settings.model)
+    if overwrite or not (folder / "config.json").exists():
+        assert settings.made_by is not None
+        command = shlex.split(settings.made_by)
+        if command[:1] == ["python"]:
+            command[0] = sys.executable
+        try:
+            code = subprocess.run(command, stdout=2, check=False).returncode
+        except OSError as error:
+            raise SettingsError(
+                f"students.{student}.made_by: {command[0]} cannot be run ({error.strerror})"
+            ) from None
+        if code or not (folder / "config.json").exists():
+            ended = f"ended with exit code {code}" if code else f"made no model in {folder}"
+            raise ModelError(f"students.{student}.made_by: {settings.made_by!r} {ended}")
+    parameters = count_stored_parameters(folder)
+    known = f"{parameters:,} parameters" if parameters else "a model"
+    return f"{known}, sha256 {model_digest(folder)[:16]}"
 
 
 def make_world(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:

@@ -52,6 +52,7 @@ class TaskList:
         names = self.ws.tests
         return [
             *self.before,
+            *self._bases.values(),
             *self._worlds.values(),
             *self._indexes.values(),
             *self._taught.values(),
@@ -76,6 +77,20 @@ class TaskList:
         before = [*self.before, *filter(None, needs)]
         after = {task.id: settings_hash(as_json(task.key)) for task in before}
         return Task(stage, name, output, {**key, "after": after}, work, tuple(after), load)
+
+    @cached_property
+    def _bases(self) -> dict[str, Task]:
+        """Untrained students that a command makes; it stands for their files in later keys."""
+        bases = {}
+        for name, student in self.ws.settings.students.items():
+            if student.made_by is not None:
+                folder = Path(student.model)
+                key = {"made_by": student.made_by, "model": folder.name}
+                self.digests.setdefault(student.model, key)
+                work = partial(stages.make_base, student=name)
+                output = folder / "config.json"
+                bases[name] = self._task("base", name, output, key, work, load="small")
+        return bases
 
     @cached_property
     def _worlds(self) -> dict[str, Task]:
@@ -178,8 +193,9 @@ class TaskList:
                     name = f"{data}/{student}/{method}"
                     output = self.ws.folder("build", data, student, method, "manifest.json")
                     work = partial(stages.make_examples, data=data, student=student, method=method)
+                    before = self._taught[data], self._bases.get(student)
                     built[data, student, method] = self._task(
-                        "build", name, output, key, work, self._taught[data]
+                        "build", name, output, key, work, *before
                     )
         return built
 
@@ -222,7 +238,7 @@ class TaskList:
                 )
                 before = [trained[self.ws.trained(data, student, m, seed)] for m in lengths]
                 name, output = f"{data}/{student}/{method}-{seed}", folder / STEPER
-                load = load_of_local(spec, HFSettings())
+                load = self._student_load(student, HFSettings())
                 trained[folder] = self._task(
                     "train", name, output, key, work, built, *before, load=load
                 )
@@ -238,20 +254,29 @@ class TaskList:
                 "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
             }
             work = partial(stages.evaluate, data=data, eval_run=run)
-            trained = self._trained[run.trained] if run.trained else None
+            answers = self._trained[run.trained] if run.trained else self._base_of(run)
             output, load = run.path / "metrics.json", self._load(run)
             tasks.append(
-                self._task("eval", run.name, output, key, work, *before, trained, load=load)
+                self._task("eval", run.name, output, key, work, *before, answers, load=load)
             )
         return tasks
+
+    def _base_of(self, run: EvalRun) -> Task | None:
+        return self._bases.get(run.student) if run.student is not None else None
 
     def _load(self, run: EvalRun) -> Load:
         settings = self.ws.settings
         if run.student is None:
             teacher = settings.teacher
             return load_of(settings.evaluate.teacher_model or teacher.model, teacher.hf)
-        student = settings.students[run.student]
-        return load_of_local(student.model, student.hf)
+        return self._student_load(run.student, settings.students[run.student].hf)
+
+    def _student_load(self, student: str, hf: HFSettings) -> Load:
+        """`load_of_local` of an untrained student; one that is yet to be made is a small one."""
+        settings = self.ws.settings.students[student]
+        if settings.made_by and not Path(settings.model).is_dir():
+            return "small"
+        return load_of_local(settings.model, hf)
 
     def _answering_key(self, run: EvalRun) -> Key:
         """Who answers, and how it is prompted; a trained student is part of the tasks before."""

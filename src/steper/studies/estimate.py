@@ -30,12 +30,16 @@ QUICK: tuple[Stage, ...] = ("index", "compare", "report")
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """Tasks of a stage that are not done; `hours` of one core, None where no rate is known."""
+    """Tasks of a stage that are not done: `hours` of one core, by rates from `sources`.
+
+    The hours are without the tasks of the `unknown` models, for which there is no rate.
+    """
 
     stage: Stage
     tasks: int
-    hours: float | None
-    source: str
+    hours: float
+    sources: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,20 +98,18 @@ def estimate(
         waiting = [p.task for p in plan if p.task.stage == stage and p.state != "done"]
         if not waiting or stage in QUICK:
             continue
-        hours: float | None = 0.0
-        sources = []
+        hours = 0.0
+        sources, unknown = dict[str, None](), dict[str, None]()
         for task in waiting:
             size = size_of(study, task)
             here = measured.get((stage, size.model))
             rate = rates.seconds(stage, size.model) if here is None else here
-            sources.append(HERE if here is not None else rates.about)
             if rate is None:
-                hours = None
-                sources[-1] = f"no rate is known for {size.model}"
-                break
-            hours = (hours or 0.0) + max(rate * size.count - stamps.seconds(task), 0.0) / 3600
-        source = sources[-1] if hours is None else "; ".join(dict.fromkeys(sources))
-        found.append(StageEstimate(stage, len(waiting), hours, source))
+                unknown[size.model] = None
+                continue
+            sources[rates.about if here is None else HERE] = None
+            hours += max(rate * size.count - stamps.seconds(task), 0.0) / 3600
+        found.append(StageEstimate(stage, len(waiting), hours, tuple(sources), tuple(unknown)))
     return found
 
 
@@ -131,6 +133,8 @@ def size_of(study: Study, task: Task) -> Size:
     """What a task of a study goes through."""
     cell, given = _given(study, task)
     settings = cell.settings
+    if task.stage == "base":
+        return Size(1, settings.students[given["student"]].model)
     if task.stage == "world":
         world = cell.data_set(given["data"]).settings.world
         assert world is not None

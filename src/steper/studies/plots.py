@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -69,13 +69,21 @@ def _series(row: RowFacts, x: Measure, rows: Sequence[RowFacts]) -> str:
     if x not in ("parameters", "trajectories"):
         return row.name
     same = [other for other in rows if other.recipe == row.recipe]
-    names = [row.recipe]
-    if len({other.cells for other in same}) > 1 and _repeats(same, x):
-        names.insert(0, ", ".join(row.cells))
-        same = [other for other in same if other.cells == row.cells]
-    if len({other.student for other in same}) > 1 and _repeats(same, x):
-        names.append(f"({row.student})")
-    return " ".join(names)
+    apart: list[Callable[[RowFacts], str]] = [_student, _cells]
+    name = row.recipe
+    for what in apart if x == "trajectories" else apart[::-1]:
+        if _repeats(same, x) and len(set(map(what, same))) > 1:
+            name = f"{name}, {what(row)}"
+            same = [other for other in same if what(other) == what(row)]
+    return name
+
+
+def _student(row: RowFacts) -> str:
+    return row.student or ""
+
+
+def _cells(row: RowFacts) -> str:
+    return ", ".join(row.cells)
 
 
 def _repeats(rows: Sequence[RowFacts], x: Measure) -> bool:

@@ -103,15 +103,15 @@ def rows_of(cells: Mapping[str, Workspace], test: str) -> list[Row]:
 
     A method whose runs differ from cell to cell has the cell's name before its own.
     """
-    found: dict[tuple[str, tuple[Path, ...]], tuple[list[str], list[EvalRun]]] = {}
+    found: dict[tuple[Path, ...], tuple[list[str], list[EvalRun]]] = {}
     for cell, workspace in cells.items():
         if test in workspace.tests:
-            for method, runs in _by_method(workspace.eval_runs(test)).items():
-                key = method, tuple(run.path for run in runs)
-                found.setdefault(key, ([], runs))[0].append(cell)
-    several = [method for method, _ in found]
+            for runs in _by_method(workspace.eval_runs(test)).values():
+                found.setdefault(tuple(run.path for run in runs), ([], runs))[0].append(cell)
+    several = [runs[0].method for _, runs in found.values()]
     rows = []
-    for (method, _), (names, runs) in found.items():
+    for names, runs in found.values():
+        method = runs[0].method
         name = method if several.count(method) == 1 else f"{', '.join(names)}: {method}"
         rows.append(Row(name, tuple(names), tuple(runs)))
     return rows
@@ -127,22 +127,35 @@ def _by_method(runs: Sequence[EvalRun]) -> dict[str, list[EvalRun]]:
 def baselines(
     cells: Mapping[str, Workspace], test: str, rows: Sequence[Row], asked: Mapping[str, str]
 ) -> dict[str, str]:
-    """What each row is compared with: its cell's baseline, asked likewise, or what is `asked`.
+    """What each row is compared with: its cell's baseline by the same student, asked likewise.
 
-    Raises SettingsError where `asked` names a row that is not there.
+    `asked` names other rows for some of them; SettingsError where there is none of that name.
     """
-    names = {(cell, run.method): row.name for row in rows for cell in row.cells for run in row.runs}
+    names = {row.runs[0].path: row.name for row in rows}
     against = {}
     for row in rows:
-        cell, also = row.cells[0], row.runs[0].also
-        base = cells[cell].baseline(test)
-        against[row.name] = names[cell, also_named(base, also) if also else base]
-        if other := asked.get(row.name):
-            if other not in names.values():
-                known = set(names.values())
-                raise SettingsError(f"study.against: {unknown_name('row', other, known)}")
-            against[row.name] = other
+        found = asked.get(row.name) or names[_baseline(cells[row.cells[0]], test, row.runs[0]).path]
+        if found not in names.values():
+            known = names.values()
+            raise SettingsError(f"study.against: {unknown_name('row', found, known)}")
+        against[row.name] = found
     return against
+
+
+def _baseline(cell: Workspace, test: str, run: EvalRun) -> EvalRun:
+    """The first seed's run of what a run is compared with."""
+    wanted, runs = cell.settings.baseline, cell.eval_runs(test)
+    recipe = also_named(wanted, run.also) if run.also else wanted
+    fitting = [other for other in runs if other.recipe in (recipe, wanted)]
+    for same in (
+        [o for o in fitting if (o.recipe, o.student, o.data) == (recipe, run.student, run.data)],
+        [o for o in fitting if o.student == run.student],
+        fitting,
+        runs,
+    ):
+        if same:
+            return same[0]
+    raise AssertionError(f"{test}: no run")  # `check_rows` has seen two
 
 
 def find_results(

@@ -166,7 +166,8 @@ def _check_keys(
 
 def _study_settings(path: Path, value: dict[str, Any], where: Mapping[Place, str]) -> StudySettings:
     try:
-        return StudySettings.model_validate(_section(path, value, "study"))
+        given = {k: v for k, v in _section(path, value, "study").items() if v is not None}
+        return StudySettings.model_validate(given)
     except ValidationError as error:
         place = ("study", *error.errors()[0]["loc"])
         line = next((where[place[:n]] for n in (2, 1) if place[:n] in where), str(path))
