@@ -8,7 +8,10 @@ import pytest
 
 import steper
 from steper.cli.main import run as command
+from steper.examples.build import seeded_order
+from steper.examples.example_folder import ExampleFolder
 from steper.pipeline.plan import Stamps
+from steper.store import read_json
 from steper.studies.results import baselines, rows_of
 from steper.studies.study import Study
 from steper.studies.study_file import load_study
@@ -117,6 +120,38 @@ def test_tables_plots_and_page_are_written(made):
     page = (out / "report.html").read_text()
     assert "<title>Few or all</title>" in page
     assert "few: steper" in page
+
+
+def test_fewer_questions_are_among_more(made):
+    _, out, _, _, _ = made
+    learnt = []
+    for folder in (out / "build/small/tiny").glob("steper-*"):
+        learnt.append({example.question_id for example in ExampleFolder(folder).examples()})
+    few, every = sorted(learnt, key=len)
+    assert few < every
+    manifests = [
+        read_json(f / "manifest.json") for f in (out / "build/small/tiny").glob("steper-*")
+    ]
+    dropped = [manifest["counts"]["dropped"].get("not_taken", 0) for manifest in manifests]
+    assert sorted(dropped) == [0, 4]
+    ids = [f"q{i}" for i in range(100)]
+    assert seeded_order(ids[:50], 0)[:5] == [i for i in seeded_order(ids, 0) if i in ids[:50]][:5]
+    assert seeded_order(ids, 0) != seeded_order(ids, 1)
+
+
+def test_more_questions_than_there_are_cannot_be_learnt_from(made, tmp_path):
+    _, out, _, _, _ = made
+    (run,) = (out / "teach").iterdir()
+    with pytest.raises(steper.SteperError, match="10 questions, but 11 are to be learnt"):
+        steper.build(run, "steper", out=tmp_path / "examples", questions=11)
+    assert not (tmp_path / "examples").exists()
+
+
+def test_a_study_runs_in_one_process(made, monkeypatch):
+    file, out, _, _, _ = made
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(steper.SteperError, match="a study makes no use of"):
+        Study(load_study(file), out).run()
 
 
 def test_a_change_in_one_cell_leaves_the_others_done(made):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from steper.errors import SettingsError
 from steper.evaluation.compare import DEFAULT_METRICS
 from steper.evaluation.methods import Metric
 from steper.evaluation.statistics import Bootstrap
@@ -17,6 +16,7 @@ from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
 from steper.pipeline.places import Jobs
+from steper.pipeline.sections import checked_section
 from steper.prompt.render import PromptSettings
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
@@ -298,12 +298,12 @@ class PipelineSettings(Settings):
         """The strategy's own settings."""
         values = {key: value for key, value in self.strategy.items() if key != "name"}
         kind: type[StepSettings] = self.strategy_kind.settings_type
-        return _section(kind, values, ("strategy",))
+        return checked_section(kind, values, ("strategy",))
 
     def check_also(self) -> None:
         """SectionError where `evaluate.also` names what the strategy does not have."""
         for name, asked in self.evaluate.also.items():
-            _section(self.strategy_kind.settings_type, asked, ("evaluate", "also", name))
+            checked_section(self.strategy_kind.settings_type, asked, ("evaluate", "also", name))
 
     def example_settings(self, method: str) -> ExampleSettings:
         """Settings of a method's examples; `form` is the student's where none is given."""
@@ -328,7 +328,7 @@ class PipelineSettings(Settings):
     def _for_method(self, method: str, section: str, common: M, **more: Any) -> M:
         """A common section with what a method says over it."""
         values = common.model_dump(exclude_unset=True) | getattr(self.recipes[method], section)
-        return _section(type(common), values | more, ("recipes", method, section))
+        return checked_section(type(common), values | more, ("recipes", method, section))
 
     def student_prompt(self) -> PromptSettings:
         """How an untrained student is prompted: as the examples of section `examples` are."""
@@ -348,44 +348,6 @@ def check_names(value: dict[str, Any]) -> dict[str, Any]:
                 f"the name {name!r} is that of a folder, too: letters, digits, - and _ only"
             )
     return value
-
-
-class SectionError(SettingsError):
-    """A bad value inside a section that is checked by hand; `place` leads to the section."""
-
-    def __init__(self, place: tuple[str | int, ...], error: ValidationError, cls: Any) -> None:
-        super().__init__(str(error))
-        self.place, self.error, self.cls = place, error, cls
-
-
-def _section(cls: type[M], values: dict[str, Any], place: tuple[str | int, ...]) -> M:
-    try:
-        return cls.model_validate(values)
-    except ValidationError as error:
-        raise SectionError(place, error, cls) from None
-
-
-def known_fields(cls: Any, place: tuple[str | int, ...]) -> list[str]:
-    """The names that a section may have: the fields of the model at `place` below `cls`."""
-    annotation = cls
-    for part in place:
-        model = _model(annotation)
-        if model is not None:
-            field = model.model_fields.get(str(part))
-            annotation = field.annotation if field else None
-        else:
-            annotation = get_args(annotation)[1] if get_origin(annotation) is dict else None
-    found = _model(annotation)
-    return list(found.model_fields) if found else []
-
-
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The settings class that an annotation is, alone or as `Class | None`."""
-    inside = () if get_origin(annotation) is dict else get_args(annotation)
-    for candidate in (annotation, *inside):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
 
 
 def describe(settings: BaseModel, place: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -17,7 +17,8 @@ import yaml
 from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
-from steper.pipeline.config import AUTO, PipelineSettings, SectionError, known_fields
+from steper.pipeline.config import AUTO, PipelineSettings
+from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
 from steper.retrieve.opening import names_code
 from steper.store import field_error, read_yaml

@@ -10,12 +10,14 @@ The folder holds the outputs of all tasks (see `cells`), `study.json` (everythin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from steper.artifact import as_json, settings_hash
+from steper.errors import SettingsError
 from steper.pipeline.do_tasks import do_tasks
 from steper.pipeline.plan import Advance, PlannedTask, Stamps, Task, make_plan
 from steper.pipeline.watching import Nobody, Watcher
@@ -108,6 +110,11 @@ class Study:
 
         Errors: see `steper.pipeline.pipeline.Pipeline.run`.
         """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise SettingsError(
+                "several processes run together, which a study makes no use of: start it in one; "
+                "`steper run` trains a model in several"
+            )
         jobs = self.file.common.jobs
         do_tasks(self.tasks, self.workspace, jobs, stages, overwrite_from, watcher or Nobody())
         return self.outcome()
