@@ -96,7 +96,7 @@ def headline(name: str, test: TestResults) -> str:
     told = f"{name}: of {len(rows)} trained rows {top} is best, with {score}"
     found = compared.get(top)
     if found is None:
-        return f"{told}; the others are compared with it."
+        return f"{told}; others are compared with it."
     against = found.against or test.comparison.baseline
     p = found.p_value if found.p_holm is None else found.p_holm
     holm = "" if found.p_holm is None else " (Holm)"
