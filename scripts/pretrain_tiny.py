@@ -8,6 +8,11 @@ two cores with --threads 2):
 Single stages: `tokenizer`, `student`, `teacher`, `score` (print the scores of a run's models) and
 `ship` (score and copy them, with their card, into the package). A stopped stage goes on where it
 was when it is started again.
+
+    python scripts/pretrain_tiny.py base --size 0.3M --out runs/bases
+
+makes a student base of another size, with the shipped tokenizer, in OUT/SIZE; it is not shipped.
+The study `scaling` makes its sizes so.
 """
 
 from __future__ import annotations
@@ -79,6 +84,36 @@ def recipes() -> dict[str, Recipe]:
             sources=(0, 1, 2, None, 3, None),
         ),
     }
+
+
+SIZES = {
+    "0.3M": (64, 2, 80),
+    "0.5M": (96, 2, 120),
+    "1.6M": (192, 3, 240),
+    "2.6M": (256, 4, 320),
+}
+"""Hidden size, heads and feed-forward size of student bases beside the shipped one, by name."""
+
+
+def make_base(size: str, out: Path, changes: dict[str, int], threads: int) -> None:
+    """Train a student base of one of the sizes, by the shipped one's recipe."""
+    from transformers import AutoTokenizer
+
+    from steper.artifact import model_digest
+    from tiny.card import write_asked_as
+    from tiny.train import train
+
+    if (out / size / "config.json").exists():
+        print(f"{out / size}: there already")
+        return
+    hidden, heads, ffn = SIZES[size]
+    shape = {"hidden": hidden, "heads": heads, "ffn": ffn}
+    recipe = dataclasses.replace(recipes()[STUDENT], **shape, **changes)
+    work = out / f"{size}.training"
+    train(recipe, AutoTokenizer.from_pretrained(ASSETS / STUDENT), work, None, threads)
+    write_asked_as(work / "final")
+    (work / "final").rename(out / size)
+    print(f"{out / size}: sha256 {model_digest(out / size)}")
 
 
 def make_tokenizer(out: Path) -> None:
@@ -165,8 +200,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=["all", *STAGES, "score"])
+    parser.add_argument("stage", choices=["all", *STAGES, "score", "base"])
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--size", choices=SIZES, help="of stage base")
     parser.add_argument("--steps", type=int, help="steps of this stage instead of the recipe's")
     parser.add_argument("--decay", type=int, help="steps over which the learning rate falls")
     parser.add_argument("--threads", type=int, default=1, help="of torch, for training")
@@ -181,6 +217,10 @@ def main() -> None:
             subprocess.run(command, check=True)
     elif args.stage == "tokenizer":
         make_tokenizer(args.out)
+    elif args.stage == "base":
+        if args.size is None:
+            parser.error(f"stage base takes a --size: {', '.join(SIZES)}")
+        make_base(args.size, args.out, changes, args.threads)
     elif args.stage == "score":
         print(json.dumps(score(args.out, args.folder, args.count), indent=1))
     elif args.stage == "ship":

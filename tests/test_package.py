@@ -36,6 +36,7 @@ LAYERS = [
     {"student"},
     {"reporting"},
     {"pipeline"},
+    {"studies"},
     {"dryrun"},
     {"api"},
     {"cli"},

@@ -7,7 +7,7 @@ framework.
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
-    from steper.api import ask, build, compare, evaluate, report, teach, train
+    from steper.api import ask, build, compare, evaluate, report, study, teach, train
     from steper.data import build_corpus, load_corpus, load_questions, sample_questions
     from steper.engine import Engine
     from steper.errors import SteperError
@@ -21,7 +21,7 @@ if _TYPE_CHECKING:
     from steper.strategy import Strategy
 
 _NAMES = {
-    "steper.api": ("ask", "build", "compare", "evaluate", "report", "teach", "train"),
+    "steper.api": ("ask", "build", "compare", "evaluate", "report", "study", "teach", "train"),
     "steper.data": ("build_corpus", "load_corpus", "load_questions", "sample_questions"),
     "steper.engine": ("Engine",),
     "steper.errors": ("SteperError",),
@@ -60,6 +60,7 @@ __all__ = [
     "open_retriever",
     "report",
     "sample_questions",
+    "study",
     "teach",
     "train",
 ]

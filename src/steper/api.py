@@ -62,6 +62,8 @@ from steper.student import (
 from steper.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
+    from steper.pipeline.watching import Watcher
+    from steper.studies.study import StudyOutcome
     from steper.training.job import Progress, Trained
 
 M = TypeVar("M", bound=BaseModel)
@@ -275,6 +277,28 @@ def report(
     intervals = _settings(Bootstrap, bootstrap)
     methods = load_methods(_folders(runs), partial, intervals)
     return write_report(methods, Path(out), shown, intervals, _folders(training))
+
+
+def study(
+    config: Place,
+    out: Place,
+    *,
+    quick: bool = False,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> StudyOutcome:
+    """Run a study, a YAML file or one of the package by its name, in the folder `out`.
+
+    `quick` and `overrides` ("seeds=[0,1]") are `--quick` and `--set` of `steper study`; `watcher`
+    is told of each task. The same call again goes on where an earlier one stopped; errors are
+    those of `steper.studies.study_file.load_study` and `steper.studies.study.Study`.
+    """
+    from steper.studies.study import Study  # it brings in jinja2
+    from steper.studies.study_file import find_study, load_study
+
+    path, name, base = find_study(fspath(config))
+    file = load_study(path, overrides, base, name=name, quick=quick)
+    return Study(file, Path(out)).run(watcher=watcher)
 
 
 def _named(baseline: Place | None) -> str | None:

@@ -16,6 +16,7 @@ from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.load import load_settings
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
+from steper.pipeline.workspace import TEST_QUESTIONS
 from steper.runs import Run
 
 
@@ -73,7 +74,7 @@ def test_methods_answer_the_test_questions_alone(made):
     assert len(tested) == 5
     assert trained
     assert not trained & set(tested)
-    excluded = (out / "build/small" / stages.TEST_QUESTIONS).read_text()
+    excluded = (out / "build/small" / TEST_QUESTIONS).read_text()
     assert all(f'"{i}"' in excluded for i in tested)
 
 
@@ -208,6 +209,31 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
         settings(config, tiny, "recipes.vanilla_kd.tokens_of=x")
     with pytest.raises(SettingsError, match=r"tokens_of and train\.max_steps exclude each other"):
         settings(config, tiny, "train.max_steps=3")
+
+
+def test_a_method_trains_as_long_as_another(tmp_path, tiny):
+    text = CONFIG.replace("max_steps: 2, batch", "epochs: 4, batch").replace(
+        "recipes: [vanilla_kd, steper]",
+        "recipes: {long: {recipe: vanilla_kd, seconds_of: steper}, vanilla_kd: {}, steper: {}}",
+    )
+    config = write_files(tmp_path, text)
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    pipeline.run(["index", "teach", "build", "train"])
+    done = {
+        name: json.loads((tmp_path / f"out/train/small/tiny/{name}-0/manifest.json").read_text())
+        for name in ("vanilla_kd", "steper", "long")
+    }
+    trained = {name: manifest["trained"] for name, manifest in done.items()}
+    rate = trained["vanilla_kd"]["tokens"] / trained["vanilla_kd"]["seconds"]
+    wanted = done["long"]["settings"]["training"]["max_tokens"]
+    assert wanted == round(trained["steper"]["seconds"] * rate)
+    by_id = {planned.task.id: planned.task for planned in pipeline.plan()}
+    needs = by_id["train/small/tiny/long-0"].needs
+    assert {"train/small/tiny/steper-0", "train/small/tiny/vanilla_kd-0"} <= set(needs)
+    with pytest.raises(SettingsError, match="has the same recipe, examples and filters"):
+        settings(config, tiny, "recipes.long.recipe=steper_uniform")
+    with pytest.raises(SettingsError, match="tokens_of and seconds_of exclude each other"):
+        settings(config, tiny, "recipes.long.tokens_of=steper")
 
 
 def test_other_bytes_in_the_middle_of_a_student_are_noticed(tmp_path, capsys):

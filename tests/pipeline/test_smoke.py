@@ -66,6 +66,25 @@ def test_one_file_gives_both_sides_and_models_that_are_small_stay(tmp_path, tiny
     assert states["index/small"] == states["stand-ins/small"] == "done"
 
 
+def test_further_questions_are_few_and_no_student_is_made(tmp_path, tiny):
+    settings = load_settings(
+        write_files(tmp_path),
+        [
+            f"students.tiny={{model: {tmp_path / 'none'}, made_by: make none}}",
+            "evaluate.further.world={world: {domain: ood}}",
+            f"evaluate.further.there={{questions: {tmp_path / 'test.json'}}}",
+            "evaluate.further.absent={questions: none.json}",
+        ],
+    )
+    pipeline, notes = smoke_pipeline(settings, tmp_path / "out")
+    small = pipeline.settings
+    assert small.students["tiny"].made_by is None
+    assert list(small.evaluate.further) == ["world", "there"]
+    assert small.evaluate.further["world"].world.test == 10
+    assert any("none.json not there, so nobody is asked" in note for note in notes)
+    assert {"world/world", "eval/there/small/tiny/steper-0"} <= {p.task.id for p in pipeline.plan()}
+
+
 def test_ten_questions_of_a_gzipped_file_are_plain_lines(tmp_path, tiny):
     config = write_files(tmp_path, CONFIG.replace("test: test.json", "test: none.json"))
     zipped = tmp_path / "train.json.gz"

@@ -136,7 +136,7 @@ def test_seeds_are_shown_beside_their_mean(folders, make_page):
     _, page = make_page(folders)
     em = cells(page, "scores", "StepER")[2]
     assert em.startswith("70.8 [")
-    assert em.endswith("seeds 75.0 · 66.7")
+    assert em.endswith("± 5.9 over 2 seeds")
 
 
 def test_parts_and_steps_carry_evals_numbers(folders, make_page):

@@ -27,6 +27,8 @@ SUMMARIES = {
     "report": "Write runs over the same questions as one HTML page that needs no network.",
     "world": "Generate a small encyclopedia with multi-hop questions.",
     "run": "Run a whole pipeline: world, index, teach, build, train, eval, compare, report.",
+    "study": "Run a study: several pipelines that share what is equal, with one table, plot and "
+    "report.",
     "ask": "Ask one question and watch each step: its query, what was found, what was concluded.",
 }
 """The docstrings' first lines: `--help` imports no command to list them."""

@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steper.data import read_question_file
 from steper.dryrun.stand_ins import cut_files, generated, write_rows
 from steper.dryrun.tiny import LLAMA, Family, family_of, is_large, make_tiny_model
 from steper.errors import ModelError
 from steper.lm.shipped import locate_model
 from steper.pipeline.config import (
+    AskedSettings,
     DataSettings,
     PipelineSettings,
     StudentSettings,
@@ -77,6 +79,7 @@ class _Smaller:
         }
         evaluate = {
             "teacher_model": teacher_model,
+            "further": self._further(),
             "bootstrap": old.evaluate.bootstrap.model_copy(update={"resamples": RESAMPLES}),
         }
         self.notes.append(
@@ -135,6 +138,20 @@ class _Smaller:
         made = {"questions": files[0], "test": files[1], "aliases": aliases, "corpus": "auto"}
         return old.model_copy(update={**made, **whole})
 
+    def _further(self) -> dict[str, AskedSettings]:
+        """Ten of each set of further questions; what is not there is not asked."""
+        small = {}
+        for name, old in self._old.evaluate.further.items():
+            if old.world is not None:
+                world = old.world.model_copy(update={"train": 1, "test": QUESTIONS})
+                small[name] = old.model_copy(update={"world": world, "test_size": None})
+            elif old.questions is not None and old.questions.is_file():
+                there = read_question_file(old.questions, old.benchmark, old.aliases).questions
+                small[name] = old.model_copy(update={"test_size": min(QUESTIONS, len(there))})
+            else:
+                self.notes.append(f"{name}: {old.questions} not there, so nobody is asked")
+        return small
+
     def _add(
         self, name: str, output: Path, key: dict[str, Any], work: Callable[..., str], *made: Path
     ) -> None:
@@ -144,7 +161,9 @@ class _Smaller:
 
     def _student(self, name: str, old: StudentSettings) -> StudentSettings:
         model = self._model(f"student-{name}", old.model)
-        return old if model == old.model else old.model_copy(update={"model": model, **_local(old)})
+        if model == old.model:
+            return old
+        return old.model_copy(update={"model": model, "made_by": None, **_local(old)})
 
     def _teacher(self) -> tuple[TeacherSettings, str | None]:
         """The teacher of the training questions, and the model asked the test questions."""

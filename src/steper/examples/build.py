@@ -13,7 +13,7 @@ an examples folder has them), or it is asked in words that it was not trained on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +101,7 @@ class Build:
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = counts = BuildCounts()
         questions = {q.id: q for q in self.run.questions()}
+        taken = self._taken(questions)
         for trajectory in self.run.trajectories():
             counts.trajectories += 1
             question = questions.get(trajectory.question_id)
@@ -109,10 +110,25 @@ class Build:
                     f"{self.run.path}: a trajectory is of question {trajectory.question_id!r}, "
                     "which is not in questions.jsonl"
                 )
+            if question.id not in taken:
+                counts.drop("not_taken")
+                continue
             for example in self._examples(question, trajectory):
                 counts.examples += 1
                 counts.kinds[example.kind] += 1
                 yield example
+
+    def _taken(self, every: Collection[str]) -> Collection[str]:
+        """The questions that are learnt from, by id."""
+        wanted = self.settings.questions
+        if wanted is None:
+            return every
+        if wanted > len(every):
+            raise InputError(
+                f"{self.run.path} holds {len(every)} questions, but {wanted} are to be learnt from "
+                "(questions); a larger run was expected, or a smaller number"
+            )
+        return set(seeded_order(every, self.settings.seed)[:wanted])
 
     def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
         """The examples of a trajectory; whatever is left out is counted."""
@@ -212,6 +228,11 @@ class Build:
                 "excluded_sha256": list(self.excluded.hashes),
             },
         }
+
+
+def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
+    """Ids in an order by `seed` that depends on each id alone: more questions change no place."""
+    return sorted(ids, key=lambda i: (hashlib.sha256(f"{seed}/{i}".encode()).digest(), i))
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:

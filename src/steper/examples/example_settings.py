@@ -14,7 +14,7 @@ from steper.store import validated
 class ExampleSettings(GrownRecord):
     """What examples are made, and how the student is prompted."""
 
-    later = ("seed", "reasoning", "end_of_turn", "demo_steps")
+    later = ("seed", "reasoning", "end_of_turn", "demo_steps", "questions")
 
     recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
     target: Target = Field(
@@ -47,6 +47,12 @@ class ExampleSettings(GrownRecord):
         None, ge=1, description="words of a passage that a prompt shows (none: the run's own)"
     )
     seed: int = Field(0, ge=0, description="seed of recipes that draw at random")
+    questions: int | None = Field(
+        None,
+        ge=1,
+        description="learn from the trajectories of so many questions (none: of all): the first in "
+        "an order by `seed`, so that fewer are always among more",
+    )
 
     def prompt(self, teacher: PromptSettings, inference: Inference | None = None) -> PromptSettings:
         """The student's prompt settings, given those of the run and the recipe's own."""

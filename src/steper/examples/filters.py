@@ -27,6 +27,7 @@ from steper.strategy.replay import Replay
 from steper.text import limit_words
 
 REASONS = {
+    "not_taken": "its question is not among those that are learnt from",
     "capped": "ended by a guard without an answer",
     "failed": "the model or the retriever gave up",
     "dropped": "dropped by the teacher",

@@ -7,6 +7,7 @@ whoever needs a tokenizer alone all find a model here.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from steper.artifact import model_digest
 from steper.errors import ModelError, SteperError, missing_extra
@@ -225,6 +228,20 @@ def local_digest(model: str) -> str | None:
     if not (path / ADAPTER_CONFIG).is_file():
         return model_digest(path)
     return _joined(model_digest(path), local_digest(base_of(path)) or "")
+
+
+def count_stored_parameters(folder: Path) -> int | None:
+    """The numbers in the weights of a model's folder; None where it has no safetensors.
+
+    The headers alone are read: 8 bytes of length, then JSON with each tensor's shape.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    count = 0
+    for path in files:
+        with path.open("rb") as file:
+            header = orjson.loads(file.read(int.from_bytes(file.read(8), "little")))
+        count += sum(math.prod(v["shape"]) for k, v in header.items() if k != "__metadata__")
+    return count if files else None
 
 
 def _joined(adapter: str, base: str) -> str:

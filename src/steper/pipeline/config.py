@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from steper.errors import SettingsError
 from steper.evaluation.compare import DEFAULT_METRICS
 from steper.evaluation.methods import Metric
 from steper.evaluation.statistics import Bootstrap
@@ -17,6 +16,7 @@ from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
 from steper.pipeline.places import Jobs
+from steper.pipeline.sections import checked_section
 from steper.prompt.render import PromptSettings
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
@@ -39,16 +39,14 @@ class WorldSettings(Settings):
     test: int = Field(500, ge=1, description="test questions, about entities of their own")
 
 
-class DataSettings(Settings):
-    """A data set: questions to learn from, questions to test on, and a corpus to search.
+class AskedSettings(Settings):
+    """Questions that are asked and not learnt from: of another domain, of another benchmark.
 
-    Either a `world` is generated, or `questions` names a file. Without `test`, `test_size`
-    questions of `questions` are held out. Sizes take a sample by `seed`; none takes all.
+    Either a `world` is generated, whose test questions are asked, or `questions` names a file.
     """
 
     world: WorldSettings | None = Field(None, description="generate the data")
-    questions: Path | None = Field(None, description="file of training questions")
-    test: Path | None = Field(None, description="file of test questions")
+    questions: Path | None = Field(None, description="file of the questions")
     benchmark: str = Field("auto", description="the questions' benchmark")
     aliases: Path | None = Field(None, description="2Wiki's id_aliases file")
     corpus: str = Field(
@@ -56,17 +54,35 @@ class DataSettings(Settings):
         description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
         "`steper index` made, or the http(s) address of a /retrieve server",
     )
+    test_size: int | None = Field(None, ge=1, description="questions asked (none: all)")
+    seed: int = Field(0, ge=0, description="seed of the samples")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> AskedSettings:
+        if (self.world is None) == (self.questions is None):
+            raise ValueError("name either `questions`, a file, or a `world` to generate")
+        if self.world is not None and (self.aliases or self.corpus != AUTO):
+            raise ValueError("a world brings its own test questions, aliases and corpus")
+        return self
+
+
+class DataSettings(AskedSettings):
+    """A data set: questions to learn from, questions to test on, and a corpus to search.
+
+    Either a `world` is generated, or `questions` names a file. Without `test`, `test_size`
+    questions of `questions` are held out. Sizes take a sample by `seed`; none takes all.
+    """
+
+    questions: Path | None = Field(None, description="file of training questions")
+    test: Path | None = Field(None, description="file of test questions")
     train_size: int | None = Field(None, ge=1, description="training questions (none: all)")
     test_size: int | None = Field(
         None, ge=1, description="test questions (none: all of `test`, or 500 held out)"
     )
-    seed: int = Field(0, ge=0, description="seed of the samples")
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataSettings:
-        if (self.world is None) == (self.questions is None):
-            raise ValueError("name either `questions`, a file, or a `world` to generate")
-        if self.world is not None and (self.test or self.aliases or self.corpus != AUTO):
+    def _worlds_test(self) -> DataSettings:
+        if self.world is not None and self.test:
             raise ValueError("a world brings its own test questions, aliases and corpus")
         return self
 
@@ -86,8 +102,19 @@ class StudentSettings(Settings):
     """Who learns."""
 
     model: str = Field(description="a folder or hub name; shipped:student-base is ours")
+    made_by: str | None = Field(
+        None,
+        description="command that makes the model's folder where it is not there yet, run in the "
+        "working folder: a small one, that fits a core",
+    )
     generation: GenerationSettings = GenerationSettings()
     hf: HFSettings = HFSettings()
+
+    @model_validator(mode="after")
+    def _makes_a_folder(self) -> StudentSettings:
+        if self.made_by is not None and not Path(self.model).is_absolute():
+            raise ValueError("made_by makes a folder: begin `model` with ./")
+        return self
 
 
 class MethodSettings(Settings):
@@ -110,6 +137,17 @@ class MethodSettings(Settings):
         description="train on as many tokens as this other method of the file, not by epochs: "
         "methods differ in the tokens that a pass computes",
     )
+    seconds_of: str | None = Field(
+        None,
+        description="train as long as this other method of the file did: on as many tokens as fit "
+        "into its seconds, at the rate of the file's method of the same recipe that trains by "
+        "epochs. Seconds say nothing where trainings disturb each other: leave each its cores",
+    )
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether its length is that of no other method."""
+        return self.tokens_of is None and self.seconds_of is None
 
 
 class EvaluationSettings(Settings):
@@ -129,6 +167,10 @@ class EvaluationSettings(Settings):
         description="ask the trained students once more for each name, with these settings of the "
         "strategy over their own, such as {ends_steps: {keep: all}}; compared among themselves",
     )
+    further: dict[str, AskedSettings] = Field(
+        default_factory=dict,
+        description="further questions that all are asked: out of domain, other benchmarks",
+    )
     in_flight: int = Field(64, ge=1, description="requests to a model under way at once")
     baseline: str | None = Field(
         None, description="the method that others are compared with (none: the first recipe)"
@@ -136,10 +178,10 @@ class EvaluationSettings(Settings):
     metrics: tuple[Metric, ...] = Field(DEFAULT_METRICS, min_length=1, description="compared")
     bootstrap: Bootstrap = Bootstrap()
 
-    @field_validator("also", mode="after")
+    @field_validator("also", "further", mode="after")
     @classmethod
-    def _names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return _check_names(value)
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return check_names(value)
 
 
 class PipelineSettings(Settings):
@@ -176,7 +218,7 @@ class PipelineSettings(Settings):
     @field_validator("data", "students", "recipes", mode="after")
     @classmethod
     def _folder_names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _check_names(value)
+        return check_names(value)
 
     @field_validator("seeds", mode="after")
     @classmethod
@@ -191,25 +233,55 @@ class PipelineSettings(Settings):
             raise ValueError("examples.recipe: recipes are named in section recipes")
         if "seed" in self.train.model_fields_set:
             raise ValueError("train.seed: a student is trained for each of `seeds`; set them")
+        for name in self.evaluate.further:
+            if name in self.data:
+                raise ValueError(f"evaluate.further.{name}: data has a set of that name already")
         for name, method in self.recipes.items():
-            self._check_tokens_of(name, method)
+            self._check_length_of(name, method)
         return self
 
-    def _check_tokens_of(self, name: str, method: MethodSettings) -> None:
-        if method.tokens_of is None:
+    def _check_length_of(self, name: str, method: MethodSettings) -> None:
+        """Check what a method takes its length from, where it does."""
+        if method.tokens_of is not None and method.seconds_of is not None:
+            raise ValueError(f"recipes.{name}: tokens_of and seconds_of exclude each other")
+        field = "tokens_of" if method.seconds_of is None else "seconds_of"
+        other = method.tokens_of or method.seconds_of
+        if other is None:
             return
-        others = {other for other, m in self.recipes.items() if m.tokens_of is None}
-        if method.tokens_of not in others:
+        others = {other for other, m in self.recipes.items() if m.by_itself}
+        if other not in others:
             raise ValueError(
-                f"recipes.{name}.tokens_of is {method.tokens_of!r}; expected a method of this file "
+                f"recipes.{name}.{field} is {other!r}; expected a method of this file "
                 f"that has no tokens_of itself: {', '.join(sorted(others)) or 'there is none'}"
+            )
+        if method.seconds_of and self.rate_of(name) is None:
+            raise ValueError(
+                f"recipes.{name}.seconds_of: no method of this file has the same recipe, examples "
+                "and filters and trains by epochs; its rate is needed"
             )
         lengths = {"max_tokens", "max_steps"} & self.train.model_fields_set
         lengths |= {"max_tokens", "max_steps", "epochs"} & set(method.train)
         if lengths:
-            raise ValueError(
-                f"recipes.{name}: tokens_of and train.{min(lengths)} exclude each other"
-            )
+            raise ValueError(f"recipes.{name}: {field} and train.{min(lengths)} exclude each other")
+
+    def rate_of(self, name: str) -> str | None:
+        """The method whose training shows how fast one with `seconds_of` computes."""
+
+        def made_of(method: str) -> tuple[Any, ...]:
+            own = self.recipes[method]
+            return own.recipe or method, own.examples, own.filters, own.more_filters
+
+        alike = (o for o, m in self.recipes.items() if m.by_itself and made_of(o) == made_of(name))
+        return next(alike, None)
+
+    def length_of(self, name: str) -> tuple[str, ...]:
+        """The methods that a method's length is read from: none, one, or that and its rate's."""
+        method = self.recipes[name]
+        if method.seconds_of is None:
+            return (method.tokens_of,) if method.tokens_of else ()
+        rate = self.rate_of(name)
+        assert rate is not None
+        return method.seconds_of, rate
 
     @property
     def strategy_name(self) -> str:
@@ -226,12 +298,12 @@ class PipelineSettings(Settings):
         """The strategy's own settings."""
         values = {key: value for key, value in self.strategy.items() if key != "name"}
         kind: type[StepSettings] = self.strategy_kind.settings_type
-        return _section(kind, values, ("strategy",))
+        return checked_section(kind, values, ("strategy",))
 
     def check_also(self) -> None:
         """SectionError where `evaluate.also` names what the strategy does not have."""
         for name, asked in self.evaluate.also.items():
-            _section(self.strategy_kind.settings_type, asked, ("evaluate", "also", name))
+            checked_section(self.strategy_kind.settings_type, asked, ("evaluate", "also", name))
 
     def example_settings(self, method: str) -> ExampleSettings:
         """Settings of a method's examples; `form` is the student's where none is given."""
@@ -256,7 +328,7 @@ class PipelineSettings(Settings):
     def _for_method(self, method: str, section: str, common: M, **more: Any) -> M:
         """A common section with what a method says over it."""
         values = common.model_dump(exclude_unset=True) | getattr(self.recipes[method], section)
-        return _section(type(common), values | more, ("recipes", method, section))
+        return checked_section(type(common), values | more, ("recipes", method, section))
 
     def student_prompt(self) -> PromptSettings:
         """How an untrained student is prompted: as the examples of section `examples` are."""
@@ -268,7 +340,7 @@ class PipelineSettings(Settings):
         return self.evaluate.baseline or next(iter(self.recipes))
 
 
-def _check_names(value: dict[str, Any]) -> dict[str, Any]:
+def check_names(value: dict[str, Any]) -> dict[str, Any]:
     """`value`; ValueError where a key cannot be a folder's name."""
     for name in value:
         if not _NAME.fullmatch(name):
@@ -276,44 +348,6 @@ def _check_names(value: dict[str, Any]) -> dict[str, Any]:
                 f"the name {name!r} is that of a folder, too: letters, digits, - and _ only"
             )
     return value
-
-
-class SectionError(SettingsError):
-    """A bad value inside a section that is checked by hand; `place` leads to the section."""
-
-    def __init__(self, place: tuple[str | int, ...], error: ValidationError, cls: Any) -> None:
-        super().__init__(str(error))
-        self.place, self.error, self.cls = place, error, cls
-
-
-def _section(cls: type[M], values: dict[str, Any], place: tuple[str | int, ...]) -> M:
-    try:
-        return cls.model_validate(values)
-    except ValidationError as error:
-        raise SectionError(place, error, cls) from None
-
-
-def known_fields(cls: Any, place: tuple[str | int, ...]) -> list[str]:
-    """The names that a section may have: the fields of the model at `place` below `cls`."""
-    annotation = cls
-    for part in place:
-        model = _model(annotation)
-        if model is not None:
-            field = model.model_fields.get(str(part))
-            annotation = field.annotation if field else None
-        else:
-            annotation = get_args(annotation)[1] if get_origin(annotation) is dict else None
-    found = _model(annotation)
-    return list(found.model_fields) if found else []
-
-
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The settings class that an annotation is, alone or as `Class | None`."""
-    inside = () if get_origin(annotation) is dict else get_args(annotation)
-    for candidate in (annotation, *inside):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
 
 
 def describe(settings: BaseModel, place: str = "") -> Iterator[tuple[str, Any, str]]:

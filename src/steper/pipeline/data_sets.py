@@ -12,7 +12,7 @@ from typing import Any
 from steper.data import QuestionFile, build_corpus, read_question_file, sample_questions
 from steper.errors import InputError
 from steper.evaluation.official_scores import normalize_answer
-from steper.pipeline.config import DataSettings
+from steper.pipeline.config import AskedSettings, DataSettings
 from steper.records import Passage, Question
 from steper.store import sha256_file
 
@@ -63,6 +63,15 @@ class DataSet:
             hashes["aliases"] = digest(settings.aliases)
         return {**hashes, "benchmark": settings.benchmark, **sampled}
 
+    def test_key(self) -> dict[str, Any]:
+        """All that decides which questions are asked, as JSON values."""
+        key = self.key()
+        for name in ("train_size", *(["questions"] if self.test_file else [])):
+            key.pop(name, None)
+        if world := key.get("world"):
+            key["world"] = {name: value for name, value in world.items() if name != "train"}
+        return key
+
     def _read(self, path: Path) -> QuestionFile:
         return read_question_file(path, self.settings.benchmark, self.settings.aliases)
 
@@ -84,7 +93,7 @@ class DataSet:
         settings = self.settings
         if second is None:
             return hold_out(self, first.questions)
-        check_apart(self, first.questions, second.questions)
+        check_apart(f"data.{self.name}", self, first.questions, self, second.questions)
         train = _sampled(first.questions, settings.train_size, settings.seed, self.train_file)
         test = _sampled(second.questions, settings.test_size, settings.seed, self.test_file)
         return train, test
@@ -108,6 +117,52 @@ class DataSet:
     def corpus(self) -> list[Passage]:
         """The union of the contexts of all questions of all files."""
         return build_corpus(q for path in self.files for q in self._read(path).questions)
+
+
+@dataclass
+class AskedSet(DataSet):
+    """Questions that are asked and not learnt from: all are test questions."""
+
+    settings: AskedSettings  # type: ignore[assignment]
+
+    @property
+    def train_file(self) -> Path:
+        """The one file that there is."""
+        if self.world is not None:
+            return self.world / "test.json"
+        assert self.settings.questions is not None
+        return self.settings.questions
+
+    @property
+    def test_file(self) -> Path:
+        """Where the questions are read from."""
+        return self.train_file
+
+    @property
+    def files(self) -> list[Path]:
+        """All question files."""
+        return [self.train_file]
+
+    def key(self, digest: Callable[[Path], Any] = sha256_file) -> dict[str, Any]:
+        """See `DataSet`."""
+        settings = self.settings
+        sampled = settings.model_dump(include={"test_size", "seed"})
+        if settings.world is not None:
+            return {"world": settings.world.model_dump(mode="json"), **sampled}
+        hashes = {"test": digest(self.test_file)}
+        if settings.aliases:
+            hashes["aliases"] = digest(settings.aliases)
+        return {**hashes, "benchmark": settings.benchmark, **sampled}
+
+    @cached_property
+    def _files(self) -> tuple[QuestionFile, QuestionFile]:
+        file = self._read_bare(self.test_file)
+        return file, file
+
+    @cached_property
+    def _split(self) -> tuple[list[Question], list[Question]]:
+        every, settings = self._files[0].questions, self.settings
+        return [], _sampled(every, settings.test_size, settings.seed, self.test_file)
 
 
 def _sampled(
@@ -145,16 +200,22 @@ def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Questio
     return _sampled(train, settings.train_size, settings.seed, data.train_file), test
 
 
-def check_apart(data: DataSet, train: Sequence[Question], test: Sequence[Question]) -> None:
-    """Refuse files that have a question in common, by id or by normalised text."""
+def check_apart(
+    place: str, data: DataSet, train: Sequence[Question], other: DataSet, test: Sequence[Question]
+) -> None:
+    """Refuse questions that are trained on and asked, by id or by normalised text.
+
+    `place` is where the configuration names what is asked, the test questions of `other`.
+    """
     ids = {q.id: q for q in train}
     texts = {normalize_answer(q.text): q for q in train}
     shared = [q for q in test if q.id in ids or normalize_answer(q.text) in texts]
     if shared:
         first = shared[0]
         how = "id" if first.id in ids else "text"
+        leave = ", or leave `test` out to hold questions out" if other is data else ""
         raise InputError(
-            f"data.{data.name}: {len(shared)} of {len(test)} questions of {data.test_file} are in "
+            f"{place}: {len(shared)} of {len(test)} questions of {other.test_file} are in "
             f"{data.train_file}, too (the first by its {how}: {first.id!r}); test questions must "
-            "not be trained on: name other files, or leave `test` out to hold questions out"
+            f"not be trained on: name other files{leave}"
         )

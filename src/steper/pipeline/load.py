@@ -19,7 +19,8 @@ import yaml
 from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
-from steper.pipeline.config import AUTO, PipelineSettings, SectionError, known_fields
+from steper.pipeline.config import AUTO, PipelineSettings
+from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
 from steper.retrieve.opening import names_code
 from steper.store import field_error, read_yaml
@@ -32,6 +33,8 @@ SUFFIX = ".yaml"
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = (PACKAGE / "assets" / "recipes", PACKAGE.parents[1] / "recipes")
 """Of an installed package; of a checkout, or an editable install of one."""
+STUDIES = "studies"
+"""Below that folder: the studies that come with the package."""
 
 PATHS = (
     "data.*.questions",
@@ -41,6 +44,9 @@ PATHS = (
     "teacher.model",
     "students.*.model",
     "evaluate.teacher_model",
+    "evaluate.further.*.questions",
+    "evaluate.further.*.aliases",
+    "evaluate.further.*.corpus",
     "train.trainer.deepspeed",
     "recipes.*.train.trainer.deepspeed",
 )
@@ -58,26 +64,26 @@ class Configuration(NamedTuple):
     site-packages, the working folder, by whichever way it was named."""
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Name → file of every recipe that comes with the package."""
+def shipped_recipes(below: str = "") -> dict[str, Path]:
+    """Name → file of every recipe that comes with the package; `below`: of a folder of them."""
     folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
-    files = folder.glob(f"*{SUFFIX}") if folder else ()
+    files = (folder / below).glob(f"*{SUFFIX}") if folder else ()
     return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
 
 
-def find_configuration(given: str) -> Configuration:
-    """The file of that path or, where there is none, the shipped recipe of that name.
+def find_configuration(given: str, what: str = "recipe", below: str = "") -> Configuration:
+    """The file of that path or, where there is none, the shipped recipe (a study) of that name.
 
     Raises InputError for what is neither, with the nearest names.
     """
     path = Path(given)
-    known = shipped_recipes()
+    known = shipped_recipes(below)
     if given in known and not path.is_file():
         return Configuration(known[given], given, Path.cwd())
     if _is_missing(path):
         if len(path.parts) == 1 and path.suffix not in (SUFFIX, ".yml"):
-            raise InputError(unknown_name("recipe or file", given, known))
-        hint = f"; the shipped recipe is called {path.stem}" if path.stem in known else ""
+            raise InputError(unknown_name(f"{what} or file", given, known))
+        hint = f"; the shipped {what} is called {path.stem}" if path.stem in known else ""
         raise InputError(f"{path}: no such file{hint}")
     shipped = known.get(path.stem)
     if shipped is not None and path.exists() and path.samefile(shipped):
@@ -110,9 +116,17 @@ def load_settings(
         known = ", ".join(PipelineSettings.model_fields)
         raise InputError(f"{path}: sections were expected ({known})")
     resolve_paths(value, base or path.absolute().parent)
-    given = {_apply(value, text, f"--set {text}"): f"--set {text}" for text in overrides}
+    given = {apply(value, text, f"--set {text}"): f"--set {text}" for text in overrides}
     for key, text in (options or {}).items():
-        given[_apply(value, f"{key}={text}", f"--{key} {text}")] = f"--{key}"
+        given[apply(value, f"{key}={text}", f"--{key} {text}")] = f"--{key}"
+    return settings_of(value, path, given)
+
+
+def settings_of(value: dict[str, Any], path: Path, given: Mapping[Place, str]) -> PipelineSettings:
+    """The settings that a raw configuration holds, its paths absolute.
+
+    Errors name the place by `given`, or by its line in the file at `path`. See `load_settings`.
+    """
     try:
         settings = PipelineSettings.model_validate(value)
         _check_sections(settings)
@@ -173,8 +187,11 @@ def _resolved(name: str, value: str, base: Path) -> str:
     return str((base / Path(value).expanduser()).resolve())
 
 
-def _apply(value: dict[str, Any], override: str, given: str) -> Place:
-    """Set what `KEY.KEY=VALUE` says, which was `given` so; VALUE is YAML. Returns the place."""
+def apply(value: dict[str, Any], override: str, given: str) -> Place:
+    """Set in a raw configuration what `KEY.KEY=VALUE` says (VALUE is YAML); returns the place.
+
+    Errors say that it was `given` so.
+    """
     key, equals, text = override.partition("=")
     place = tuple(part.strip() for part in key.split("."))
     if not equals or not all(place):
@@ -186,17 +203,18 @@ def _apply(value: dict[str, Any], override: str, given: str) -> Place:
     for part in reversed(place):
         new = {part: new}
     resolve_paths(new, Path.cwd())
-    _merge(value, new)
+    merge(value, new)
     return place
 
 
-def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+def merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    """Put the values of one raw configuration over another's, section by section, in place."""
     for key, value in new.items():
         old = into.get(key)
         if key == "recipes" and isinstance(old, list):
             old = into[key] = {name: {} for name in old}
         if isinstance(value, dict) and isinstance(old, dict):
-            _merge(old, value)
+            merge(old, value)
         else:
             into[key] = value
 
@@ -266,12 +284,12 @@ def _source(path: Path, place: Place, problem: str, given: Mapping[Place, str]) 
     ]
     if inside and place not in given:
         return " and ".join(inside)
-    sources = {**_lines(path), **given}
+    sources = {**lines_of(path), **given}
     above = (place[:length] for length in range(len(place), -1, -1))
     return next((sources[here] for here in above if here in sources), str(path))
 
 
-def _lines(path: Path) -> dict[Place, str]:
+def lines_of(path: Path) -> dict[Place, str]:
     """`FILE, line N` for each place in a YAML file; what has a key stands in its key's line."""
 
     def walk(node: yaml.Node, place: Place) -> Iterator[tuple[Place, str]]:

@@ -1,4 +1,4 @@
-"""Run a pipeline: all tasks that are not done, one after the other or side by side."""
+"""A pipeline as an object: its plan, its run, and what came out of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,11 @@ from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
 from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.config import PipelineSettings
+from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
-from steper.pipeline.places import Jobs, Places, find_places
-from steper.pipeline.plan import (
-    Advance,
-    PlannedTask,
-    Stamps,
-    Task,
-    check_plan,
-    make_plan,
-    stages_from,
-)
-from steper.pipeline.side_by_side import SideBySide
+from steper.pipeline.plan import PlannedTask, Stamps, Task, check_plan, make_plan
 from steper.pipeline.tasks import TaskList
-from steper.pipeline.watching import Clerk, Nobody, Watcher, do
+from steper.pipeline.watching import Nobody, Watcher
 from steper.pipeline.workspace import Workspace
 from steper.store import read_json
 from steper.student import STEPER
@@ -85,45 +77,16 @@ class Pipeline:
         watcher = watcher or Nobody()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return self._train_together(stages, overwrite_from, watcher)
-        stamps = Stamps(self.out)
-        planned_tasks = self.plan(stages, overwrite_from)
-        check_plan(planned_tasks, self.out)
-        waiting = {p.task.stage for p in planned_tasks if p.wanted and p.state != "done"}
-        check_beforehand(self.settings, waiting, self.tasks.digests)
-        with stamps.locked():
-            try:
-                if overwrite_from:
-                    anew = stages_from(overwrite_from)
-                    stamps.make_stale(task for task in self.tasks.all() if task.stage in anew)
-                plan = make_plan(self.tasks.all(), stamps, stages)
-                wanted = [planned for planned in plan if planned.wanted]
-                self._do_all(wanted, Clerk(wanted, stamps, watcher))
-            finally:
-                self.workspace.close()
+        do_tasks(
+            self.tasks.all(),
+            self.workspace,
+            self.settings.jobs,
+            partial(check_beforehand, self.settings, unmade=self.tasks.digests),
+            stages,
+            overwrite_from,
+            watcher,
+        )
         return self.outcome()
-
-    def _do_all(self, plan: Sequence[PlannedTask], clerk: Clerk) -> None:
-        waiting = [planned for planned in plan if planned.state != "done"]
-        for planned in plan:
-            if planned.state == "done":
-                clerk.skip(planned)
-        if places := _places(waiting, self.settings.jobs):
-            SideBySide(self.workspace, clerk, places).run(waiting)
-            return
-        for planned in waiting:
-            self._do(planned, clerk)
-
-    def _do(self, planned: PlannedTask, clerk: Clerk) -> None:
-        clerk.begin(planned)
-        try:
-            summary = self._work(planned, clerk.advance(planned.task))
-        except BaseException:
-            clerk.stop(planned)
-            raise
-        clerk.end(planned, summary)
-
-    def _work(self, planned: PlannedTask, advance: Advance) -> str:
-        return do(planned.task, self.workspace, planned.state == "again", advance)
 
     def _train_together(
         self, stages: Sequence[str], overwrite_from: str | None, watcher: Watcher
@@ -147,11 +110,12 @@ class Pipeline:
         main = int(os.environ.get("RANK", "0")) == 0
         for planned in waiting[:1]:
             if not main:
-                self._work(planned, _nothing)
+                work(planned, self.workspace, _nothing)
                 continue
             watcher.began(planned)
             began = time.monotonic()
-            summary = self._work(planned, _StampsFirstStep(self.out, planned.task, watcher))
+            first_step = _StampsFirstStep(self.out, planned.task, watcher)
+            summary = work(planned, self.workspace, first_step)
             seconds = time.monotonic() - began
             Stamps(self.out).write(planned.task, "complete", seconds)
             left = f"; trainings left: {len(waiting) - 1}, by the same command"
@@ -161,13 +125,13 @@ class Pipeline:
     def outcome(self) -> Outcome:
         """What there is to read by now."""
         found, workspace = Outcome(self.out), self.workspace
-        for data in self.settings.data:
+        for data in workspace.tests:
             comparison, report = workspace.comparison_file(data), workspace.report_file(data)
             if comparison.exists():
                 found.comparisons[data] = Comparison.model_validate(read_json(comparison))
             if report.exists():
                 found.reports[data] = report
-            for run in workspace.eval_runs(data):
+            for run in workspace.eval_runs(data) if data in workspace.data else ():
                 if run.trained is not None and (run.trained / STEPER).exists():
                     found.students[run.trained] = str(workspace.searched(data))
         return found
@@ -201,12 +165,3 @@ class Outcome:
 
 def _nothing(done: int, total: int | None, detail: object) -> None:
     """Tell nobody."""
-
-
-def _places(waiting: Sequence[PlannedTask], jobs: Jobs) -> Places | None:
-    """The places for these tasks; None where no two of them would run at once."""
-    loads = [planned.task.load for planned in waiting if planned.task.load != "none"]
-    if jobs == 1 or len(loads) < 2:  # torch, which knows the GPUs, takes seconds to load
-        return None
-    places = find_places(jobs)
-    return places if sum(places.needed(load) < places.count for load in loads) > 1 else None

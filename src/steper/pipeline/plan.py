@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from steper.pipeline.workspace import Workspace
 
 Stage = Literal[
-    "stand-ins", "world", "index", "teach", "build", "train", "eval", "compare", "report"
+    "stand-ins", "base", "world", "index", "teach", "build", "train", "eval", "compare", "report"
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

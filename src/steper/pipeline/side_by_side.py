@@ -127,10 +127,11 @@ class SideBySide:
             Thread(target=_listen, args=(running, self._inbox), daemon=True),
         ]
         assert process.stdin is not None
-        workspace = Workspace(self.workspace.settings, self.workspace.out)
         with suppress(BrokenPipeError):  # it is dead already, which `_listen` finds out
             process.stdin.write(pickle.dumps(sys.path))
-            process.stdin.write(pickle.dumps((workspace, task, planned.state == "again")))
+            process.stdin.write(
+                pickle.dumps((self.workspace.anew(), task, planned.state == "again"))
+            )
             process.stdin.flush()
         for thread in running.threads:
             thread.start()

@@ -6,20 +6,25 @@ returns one line that says what came out.
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import MANIFEST
+from steper.artifact import MANIFEST, model_digest
 from steper.engine import Stats
+from steper.errors import ModelError, SettingsError
 from steper.evaluation.compare import compare
 from steper.evaluation.methods import load_methods
 from steper.evaluation.tables import with_interval
 from steper.examples.build import build_examples
 from steper.examples.example_folder import write_examples
 from steper.lm.base import LanguageModel
+from steper.lm.model_source import count_stored_parameters
 from steper.lm.open import open_model
 from steper.lm.shipped import locate_model
 from steper.pipeline.data_sets import DataSet
@@ -40,8 +45,28 @@ from steper.text import counted
 ALLOWED = StudentOptions(allow_code=True)
 """The code that a pipeline's students name is what its own configuration names."""
 
-TEST_QUESTIONS = "test-questions.jsonl"
-"""In a data set's build folder: the test questions, which no example may be made of."""
+
+def make_base(ws: Workspace, overwrite: bool, advance: Advance, *, student: str) -> str:
+    """Run the command that makes an untrained student; one that is there already stays."""
+    settings = ws.settings.students[student]
+    folder = Path(settings.model)
+    if overwrite or not (folder / "config.json").exists():
+        assert settings.made_by is not None
+        command = shlex.split(settings.made_by)
+        if command[:1] == ["python"]:
+            command[0] = sys.executable
+        try:
+            code = subprocess.run(command, stdout=2, check=False).returncode
+        except OSError as error:
+            raise SettingsError(
+                f"students.{student}.made_by: {command[0]} cannot be run ({error.strerror})"
+            ) from None
+        if code or not (folder / "config.json").exists():
+            ended = f"ended with exit code {code}" if code else f"made no model in {folder}"
+            raise ModelError(f"students.{student}.made_by: {settings.made_by!r} {ended}")
+    parameters = count_stored_parameters(folder)
+    known = f"{parameters:,} parameters" if parameters else "a model"
+    return f"{known}, sha256 {model_digest(folder)[:16]}"
 
 
 def make_world(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
@@ -49,7 +74,7 @@ def make_world(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -
     from steper.data.world import make_world as generate
     from steper.data.world import write_world
 
-    settings, out = ws.data[data].settings.world, ws.data[data].world
+    settings, out = ws.data_set(data).settings.world, ws.data_set(data).world
     assert settings is not None
     assert out is not None
     counts = {"train": settings.train, "test": settings.test}
@@ -104,6 +129,9 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
     """Run the teacher over a data set's training questions."""
     source, teacher = ws.data[data], ws.settings.teacher
     _ = source.test  # refuses files that share questions, before anything is paid for
+    for asked in ws.asked.values():
+        if asked.world is None:
+            ws.check_apart(data, asked.name)
     lm = open_teacher(ws, source.train, f"train {data}")
     run = teach(
         source.train,
@@ -173,7 +201,7 @@ def make_examples(
 
 def write_test_questions(ws: Workspace, data: str) -> Path:
     """The file of the test questions' ids and texts that `build_examples` excludes."""
-    path = ws.folder("build", data, TEST_QUESTIONS)
+    path = ws.test_questions(data)
     write_jsonl(path, ({"id": q.id, "question": q.text} for q in ws.data[data].test))
     return path
 
@@ -193,10 +221,11 @@ def train_student(
 
     ws.close_model()
     settings = ws.settings.train_settings(method, seed, student)
-    like = ws.settings.recipes[method].tokens_of
-    if like is not None and settings.max_steps is None:  # a dry run takes a few steps of each
-        manifest = read_json(ws.trained(data, student, like, seed) / MANIFEST)
-        settings = settings.model_copy(update={"max_tokens": manifest["trained"]["tokens"]})
+    lengths = ws.settings.length_of(method)
+    if lengths and settings.max_steps is None:  # a dry run takes a few steps of each
+        done = [read_json(ws.trained(data, student, m, seed) / MANIFEST) for m in lengths]
+        tokens = _tokens(*(manifest["trained"] for manifest in done))
+        settings = settings.model_copy(update={"max_tokens": tokens})
     trained = train(
         ws.folder("build", data, student, method),
         locate_model(ws.settings.students[student].model),
@@ -206,6 +235,14 @@ def train_student(
         progress=lambda row: advance(row.get("step", 0), row.get("steps"), row),
     )
     return trained_line(trained.manifest)
+
+
+def _tokens(like: dict[str, Any], rate: dict[str, Any] | None = None) -> int:
+    """As many tokens as another training had, or as fit into its seconds at the rate of a third."""
+    if rate is None:
+        return int(like["tokens"])
+    tokens: float = like["seconds"] * rate["tokens"] / rate["seconds"]
+    return max(1, round(tokens))
 
 
 def trained_line(manifest: dict[str, Any]) -> str:
@@ -224,7 +261,9 @@ def evaluate(
     ws: Workspace, overwrite: bool, advance: Advance, *, data: str, eval_run: EvalRun
 ) -> str:
     """Ask somebody a data set's test questions and score the answers."""
-    source, retriever = ws.data[data], ws.retriever(data)
+    source, retriever = ws.data_set(data), ws.retriever(data)
+    if eval_run.data is not None and data in ws.asked:
+        ws.check_apart(eval_run.data, data)
     lm, strategy = _open(ws, source, eval_run)
     if eval_run.trained is not None and retriever is not None:
         retriever = student_retriever(eval_run.trained, retriever, ALLOWED.allow_code)

@@ -49,9 +49,10 @@ class TaskList:
 
     def all(self) -> list[Task]:
         """Every task, stage by stage."""
-        names = list(self.ws.data)
+        names = self.ws.tests
         return [
             *self.before,
+            *self._bases.values(),
             *self._worlds.values(),
             *self._indexes.values(),
             *self._taught.values(),
@@ -78,9 +79,24 @@ class TaskList:
         return Task(stage, name, output, {**key, "after": after}, work, tuple(after), load)
 
     @cached_property
+    def _bases(self) -> dict[str, Task]:
+        """Untrained students that a command makes; it stands for their files in later keys."""
+        bases = {}
+        for name, student in self.ws.settings.students.items():
+            if student.made_by is not None:
+                folder = Path(student.model)
+                key = {"made_by": student.made_by, "model": folder.name}
+                self.digests.setdefault(student.model, key)
+                work = partial(stages.make_base, student=name)
+                output = folder / "config.json"
+                bases[name] = self._task("base", name, output, key, work, load="small")
+        return bases
+
+    @cached_property
     def _worlds(self) -> dict[str, Task]:
         worlds = {}
-        for name, data in self.ws.data.items():
+        for name in self.ws.tests:
+            data = self.ws.data_set(name)
             if data.world is None or data.settings.world is None:
                 continue
             key = data.settings.world.model_dump(mode="json")
@@ -91,7 +107,7 @@ class TaskList:
     @cached_property
     def _indexes(self) -> dict[str, Task]:
         indexes = {}
-        for name in self.ws.data:
+        for name in self.ws.tests:
             folder = self.ws.index(name)
             if folder is None or not self.ws.settings.strategy_kind.searches:
                 continue
@@ -102,7 +118,7 @@ class TaskList:
         return indexes
 
     def _corpus_key(self, name: str) -> Any:
-        data = self.ws.data[name]
+        data = self.ws.data_set(name)
         corpus = data.settings.corpus
         if data.world is not None:
             return "the world's"
@@ -127,7 +143,7 @@ class TaskList:
         """What every run over a data set's questions depends on."""
         settings = self.ws.settings
         key: Key = {
-            "questions": self.ws.data[name].key(self._hash),
+            "questions": self.ws.data_set(name).key(self._hash),
             "strategy": {
                 "name": settings.strategy_name,
                 **settings.strategy_settings.model_dump(mode="json"),
@@ -177,8 +193,9 @@ class TaskList:
                     name = f"{data}/{student}/{method}"
                     output = self.ws.folder("build", data, student, method, "manifest.json")
                     work = partial(stages.make_examples, data=data, student=student, method=method)
+                    before = self._taught[data], self._bases.get(student)
                     built[data, student, method] = self._task(
-                        "build", name, output, key, work, self._taught[data]
+                        "build", name, output, key, work, *before
                     )
         return built
 
@@ -206,10 +223,10 @@ class TaskList:
         settings, trained = self.ws.settings, dict[Path, Task]()
         # Those that take their length from another's come after it.
         for (data, student, method), built in sorted(
-            self._built.items(), key=lambda item: bool(settings.recipes[item[0][2]].tokens_of)
+            self._built.items(), key=lambda item: not settings.recipes[item[0][2]].by_itself
         ):
             spec = locate_model(settings.students[student].model)
-            like = settings.recipes[method].tokens_of
+            lengths = settings.length_of(method)
             for seed in settings.seeds:
                 key = {
                     "training": settings.train_settings(method, seed, student).fingerprint(),
@@ -219,11 +236,11 @@ class TaskList:
                 work = partial(
                     stages.train_student, data=data, student=student, method=method, seed=seed
                 )
-                before = trained[self.ws.trained(data, student, like, seed)] if like else None
-                name, output = f"{data}/{student}/{folder.name}", folder / STEPER
-                load = load_of_local(spec, HFSettings())
+                before = [trained[self.ws.trained(data, student, m, seed)] for m in lengths]
+                name, output = f"{data}/{student}/{method}-{seed}", folder / STEPER
+                load = self._student_load(student, HFSettings())
                 trained[folder] = self._task(
-                    "train", name, output, key, work, built, before, load=load
+                    "train", name, output, key, work, built, *before, load=load
                 )
         return trained
 
@@ -236,20 +253,30 @@ class TaskList:
                 **self._answering_key(run),
                 "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
             }
-            name = run.path.relative_to(self.ws.folder("eval")).as_posix()
             work = partial(stages.evaluate, data=data, eval_run=run)
-            trained = self._trained[run.trained] if run.trained else None
+            answers = self._trained[run.trained] if run.trained else self._base_of(run)
             output, load = run.path / "metrics.json", self._load(run)
-            tasks.append(self._task("eval", name, output, key, work, *before, trained, load=load))
+            tasks.append(
+                self._task("eval", run.name, output, key, work, *before, answers, load=load)
+            )
         return tasks
+
+    def _base_of(self, run: EvalRun) -> Task | None:
+        return self._bases.get(run.student) if run.student is not None else None
 
     def _load(self, run: EvalRun) -> Load:
         settings = self.ws.settings
         if run.student is None:
             teacher = settings.teacher
             return load_of(settings.evaluate.teacher_model or teacher.model, teacher.hf)
-        student = settings.students[run.student]
-        return load_of_local(student.model, student.hf)
+        return self._student_load(run.student, settings.students[run.student].hf)
+
+    def _student_load(self, student: str, hf: HFSettings) -> Load:
+        """`load_of_local` of an untrained student; one that is yet to be made is a small one."""
+        settings = self.ws.settings.students[student]
+        if settings.made_by and not Path(settings.model).is_dir():
+            return "small"
+        return load_of_local(settings.model, hf)
 
     def _answering_key(self, run: EvalRun) -> Key:
         """Who answers, and how it is prompted; a trained student is part of the tasks before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.shipped import locate_model
 from steper.pipeline.config import PipelineSettings
-from steper.pipeline.data_sets import DataSet
+from steper.pipeline.data_sets import AskedSet, DataSet, check_apart
 from steper.pipeline.plan import Stage
 from steper.prompt.segments import Form
 from steper.records import Passage
@@ -20,20 +20,26 @@ from steper.retrieve import open_retriever
 from steper.retrieve.base import Retriever
 from steper.retrieve.opening import names_code
 
+TEST_QUESTIONS = "test-questions.jsonl"
+
 
 @dataclass(frozen=True)
 class EvalRun:
     """A run over a data set's test questions: the teacher's, an untrained student's, a trained one.
 
-    `method` is what tables call it, `path` the run's folder. `student` is None for the teacher,
-    `trained`, a trained student's folder, is None for all others. `asked` are settings of the
+    `method` is what tables call it, `recipe` the same without data set and student, `name` its
+    task, `path` the run's folder. `student` is None for the teacher; `trained`, a trained student's
+    folder, and `data`, what it was trained on, are None for all others. `asked` are settings of the
     strategy over a trained student's own, which `evaluate.also` has by the name `also`.
     """
 
     method: str
+    recipe: str
+    name: str
     path: Path
     student: str | None = None
     trained: Path | None = None
+    data: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
     also: str = ""
 
@@ -56,6 +62,7 @@ class Workspace:
     settings: PipelineSettings
     out: Path
     data: dict[str, DataSet] = field(default_factory=dict)
+    asked: dict[str, AskedSet] = field(default_factory=dict)
     _retrievers: dict[str, Retriever] = field(default_factory=dict)
     _forms: dict[str, Form] = field(default_factory=dict)
     _model: tuple[str, LanguageModel] | None = None
@@ -64,10 +71,35 @@ class Workspace:
         for name, settings in self.settings.data.items():
             world = self.folder("world", name) if settings.world else None
             self.data[name] = DataSet(name, settings, world)
+        for name, asked in self.settings.evaluate.further.items():
+            world = self.folder("world", name) if asked.world else None
+            self.asked[name] = AskedSet(name, asked, world)
+
+    @property
+    def tests(self) -> list[str]:
+        """The names of all test questions: those of the data sets, and those only asked."""
+        return [*self.data, *self.asked]
+
+    def data_set(self, name: str) -> DataSet:
+        """The questions of this name."""
+        return self.data.get(name) or self.asked[name]
+
+    def check_apart(self, data: str, test: str) -> None:
+        """Refuse, as an InputError, questions only asked that a data set trains on."""
+        source, asked = self.data[data], self.asked[test]
+        check_apart(f"evaluate.further.{test}", source, source.train, asked, asked.test)
 
     def folder(self, stage: Stage, *names: str) -> Path:
         """Where a stage writes what has these names."""
         return self.out.joinpath(stage, *names)
+
+    def anew(self) -> Workspace:
+        """The same with nothing open, for another process."""
+        return Workspace(self.settings, self.out)
+
+    def test_questions(self, data: str) -> Path:
+        """The file of a data set's test questions, which no example may be made of."""
+        return self.folder("build", data, TEST_QUESTIONS)
 
     def trained(self, data: str, student: str, method: str, seed: int) -> Path:
         """Where a trained student goes."""
@@ -79,35 +111,48 @@ class Workspace:
 
     def report_file(self, data: str) -> Path:
         """Where the report on a data set goes."""
-        if len(self.data) == 1:
+        if list(self.data) == [data]:
             return self.out / "report.html"
         return self.folder("report", f"{data}.html")
 
-    def eval_runs(self, data: str) -> list[EvalRun]:
-        """All runs over a data set's test questions."""
-        settings, runs = self.settings, []
-        if settings.evaluate.teacher:
-            runs.append(EvalRun("teacher", self.folder("eval", data, "teacher")))
+    def eval_runs(self, test: str) -> list[EvalRun]:
+        """All runs over the test questions of this name."""
+        settings = self.settings
+        runs = [self._eval_run("teacher", "", f"{test}/teacher")] * settings.evaluate.teacher
         for student in settings.students:
-            prefix = f"{student} " if len(settings.students) > 1 else ""
+            whose = f"{student} " if len(settings.students) > 1 else ""
             if settings.evaluate.base != "none":
-                path = self.folder("eval", data, student, "base")
-                runs.append(EvalRun(f"{prefix}base", path, student))
-            for method in settings.recipes:
-                for seed in settings.seeds:
-                    trained = self.trained(data, student, method, seed)
-                    path = self.folder("eval", data, student, trained.name)
-                    runs.append(EvalRun(f"{prefix}{method}", path, student, trained))
+                runs.append(self._eval_run("base", whose, f"{test}/{student}/base", student))
+            for data in [test] if test in self.data else self.data:
+                runs += self._trained_runs(test, data, student, whose)
         return [*runs, *self._asked_also(runs)]
+
+    def _trained_runs(self, test: str, data: str, student: str, whose: str) -> Iterator[EvalRun]:
+        """Those of the students that were trained on a data set."""
+        below = test if test == data else f"{test}/{data}"
+        if test != data and len(self.data) > 1:
+            whose = f"{data} {whose}"
+        for method in self.settings.recipes:
+            for seed in self.settings.seeds:
+                trained = self.trained(data, student, method, seed)
+                name = f"{below}/{student}/{method}-{seed}"
+                yield self._eval_run(method, whose, name, student, trained, data)
+
+    def _eval_run(
+        self, recipe: str, whose: str, name: str, *answering: Any, **asked: Any
+    ) -> EvalRun:
+        path = self.folder("eval", *name.split("/"))
+        return EvalRun(f"{whose}{recipe}", recipe, name, path, *answering, **asked)
 
     def _asked_also(self, runs: list[EvalRun]) -> Iterator[EvalRun]:
         """The trained students' runs once more for each entry of `evaluate.also`."""
-        for name, asked in self.settings.evaluate.also.items():
+        for also, asked in self.settings.evaluate.also.items():
             for run in runs:
                 if run.trained is not None:
-                    path = run.path.with_name(f"{run.path.name}.{name}")
-                    method = also_named(run.method, name)
-                    yield replace(run, method=method, path=path, asked=asked, also=name)
+                    whose = run.method.removesuffix(run.recipe)
+                    recipe, name = also_named(run.recipe, also), f"{run.name}.{also}"
+                    who = (run.student, run.trained, run.data)
+                    yield self._eval_run(recipe, whose, name, *who, asked=asked, also=also)
 
     def methods(self, data: str) -> dict[str, tuple[Path, ...]]:
         """Run folders by method's name; several are a method's seeds."""
@@ -128,22 +173,23 @@ class Workspace:
 
     def index(self, data: str) -> Path | None:
         """Where a data set's index is made; None where it names an index or a server itself."""
-        corpus = self.settings.data[data].corpus
+        corpus = self.data_set(data).settings.corpus
         if "://" in corpus or names_code(corpus) or Path(corpus).is_dir():
             return None
         return self.folder("index", data)
 
     def searched(self, data: str) -> Path | str:
         """What is searched: the index that is made, or what the configuration names."""
-        return self.index(data) or self.settings.data[data].corpus
+        return self.index(data) or self.data_set(data).settings.corpus
 
     def passages(self, data: str) -> list[Passage]:
         """The passages to index."""
-        world, corpus = self.data[data].world, self.settings.data[data].corpus
+        source = self.data_set(data)
+        world, corpus = source.world, source.settings.corpus
         if world is not None:
             return list(load_corpus(world / "corpus.jsonl"))
         if corpus == "auto":
-            return self.data[data].corpus()
+            return source.corpus()
         return list(load_corpus(Path(corpus)))
 
     def retriever(self, data: str) -> Retriever | None:

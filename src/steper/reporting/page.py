@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -43,7 +44,11 @@ def write_report(
         raise InputError(f"{out} is a folder; a file such as {out / 'report.html'} was expected")
     logs = {name: [Path(folder) for folder in some] for name, some in (training or {}).items()}
     settings, bootstrap = settings or ReportSettings(), bootstrap or Bootstrap()
-    page = render(methods, settings, bootstrap, logs, out.parent)
+    return write_page_file(out, render(methods, settings, bootstrap, logs, out.parent))
+
+
+def write_page_file(out: Path, page: str) -> Path:
+    """Write a page to the file `out`, atomically; InputError where it cannot be written."""
     with atomic_writer(out) as file:
         file.write(page.encode())
     return out
@@ -59,6 +64,11 @@ def render(
     """The HTML of a page in the folder `home`; the same input gives the same page."""
     if not methods:
         raise InputError("there is nothing to report; name at least one run")
+    return render_page("report.html.j2", home, gather(methods, settings, bootstrap, training))
+
+
+def render_page(template: str, home: Path, contents: Mapping[str, Any]) -> str:
+    """The HTML that a template makes of `contents`, for a page in the folder `home`."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("steper.reporting", "templates"),
         autoescape=True,
@@ -70,8 +80,8 @@ def render(
     environment.filters["here"] = partial(shown_path, home=home)
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
-        **gather(methods, settings, bootstrap, training),
+    return environment.get_template(template).render(
+        **contents,
         style=Markup(_asset("report.css")),
         script=Markup(script),
         script_hash=digest,

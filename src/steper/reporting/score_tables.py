@@ -30,6 +30,11 @@ class Cell:
     mean: Estimate
     seeds: tuple[float, ...]
 
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over seeds (n − 1); None for one run."""
+        return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else None
+
 
 @dataclass(frozen=True)
 class Part:

@@ -23,6 +23,7 @@ PALETTE = 8
 DASHES = ("", "6 3", "1.5 3")
 
 _LABEL_CHARACTERS = 15
+_LEGEND_CHARACTERS = 56
 _LABEL_GAP = 13.0
 
 
@@ -56,14 +57,14 @@ class Line:
     """A line, labelled at its end unless the label is empty.
 
     `marked`: with the method's mark and an interval at each point; `faint`: thin; `dots`: small
-    circles without a line.
+    circles without a line; `level`: across the whole plot, at its one point's height.
     """
 
     index: int
     label: str
     points: Sequence[Point]
     dash: int = 0
-    style: Literal["plain", "marked", "faint", "dots"] = "plain"
+    style: Literal["plain", "marked", "faint", "dots", "level"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,41 @@ def line_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, x_label: str)
     return _svg(bottom + 38, title, *frame, axis_name, *drawn, *labels)
 
 
+def series_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, x_label: str) -> Markup:
+    """Lines and levels with a legend below, where names of any length have room."""
+    left, right, top, bottom = 34.0, WIDTH - 8.0, 24.0, 230.0
+    wide, high, row = right - left, bottom - top, 15.0
+
+    def height(value: float) -> float:
+        return bottom - high * y.place(value)
+
+    drawn: list[Markup] = []
+    legend: list[Markup] = []
+    for number, line in enumerate(lines):
+        places = [(left + wide * x.place(p.x), height(p.y)) for p in line.points]
+        at = bottom + 48 + row * number
+        if line.style == "level":
+            places = [(left, places[0][1]), (right, places[0][1])]
+            key = tag("line", x1=0.0, x2=14.0, y1=at - 4, y2=at - 4, class_="line", **_dash(line))
+        else:
+            key = mark(line.index, 7.0, at - 4, 3.4)
+        drawn.append(_one_line(line, places, height))
+        name = shorten(line.label, _LEGEND_CHARACTERS)
+        text = tag("text", name, x=22, y=at, class_="name")
+        legend.append(tag("g", tag("title", line.label), key, text, class_=colour(line.index)))
+    frame = _line_frame(x, y, (left, right, top, bottom))
+    heading = tag("text", title, x=0, y=11, class_="heading")
+    axis_name = tag(
+        "text", x_label, x=(left + right) / 2, y=bottom + 31, class_="tick", text_anchor="middle"
+    )
+    tall = bottom + 44 + row * len(lines)
+    return _svg(tall, title, heading, *frame, axis_name, *drawn, *legend, role="group")
+
+
+def _dash(line: Line) -> dict[str, str]:
+    return {"stroke_dasharray": DASHES[line.dash]} if DASHES[line.dash] else {}
+
+
 def _one_line(
     line: Line, places: Sequence[tuple[float, float]], height: Callable[[float], float]
 ) -> Markup:
@@ -235,7 +271,7 @@ def _one_line(
             "polyline",
             points=path,
             class_="line faint" if line.style == "faint" else "line",
-            stroke_dasharray=DASHES[line.dash] or None,
+            **_dash(line),
         )
     ]
     if line.style == "marked":
@@ -312,6 +348,40 @@ def value_axis(values: Sequence[float], log: bool = False) -> Axis:
     step = _round_step(high / 4)
     count = math.ceil(high / step - 1e-9)
     return Axis(0.0, count * step, tuple((i * step, _tick(i * step)) for i in range(count + 1)))
+
+
+def log_axis(values: Sequence[float]) -> Axis:
+    """A logarithmic axis with room beside the values, at least a factor of two wide."""
+    low, high = min(values), max(values)
+    wider = max(1.12, (2 * low / high) ** 0.5)
+    low, high = low / wider, high * wider
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [m * 10.0**e for e in range(-9, 13) for m in digits if low <= m * 10.0**e <= high]
+        if len(ticks) <= 6:
+            break
+    if len(ticks) < 2:  # a narrow axis: round numbers of any digits
+        step = _round_step((high - low) / 4)
+        ticks = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    shown = ticks[:: math.ceil(len(ticks) / 6) or 1]
+    return Axis(low, high, tuple((t, short_number(t)) for t in shown), log=True)
+
+
+def score_axis(values: Sequence[float]) -> Axis:
+    """An axis of percentages that ends at round ones around the values (fractions)."""
+    low, high = max(0.0, min(values)), min(1.0, max(values))
+    step = _round_step(max(high - low, 0.04) / 4)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    ticks = tuple((i * step, f"{100 * i * step:g}") for i in range(first, last + 1))
+    return Axis(first * step, last * step, ticks)
+
+
+def short_number(value: float) -> str:
+    """`0.05`, `300`, `20k`, `6.4M`, `8B`."""
+    for factor, letter in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if value >= factor:
+            return f"{value / (1e3 if letter == 'k' else factor):g}{letter}"
+    return f"{value:g}"
 
 
 def count_axis(last: float) -> Axis:

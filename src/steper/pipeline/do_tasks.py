@@ -1,0 +1,83 @@
+"""Do all tasks of a list that are not done, one after the other or side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from steper.pipeline.places import Jobs, Places, find_places
+from steper.pipeline.plan import (
+    Advance,
+    PlannedTask,
+    Stage,
+    Stamps,
+    Task,
+    check_plan,
+    make_plan,
+    stages_from,
+)
+from steper.pipeline.side_by_side import SideBySide
+from steper.pipeline.watching import Clerk, Watcher, do
+from steper.pipeline.workspace import Workspace
+
+
+def do_tasks(
+    tasks: Sequence[Task],
+    workspace: Workspace,
+    jobs: Jobs,
+    check: Callable[[Collection[Stage]], None],
+    stages: Sequence[str],
+    overwrite_from: str | None,
+    watcher: Watcher,
+) -> None:
+    """Do the tasks of the `stages` (all without), stamped in the workspace's folder.
+
+    `check` is told the stages of what is to be done, and looks for what would fail late.
+    `overwrite_from` is a stage that is done anew, with all that follow. Errors: see
+    `steper.pipeline.pipeline.Pipeline.run`.
+    """
+    stamps = Stamps(workspace.out)
+    planned_tasks = make_plan(tasks, stamps, stages, overwrite_from)
+    check_plan(planned_tasks, workspace.out)
+    check({p.task.stage for p in planned_tasks if p.wanted and p.state != "done"})
+    with stamps.locked():
+        try:
+            if overwrite_from:
+                anew = stages_from(overwrite_from)
+                stamps.make_stale(task for task in tasks if task.stage in anew)
+            plan = make_plan(tasks, stamps, stages)
+            wanted = [planned for planned in plan if planned.wanted]
+            _do_all(wanted, workspace, jobs, Clerk(wanted, stamps, watcher))
+        finally:
+            workspace.close()
+
+
+def _do_all(plan: Sequence[PlannedTask], workspace: Workspace, jobs: Jobs, clerk: Clerk) -> None:
+    waiting = [planned for planned in plan if planned.state != "done"]
+    for planned in plan:
+        if planned.state == "done":
+            clerk.skip(planned)
+    if places := _places(waiting, jobs):
+        SideBySide(workspace, clerk, places).run(waiting)
+        return
+    for planned in waiting:
+        clerk.begin(planned)
+        try:
+            summary = work(planned, workspace, clerk.advance(planned.task))
+        except BaseException:
+            clerk.stop(planned)
+            raise
+        clerk.end(planned, summary)
+
+
+def work(planned: PlannedTask, workspace: Workspace, advance: Advance) -> str:
+    """Do a task here; one that is to be done again replaces what is there."""
+    return do(planned.task, workspace, planned.state == "again", advance)
+
+
+def _places(waiting: Sequence[PlannedTask], jobs: Jobs) -> Places | None:
+    """The places for these tasks; None where no two of them would run at once."""
+    loads = [planned.task.load for planned in waiting if planned.task.load != "none"]
+    if jobs == 1 or len(loads) < 2:  # torch, which knows the GPUs, takes seconds to load
+        return None
+    places = find_places(jobs)
+    return places if sum(places.needed(load) < places.count for load in loads) > 1 else None
