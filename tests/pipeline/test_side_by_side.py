@@ -208,7 +208,7 @@ def test_a_bad_number_of_jobs_is_one_line(tmp_path, capsys, jobs):
     assert command(["run", str(config), "--dry-run", "--jobs", jobs]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"--set jobs={jobs}: jobs: a number of tasks from 1 on was expected, or auto" in error
+    assert "run: error: --jobs: a number of tasks from 1 on was expected, or auto" in error
 
 
 def asked(out):
