@@ -37,16 +37,20 @@ from steper.examples.filters import (
 )
 from steper.examples.step_example import StepExample
 from steper.lm.base import LanguageModel
+from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
 from steper.prompt.render import PromptSettings, recorded_prompt
 from steper.prompt.segments import Form
-from steper.prompt.words import demonstrations
+from steper.prompt.words import SHOWN, demonstrations
 from steper.recipes import RECIPES, Context, Draft, Recipe, Replay
+from steper.recipes.base import Ranking
+from steper.recipes.labels import Similarity
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
 from steper.store import field_error, sha256_file
-from steper.strategy import STRATEGIES, Strategy, load_strategy
+from steper.strategy import STRATEGIES, StepSettings, Strategy, load_strategy
+from steper.strategy.context import ContextSettings
 from steper.strategy.readers import READERS
 
 
@@ -58,6 +62,7 @@ class BuildCounts:
     single steps of kept ones, by their first reason (`filters.REASONS`). `unchecked`
     counts the kept ones that a filter could not judge, by the filter's name. `diverged` counts the
     kept ones in which the student's strategy asks for something else than was recorded, by reason.
+    `labels` counts the kept ones by where the labels of their passages come from.
     """
 
     trajectories: int = 0
@@ -66,6 +71,7 @@ class BuildCounts:
     dropped_steps: dict[str, int] = field(default_factory=dict)
     unchecked: dict[str, int] = field(default_factory=dict)
     diverged: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
     examples: int = 0
     kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
 
@@ -96,10 +102,13 @@ class Build:
     student: Strategy[Any]
     retriever: Retriever | None = None
     judge: LanguageModel | None = None
+    similarity: Similarity | None = None
     counts: BuildCounts = field(default_factory=BuildCounts)
+    _learnt: set[str] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = counts = BuildCounts()
+        self._learnt.clear()
         questions = {q.id: q for q in self.run.questions()}
         for trajectory in self.run.trajectories():
             counts.trajectories += 1
@@ -113,6 +122,15 @@ class Build:
                 counts.examples += 1
                 counts.kinds[example.kind] += 1
                 yield example
+
+    def rankings(self) -> Iterator[Ranking]:
+        """What a reranker of the students learns, of each trajectory that gave examples."""
+        rank, questions = self.recipe.rank, {q.id: q for q in self.run.questions()}
+        for trajectory in self.run.trajectories():
+            if rank is not None and trajectory.question_id in self._learnt:
+                question = questions[trajectory.question_id]
+                replay = Replay(trajectory, self.teacher)
+                yield rank(replay, self._context(question, trajectory))
 
     def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
         """The examples of a trajectory; whatever is left out is counted."""
@@ -130,7 +148,8 @@ class Build:
         made: list[StepExample] = []
         left_out: list[str] = []
         left_alone: list[str] = []
-        for draft in self.recipe.make(replay, self._context(question, trajectory)):
+        context = self._context(question, trajectory)
+        for draft in self.recipe.make(replay, context):
             if reason := _draft_problem(draft, problems):
                 left_out.append(reason)
             elif reason := _draft_problem(draft, alone):
@@ -144,17 +163,21 @@ class Build:
         if not made:
             self.counts.drop(left_out[0] if len(set(left_out)) == 1 else "no_example_left")
             return []
-        self._keep(question, replay, left_out)
+        self._keep(context, replay, left_out)
         return made
 
-    def _keep(self, question: Question, replay: Replay, left_out: Sequence[str]) -> None:
+    def _keep(self, context: Context, replay: Replay, left_out: Sequence[str]) -> None:
         """Count a trajectory that has examples."""
         for reason in left_out:
             self.counts.drop_step(reason)
         for reason in replay.diverged:
             self.counts.diverged[reason] = self.counts.diverged.get(reason, 0) + 1
         self.counts.kept += 1
-        if self.filters.gold_seen and not checkable_hops(question):
+        self._learnt.add(context.question.id)
+        if self.recipe.labels:
+            source = context.labeller.source
+            self.counts.labels[source] = self.counts.labels.get(source, 0) + 1
+        if self.filters.gold_seen and not checkable_hops(context.question):
             self.counts.unchecked["gold_seen"] = self.counts.unchecked.get("gold_seen", 0) + 1
 
     def _context(self, question: Question, trajectory: Trajectory) -> Context:
@@ -166,6 +189,8 @@ class Build:
             rng=Random(f"{self.settings.seed}/{trajectory.settings}/{trajectory.question_id}"),
             retriever=self.retriever,
             judge=LMJudge(self.judge, question.id) if self.judge else None,
+            labels=self.settings.labels,
+            similarity=self.similarity,
         )
 
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
@@ -265,8 +290,10 @@ def build_examples(
     student = teacher
     if inference.strategy:
         other = STRATEGIES.find(inference.strategy)
-        student = _strategy(other, dict(inference.settings), prompt, teacher.form, str(whose))
+        values = {**_limits(teacher.settings, other), **inference.settings}
+        student = _strategy(other, values, prompt, teacher.form, str(whose))
     _check(recipe, settings, student, retriever, judge)
+    embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,
         settings=settings,
@@ -278,7 +305,18 @@ def build_examples(
         student=student,
         retriever=retriever,
         judge=judge,
+        similarity=open_similarity(settings.embedder) if embeds else None,
     )
+
+
+def _limits(own: StepSettings, other: type[Strategy[Any]]) -> dict[str, Any]:
+    """A run's limits of passages and steps, for a student of another strategy that has them."""
+    names = {*ContextSettings.model_fields, "max_steps"}
+    return {
+        k: v
+        for k, v in own.model_dump().items()
+        if k in names & {*other.settings_type.model_fields}
+    }
 
 
 def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
@@ -324,12 +362,16 @@ def _check(
     """Refuse what the recipe cannot make."""
     if recipe.check is not None:
         recipe.check(settings.target, student)
+    judges = recipe.judges or (recipe.labels and settings.labels == "judge")
     for needed, there, what in (
         (recipe.searches, retriever, "searches, so it needs a corpus: --corpus"),
-        (recipe.judges, judge, "asks a judge, so it needs a model for it: --judge"),
+        (judges, judge, "asks a judge, so it needs a model for it: --judge"),
     ):
         if needed and there is None:
             raise SettingsError(f"recipe {recipe.name} {what}")
+
+
+_USUAL = (SHOWN, "", False)
 
 
 def wording_hash(strategy: Strategy[Any]) -> str:
@@ -337,7 +379,9 @@ def wording_hash(strategy: Strategy[Any]) -> str:
     digest = hashlib.sha256()
     for words in (strategy.words, *(reader.words for reader in READERS.values())):
         fixed = (words.name, words.head, words.cue, words.lead, words.turn_cue, words.turn_lead)
-        digest.update(repr(fixed).encode())
+        shown = (words.shown, words.nothing, words.numbered)
+        # What stands as it always did is left out, so that earlier examples have the same hash.
+        digest.update(repr(fixed if shown == _USUAL else (*fixed, *shown)).encode())
         instruction = words.instruct(strategy.prompt.written_anew)
         digest.update(instruction.encode() if strategy.prompt.instruction else b"")
         for demo in demonstrations()[: strategy.prompt.demos]:

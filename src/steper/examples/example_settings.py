@@ -7,6 +7,7 @@ from pydantic import Field
 from steper.prompt.render import DemoSteps, Layout, PromptSettings, Reasoning
 from steper.prompt.segments import Form
 from steper.recipes import EndOfTurn, Inference, Target
+from steper.recipes.labels import Labels
 from steper.records import GrownRecord
 from steper.store import validated
 
@@ -14,7 +15,7 @@ from steper.store import validated
 class ExampleSettings(GrownRecord):
     """What examples are made, and how the student is prompted."""
 
-    later = ("seed", "reasoning", "end_of_turn", "demo_steps")
+    later = ("seed", "reasoning", "end_of_turn", "demo_steps", "labels", "embedder")
 
     recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
     target: Target = Field(
@@ -47,6 +48,16 @@ class ExampleSettings(GrownRecord):
         None, ge=1, description="words of a passage that a prompt shows (none: the run's own)"
     )
     seed: int = Field(0, ge=0, description="seed of recipes that draw at random")
+    labels: Labels = Field(
+        "auto",
+        description="where recipes that need to know which passages are relevant have it from: "
+        "gold passages, names and numbers looked up (lexical), an embedding model, a judge; auto: "
+        "gold where it is known, else lexical",
+    )
+    embedder: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="model of labels=embedding, for sentence-transformers: a folder or hub name",
+    )
 
     def prompt(self, teacher: PromptSettings, inference: Inference | None = None) -> PromptSettings:
         """The student's prompt settings, given those of the run and the recipe's own."""

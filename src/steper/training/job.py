@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.errors import SettingsError, missing_extra, needing_room
-from steper.examples.example_folder import EXAMPLES, ExampleFolder
+from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
@@ -51,6 +51,7 @@ from steper.training.model import (
     uses_bfloat16,
 )
 from steper.training.objective import Objective
+from steper.training.reranker import train_reranker
 from steper.training.trainer import StepTrainer
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,7 @@ def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
 
 def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -> dict[str, Any]:
     manifest, digest = source.manifest, local_digest(student)
+    rankings = source.path / RANKINGS
     return {
         "training": settings.fingerprint(),
         "student": {"digest": digest, "name": None if digest else student},
@@ -135,6 +137,7 @@ def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -
             "sha256": sha256_file(source.path / EXAMPLES),
             "recipe": manifest["recipe"],
             "weights": manifest["weights"],
+            **({"rankings_sha256": sha256_file(rankings)} if rankings.exists() else {}),
         },
     }
 
@@ -326,6 +329,7 @@ class Job:
         write_json(self.folder.path / STEPER, about)
         learned = trainer.objective.weighting == "learned"
         more = {
+            **self._reranker(),
             "student": self.student,
             "examples": {"path": str(self.source.path), "settings": manifest["settings_hash"]},
             "resolved": self.resolved,
@@ -334,6 +338,16 @@ class Job:
             "sigma": trainer.objective.sigma if learned else None,
         }
         self.folder.write_manifest("complete", more)
+
+    def _reranker(self) -> dict[str, Any]:
+        """Train the student's reranker where its examples have rankings; what came of it."""
+        rankings = list(self.source.rankings())
+        if not rankings:
+            return {}
+        settings, name = self.settings, self.manifest["settings"]["inference"]["reranker"]
+        start = locate_model(settings.reranker or self.student)
+        out = self.folder.path / name
+        return {name: train_reranker(rankings, start, out, settings.reranker_epochs, settings.seed)}
 
 
 def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:
