@@ -229,6 +229,7 @@ class Build:
             **_given("recipe_from", origin(self.recipe.make)),
             **_given("filters_from", [origin(f) or f.__name__ for f in self.more_filters]),
             **_given("inference", reranked if inference.reranker else None),
+            **_given("tokens", list(self.recipe.tokens)),
             **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
             **_given("judge", self.judge and fingerprint_of(self.judge)),
             "inputs": {

@@ -138,9 +138,10 @@ class Recipe:
 
     `cumulative` is the inference of students with cumulative targets, where that is another.
     `searches` and `judges` say that it needs a retriever, or a judge, in its context; `labels` that
-    it labels passages; `rank` is what a reranker of its students learns of a trajectory. `check`
-    refuses, with a SettingsError, what the recipe cannot make: it is given the target and the
-    strategy as the student will be asked.
+    it labels passages; `rank` is what a reranker of its students learns of a trajectory; `tokens`
+    are added to a student's tokenizer, and their embeddings are learnt. `check` refuses, with a
+    SettingsError, what the recipe cannot make: it is given the target and the strategy as the
+    student will be asked.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Recipe:
     judges: bool = False
     labels: bool = False
     rank: Callable[[Replay, Context], Ranking] | None = None
+    tokens: tuple[str, ...] = ()
     check: Callable[[Target, Strategy[Any]], None] | None = None
 
     def asked(self, target: Target) -> Inference:

@@ -43,6 +43,7 @@ from steper.training.model import (
     export,
     load_student,
     load_tokenizer,
+    make_room,
     merge_finished,
     name_base,
     pick_attention,
@@ -175,7 +176,8 @@ class Job:
         self.manifest = self.source.manifest
         self.form: Form = self.manifest["settings"]["form"]
         self.base = Base.find(self.student, self.settings)
-        self.tokenizer = load_tokenizer(self.base, self.form)
+        self.tokens: list[str] = self.manifest["settings"].get("tokens", [])
+        self.tokenizer = load_tokenizer(self.base, self.form, self.tokens)
         self.config = self.base.load(self.base.source.config)
         arguments = self.settings.chat_template_kwargs
         check_arguments(self.tokenizer, self.form, arguments)
@@ -228,6 +230,8 @@ class Job:
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
         attention = pick_attention(settings, trees)
         model = load_student(self.base, attention, trees)
+        if self.tokens:
+            make_room(model, self.tokenizer)
         if args.device.type == "cpu" and model.num_parameters() < SMALL_PARAMETERS:
             torch.set_num_threads(1)
         weights = settings.weights or self.manifest["weights"]
