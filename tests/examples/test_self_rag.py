@@ -217,9 +217,8 @@ def test_passages_are_no_part_of_the_loss(tmp_path):
     tokenizer.add_tokens(list(TOKENS))
     (example, *_) = built(tmp_path)
     encoded = Encoder(tokenizer).example(example)
-    learnt = tokenizer.decode(
-        [i for i, kind in zip(encoded.ids, encoded.kinds, strict=True) if kind >= 0]
-    )
+    pairs = zip(encoded.ids, encoded.kinds, strict=True)
+    learnt = tokenizer.decode([token for token, kind in pairs if kind >= 0])
     assert "by Ann Lee.[Fully supported][Retrieval]<paragraph></paragraph>[Relevant]" in learnt
     assert "film" not in learnt
 

@@ -128,14 +128,15 @@ class SelfRag(Strategy[SelfRagSettings]):
             segment = yield from self._segment(trace, written, query, shelf)
             if segment is None:
                 return Ending("", StopReason.CONTEXT_BUDGET)
-            written += segment
             statement = statement_of(segment[-1])
             answer = stated_answer(statement)
             if answer:
                 return Ending(answer, StopReason.ANSWERED)
-            if not statement or ends(segment[-1]):
-                reason = StopReason.NO_MARKER if statement else StopReason.EMPTY_GENERATION
-                return (yield from self._forced(trace, written, reason))
+            if not statement:
+                return (yield from self._forced(trace, written, StopReason.EMPTY_GENERATION))
+            written += segment
+            if ends(segment[-1]):
+                return (yield from self._forced(trace, written, StopReason.NO_MARKER))
             query = statement
         return (yield from self._forced(trace, written, StopReason.STEP_CAP))
 
