@@ -1,6 +1,8 @@
 """SAIL, Chain-of-Note and KARD: what they learn of a known trajectory, word by word."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,3 +239,9 @@ def test_final_steps_alone(tmp_path):
     (example,) = built(tmp_path, "steper_agg")
     assert (example.step, example.kind) == (3, "agg")
     assert texts(example)[1].strip() == "So the answer is: 1950."
+
+
+def test_the_table_in_recipes_md_names_every_recipe():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
+    named = re.findall(r"^\| `(\w+)` \|", text.split("## ")[0], re.MULTILINE)
+    assert set(named) == set(RECIPES.ours())

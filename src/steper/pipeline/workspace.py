@@ -27,7 +27,8 @@ class EvalRun:
 
     `method` is what tables call it, `path` the run's folder. `student` is None for the teacher,
     `trained`, a trained student's folder, is None for all others. `asked` are settings of the
-    strategy over a trained student's own, which `evaluate.also` has by the name `also`.
+    strategy over a trained student's own, which `evaluate.also` has by the name `also`. `recipe` is
+    the entry of section recipes that it was trained by.
     """
 
     method: str
@@ -36,6 +37,7 @@ class EvalRun:
     trained: Path | None = None
     asked: dict[str, Any] = field(default_factory=dict)
     also: str = ""
+    recipe: str = ""
 
 
 def also_named(method: str, name: str) -> str:
@@ -97,14 +99,19 @@ class Workspace:
                 for seed in settings.seeds:
                     trained = self.trained(data, student, method, seed)
                     path = self.folder("eval", data, student, trained.name)
-                    runs.append(EvalRun(f"{prefix}{method}", path, student, trained))
+                    run = EvalRun(f"{prefix}{method}", path, student, trained, recipe=method)
+                    runs.append(run)
         return [*runs, *self._asked_also(runs)]
 
     def _asked_also(self, runs: list[EvalRun]) -> Iterator[EvalRun]:
-        """The trained students' runs once more for each entry of `evaluate.also`."""
+        """The trained students' runs once more for each entry of `evaluate.also`.
+
+        Not of those whose recipe asks them by a strategy of its own, which has no such settings.
+        """
         for name, asked in self.settings.evaluate.also.items():
             for run in runs:
-                if run.trained is not None:
+                own = run.trained and self.settings.asked_by(run.recipe).settings_type.model_fields
+                if own and asked.keys() <= own.keys():
                     path = run.path.with_name(f"{run.path.name}.{name}")
                     method = also_named(run.method, name)
                     yield replace(run, method=method, path=path, asked=asked, also=name)
@@ -117,9 +124,15 @@ class Workspace:
         return methods
 
     def against(self, data: str) -> dict[str, str]:
-        """What the methods of `evaluate.also` are compared with: the baseline asked likewise."""
+        """What the methods of `evaluate.also` are compared with: the baseline asked likewise.
+
+        Or as it is, where its recipe asks it by a strategy without such settings.
+        """
         baseline, runs = self.baseline(data), self.eval_runs(data)
-        return {run.method: also_named(baseline, run.also) for run in runs if run.also}
+        there = {run.method for run in runs}
+        likewise = {run.also: also_named(baseline, run.also) for run in runs if run.also}
+        likewise = {also: name if name in there else baseline for also, name in likewise.items()}
+        return {run.method: likewise[run.also] for run in runs if run.also}
 
     def baseline(self, data: str) -> str:
         """The name of the method that others are compared with."""
