@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from runs import CASES, INLINE, question, run_case
 
 from doubles import FILM, DictRetriever, drive
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS, byte_level
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError, MissingExtraError, SettingsError
 from steper.examples.build import build_examples
 from steper.examples.example_folder import ExampleFolder, write_examples
 from steper.examples.example_settings import ExampleSettings
@@ -214,13 +215,19 @@ def test_a_judge_labels(tmp_path):
 
 
 def test_an_embedding_model_labels():
-    by_length = Labeller(
-        question(), "embedding", similarity=lambda a, b: 0.6 if "Oslo" in a else 0.1
-    )
+    alike = {"Gold Rain": 0.1, "Ann Lee": 0.8, "Oslo": 0.6}
+    labeller = Labeller(question(), "embedding", similarity=lambda a, b: alike[a.split("\n")[0]])
     passages = [Passage.make(title, FILM[title]) for title in FILM]
-    supports = [by_length.support(passage, "Ann Lee was born in 1950.") for passage in passages]
-    assert supports == ["none", "partial", "partial"]
-    assert [by_length.relevant(p, ["Ann Lee."]) for p in passages] == [False, True, True]
+    supports = [labeller.support(passage, "Ann Lee was born in 1950.") for passage in passages]
+    assert supports == ["none", "full", "partial"]
+    assert [labeller.relevant(p, ["Ann Lee."]) for p in passages] == [False, True, False]
+
+
+def test_an_embedding_model_comes_with_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r"sentence-transformers.*steper\[embedding\]"):
+        built(tmp_path, "con", labels="embedding")
+    list(built(tmp_path / "other", "steper", labels="embedding"))  # nothing is labelled
 
 
 def test_only_recipes_that_label_say_so_in_the_manifest(tmp_path):

@@ -22,7 +22,7 @@ Labels = Literal["auto", "gold", "lexical", "embedding", "judge"]
 Similarity = Callable[[str, str], float]
 """How alike two texts are, from -1 to 1."""
 
-FULL, PARTIAL = 0.7, 0.5
+FULL, PARTIAL = 0.6, 0.5
 """Cosines from which a passage holds a statement, or a part of it. Chosen for all-MiniLM-L6-v2 on
 trajectories of the small world (docs/log.md)."""
 
@@ -64,12 +64,12 @@ class Labeller:
         return "gold" if self.question.gold else "lexical"
 
     def relevant(self, passage: Passage, told: Sequence[str]) -> bool:
-        """Whether a passage helps with what is told."""
+        """Whether a passage holds something of what is told: all of one statement."""
         if self.source == "gold":
             return self._is_gold(passage)
-        return any(
-            self.support(passage, statement, told[:n]) != "none" for n, statement in enumerate(told)
-        )
+        # A part is no sign: passages that say something else have names in common, too.
+        supports = (self.support(passage, s, told[:n]) for n, s in enumerate(told))
+        return "full" in supports
 
     def support(self, passage: Passage, statement: str, before: Sequence[str] = ()) -> Support:
         """Whether a passage supports a statement; `before` was said already."""
