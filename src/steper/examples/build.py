@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from steper.artifact import model_digest
 from steper.doors import fingerprint_of, origin
 from steper.errors import InputError, SettingsError
 from steper.examples.example_settings import ExampleSettings
@@ -229,6 +230,7 @@ class Build:
             **_given("recipe_from", origin(self.recipe.make)),
             **_given("filters_from", [origin(f) or f.__name__ for f in self.more_filters]),
             **_given("inference", reranked if inference.reranker else None),
+            **_embedder(self.settings),
             **_given("tokens", list(self.recipe.tokens)),
             **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
             **_given("judge", self.judge and fingerprint_of(self.judge)),
@@ -238,6 +240,13 @@ class Build:
                 "excluded_sha256": list(self.excluded.hashes),
             },
         }
+
+
+def _embedder(settings: ExampleSettings) -> dict[str, Any]:
+    """An embedding model in a folder is known by its bytes, wherever the folder is."""
+    folder = Path(settings.embedder).expanduser()
+    here = settings.labels == "embedding" and folder.is_dir()
+    return {"embedder": {"digest": model_digest(folder)}} if here else {}
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:

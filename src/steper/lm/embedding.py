@@ -17,10 +17,13 @@ def open_similarity(model: str) -> Callable[[str, str], float]:
     """
     try:
         from sentence_transformers import SentenceTransformer
+
+        from steper.lm.hf_load import no_progress_bars
     except ImportError:
         raise missing_extra("sentence-transformers", "embedding") from None
     try:
-        encoder = SentenceTransformer(model, device="cpu")
+        with no_progress_bars():
+            encoder = SentenceTransformer(model, device="cpu")
     except (OSError, ValueError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise ModelError(f"{model}: no embedding model ({reason[:200]})") from None
