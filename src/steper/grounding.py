@@ -1,5 +1,8 @@
 """How much of a rationale stands on what it was given: its names and numbers, looked up.
 
+In: a text and what it was given. Out: the share of its telling words found there, or whether one
+passage supports it.
+
 A word tells something when it begins with a capital letter or holds a digit, and is no function
 word or marker of a strategy ("The", "So", "Follow up"). It is grounded when the same word, apart
 from case and accents, stands in what the step was given. Words in lower case are not looked at.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Literal
 
 _WORD = re.compile(r"[^\W_]+")
 _MARKERS = frozenset(["follow", "up", "intermediate", "answer", "final", "yes", "no"])
@@ -25,6 +29,10 @@ _FUNCTION_WORDS = frozenset(
         """,
     )
 )
+
+
+Support = Literal["full", "partial", "none"]
+"""Whether a passage holds a statement, a part of what it tells, or nothing of it."""
 
 
 def fold(text: str) -> str:
@@ -53,3 +61,18 @@ def grounded_share(text: str, given: Iterable[str]) -> float:
         return 1.0
     known = {word for source in given for word in _WORD.findall(fold(source))}
     return sum(word in known for word in telling) / len(telling)
+
+
+def lexical_support(statement: str, passage: str, known: Iterable[str] = ()) -> Support:
+    """Whether a passage holds the names and numbers of a statement.
+
+    `full`: all of them, and something that was not `known` (the question, what was said before).
+    `partial`: something that was not known. A statement without names and numbers, or with none
+    that is new, stands on no passage.
+    """
+    telling = telling_words(statement)
+    before = {word for text in known for word in _WORD.findall(fold(text))}
+    here = set(_WORD.findall(fold(passage)))
+    if not any(word in here for word in telling if word not in before):
+        return "none"
+    return "full" if all(word in here for word in telling) else "partial"

@@ -16,7 +16,7 @@ from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.load import load_settings
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
-from steper.pipeline.workspace import TEST_QUESTIONS
+from steper.pipeline.workspace import TEST_QUESTIONS, Workspace
 from steper.runs import Run
 
 
@@ -259,6 +259,18 @@ def test_what_is_derived_is_done_again_without_asking(made, tiny):
     pipeline = Pipeline(settings(config, tiny, "evaluate.metrics=[f1]"), out)
     differing = {task: state for task, state in states(pipeline).items() if state != "done"}
     assert differing == {"compare/small": "again"}
+
+
+@pytest.mark.parametrize(("baseline", "against"), [("steper", "steper (long)"), ("con", "con")])
+def test_who_has_no_such_setting_is_not_asked_also(config, tiny, tmp_path, baseline, against):
+    """Chain-of-Note's readers keep nothing: they are asked by a strategy of their own."""
+    changes = "recipes=[steper, con]", "evaluate.also.long={keep: all}"
+    made = settings(config, tiny, *changes, f"evaluate.baseline={baseline}")
+    workspace = Workspace(made, tmp_path / "out")
+    asked = [run.method for run in workspace.eval_runs("small") if run.trained]
+    assert asked == ["steper", "con", "steper (long)"]
+    assert workspace.against("small") == {"steper (long)": against}
+    workspace.close()
 
 
 def test_students_are_asked_also_in_another_way(made, tiny):

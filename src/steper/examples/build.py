@@ -20,10 +20,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pydantic import ValidationError
-
+from steper.artifact import model_digest
 from steper.doors import fingerprint_of, origin
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError
+from steper.examples.asked import (
+    asked_strategies,
+    check_recipe,
+    teachers_prompt,
+    wording_hash,
+)
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
     FILTERS,
@@ -37,17 +42,16 @@ from steper.examples.filters import (
 )
 from steper.examples.step_example import StepExample
 from steper.lm.base import LanguageModel
+from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
-from steper.prompt.render import PromptSettings, recorded_prompt
-from steper.prompt.segments import Form
-from steper.prompt.words import demonstrations
 from steper.recipes import RECIPES, Context, Draft, Recipe, Replay
+from steper.recipes.base import Ranking
+from steper.recipes.labels import Similarity
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
-from steper.store import field_error, sha256_file
-from steper.strategy import STRATEGIES, Strategy, load_strategy
-from steper.strategy.readers import READERS
+from steper.store import sha256_file
+from steper.strategy import Strategy, load_strategy
 
 
 @dataclass
@@ -58,6 +62,7 @@ class BuildCounts:
     single steps of kept ones, by their first reason (`filters.REASONS`). `unchecked`
     counts the kept ones that a filter could not judge, by the filter's name. `diverged` counts the
     kept ones in which the student's strategy asks for something else than was recorded, by reason.
+    `labels` counts the kept ones by where the labels of their passages come from.
     """
 
     trajectories: int = 0
@@ -66,6 +71,7 @@ class BuildCounts:
     dropped_steps: dict[str, int] = field(default_factory=dict)
     unchecked: dict[str, int] = field(default_factory=dict)
     diverged: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
     examples: int = 0
     kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
 
@@ -96,10 +102,13 @@ class Build:
     student: Strategy[Any]
     retriever: Retriever | None = None
     judge: LanguageModel | None = None
+    similarity: Similarity | None = None
     counts: BuildCounts = field(default_factory=BuildCounts)
+    _learnt: set[str] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = counts = BuildCounts()
+        self._learnt.clear()
         questions = {q.id: q for q in self.run.questions()}
         taken = self._taken(questions)
         for trajectory in self.run.trajectories():
@@ -130,6 +139,15 @@ class Build:
             )
         return set(seeded_order(every, self.settings.seed)[:wanted])
 
+    def rankings(self) -> Iterator[Ranking]:
+        """What a reranker of the students learns, of each trajectory that gave examples."""
+        rank, questions = self.recipe.rank, {q.id: q for q in self.run.questions()}
+        for trajectory in self.run.trajectories():
+            if rank is not None and trajectory.question_id in self._learnt:
+                question = questions[trajectory.question_id]
+                replay = Replay(trajectory, self.teacher)
+                yield rank(replay, self._context(question, trajectory))
+
     def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
         """The examples of a trajectory; whatever is left out is counted."""
         reason = trajectory_problem(question, trajectory, self.filters, self.excluded)
@@ -146,7 +164,8 @@ class Build:
         made: list[StepExample] = []
         left_out: list[str] = []
         left_alone: list[str] = []
-        for draft in self.recipe.make(replay, self._context(question, trajectory)):
+        context = self._context(question, trajectory)
+        for draft in self.recipe.make(replay, context):
             if reason := _draft_problem(draft, problems):
                 left_out.append(reason)
             elif reason := _draft_problem(draft, alone):
@@ -160,17 +179,21 @@ class Build:
         if not made:
             self.counts.drop(left_out[0] if len(set(left_out)) == 1 else "no_example_left")
             return []
-        self._keep(question, replay, left_out)
+        self._keep(context, replay, left_out)
         return made
 
-    def _keep(self, question: Question, replay: Replay, left_out: Sequence[str]) -> None:
+    def _keep(self, context: Context, replay: Replay, left_out: Sequence[str]) -> None:
         """Count a trajectory that has examples."""
         for reason in left_out:
             self.counts.drop_step(reason)
         for reason in replay.diverged:
             self.counts.diverged[reason] = self.counts.diverged.get(reason, 0) + 1
         self.counts.kept += 1
-        if self.filters.gold_seen and not checkable_hops(question):
+        self._learnt.add(context.question.id)
+        if self.recipe.labels:
+            source = context.labeller.source
+            self.counts.labels[source] = self.counts.labels.get(source, 0) + 1
+        if self.filters.gold_seen and not checkable_hops(context.question):
             self.counts.unchecked["gold_seen"] = self.counts.unchecked.get("gold_seen", 0) + 1
 
     def _context(self, question: Question, trajectory: Trajectory) -> Context:
@@ -182,6 +205,8 @@ class Build:
             rng=Random(f"{self.settings.seed}/{trajectory.settings}/{trajectory.question_id}"),
             retriever=self.retriever,
             judge=LMJudge(self.judge, question.id) if self.judge else None,
+            labels=self.settings.labels,
+            similarity=self.similarity,
         )
 
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
@@ -220,6 +245,8 @@ class Build:
             **_given("recipe_from", origin(self.recipe.make)),
             **_given("filters_from", [origin(f) or f.__name__ for f in self.more_filters]),
             **_given("inference", reranked if inference.reranker else None),
+            **_embedder(self.settings),
+            **_given("tokens", list(self.recipe.tokens)),
             **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
             **_given("judge", self.judge and fingerprint_of(self.judge)),
             "inputs": {
@@ -233,6 +260,13 @@ class Build:
 def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
     """Ids in an order by `seed` that depends on each id alone: more questions change no place."""
     return sorted(ids, key=lambda i: (hashlib.sha256(f"{seed}/{i}".encode()).digest(), i))
+
+
+def _embedder(settings: ExampleSettings) -> dict[str, Any]:
+    """An embedding model in a folder is known by its bytes, wherever the folder is."""
+    folder = Path(settings.embedder).expanduser()
+    here = settings.labels == "embedding" and folder.is_dir()
+    return {"embedder": {"digest": model_digest(folder)}} if here else {}
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
@@ -277,9 +311,10 @@ def build_examples(
     kind, own = load_strategy(
         made_with["strategy"], strategy, allow_code=allow_code, place=str(place)
     )
-    prompt = _teachers_prompt(made_with["prompt"], place)
+    prompt = teachers_prompt(made_with["prompt"], place)
     teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
     check_recipe(recipe, settings, student, retriever is not None, judge is not None)
+    embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,
         settings=settings,
@@ -291,32 +326,8 @@ def build_examples(
         student=student,
         retriever=retriever,
         judge=judge,
+        similarity=open_similarity(settings.embedder) if embeds else None,
     )
-
-
-def asked_strategies(
-    recipe: Recipe,
-    settings: ExampleSettings,
-    kind: type[Strategy[Any]],
-    own: dict[str, Any],
-    teachers: PromptSettings,
-    place: str,
-) -> tuple[Strategy[Any], Strategy[Any]]:
-    """(the teacher's strategy in the student's form and prompts, the student's).
-
-    `own` are the teacher's settings of the strategy `kind`, `teachers` those of its prompts; they
-    stand at `place`. Raises InputError for settings that the strategy does not have.
-    """
-    inference = recipe.asked(settings.target)
-    form = inference.form if inference.form and "form" not in settings.model_fields_set else None
-    prompt = settings.prompt(teachers, inference)
-    whose = f"{place}, with the inference of recipe {recipe.name}" if inference.settings else place
-    given = {} if inference.strategy else inference.settings
-    teacher = _strategy(kind, {**own, **given}, prompt, form or settings.form, whose)
-    if not inference.strategy:
-        return teacher, teacher
-    other = STRATEGIES.find(inference.strategy)
-    return teacher, _strategy(other, dict(inference.settings), prompt, teacher.form, whose)
 
 
 def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
@@ -333,50 +344,3 @@ def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
             "`steper teach`, or use --partial"
         )
     return made_with
-
-
-def _teachers_prompt(value: Any, manifest: Path) -> PromptSettings:
-    try:
-        return PromptSettings.model_validate(recorded_prompt(value))
-    except ValidationError as error:
-        raise InputError(f"{manifest}: settings.prompt.{field_error(error)}") from None
-
-
-def _strategy(
-    kind: type[Strategy[Any]], own: dict[str, Any], prompt: PromptSettings, form: Form, place: str
-) -> Strategy[Any]:
-    try:
-        settings = kind.settings_type.model_validate(own)
-    except ValidationError as error:
-        raise InputError(f"{place}: settings.strategy.{field_error(error)}") from None
-    return kind(settings, prompt, form)
-
-
-def check_recipe(
-    recipe: Recipe, settings: ExampleSettings, student: Strategy[Any], corpus: bool, judge: bool
-) -> None:
-    """Refuse what the recipe cannot make, with a SettingsError; whether corpus and judge are there.
-
-    `student` is the strategy as the student will be asked.
-    """
-    if recipe.check is not None:
-        recipe.check(settings.target, settings.end_of_turn, student)
-    for needed, there, what in (
-        (recipe.searches, corpus, "searches, so it needs a corpus: --corpus"),
-        (recipe.judges, judge, "asks a judge, so it needs a model for it: --judge"),
-    ):
-        if needed and not there:
-            raise SettingsError(f"recipe {recipe.name} {what}")
-
-
-def wording_hash(strategy: Strategy[Any]) -> str:
-    """Short hash of all fixed words that prompts of this strategy and its readers are made of."""
-    digest = hashlib.sha256()
-    for words in (strategy.words, *(reader.words for reader in READERS.values())):
-        fixed = (words.name, words.head, words.cue, words.lead, words.turn_cue, words.turn_lead)
-        digest.update(repr(fixed).encode())
-        instruction = words.instruct(strategy.prompt.written_anew)
-        digest.update(instruction.encode() if strategy.prompt.instruction else b"")
-        for demo in demonstrations()[: strategy.prompt.demos]:
-            digest.update(repr((demo.question, words.demonstrate(demo))).encode())
-    return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 manifest.json      recipe, settings, prompt settings, weights, counts, hashes of the inputs
 examples.jsonl     one StepExample a line, those of one trajectory in a row
+rankings.jsonl     what a reranker of the students learns, where the recipe has one (KARD)
 messages.jsonl, messages.parquet, hf/     exports, where they were asked for
 """
 
@@ -24,11 +25,12 @@ from steper.errors import InputError
 from steper.examples.build import Build, BuildCounts
 from steper.examples.export import EXPORTS, Export
 from steper.examples.step_example import StepExample
+from steper.recipes.base import Ranking
 from steper.records import SCHEMA_VERSION
 from steper.store import provenance, read_json, read_records, write_json, write_jsonl
 from steper.text import brief
 
-EXAMPLES = "examples.jsonl"
+EXAMPLES, RANKINGS = "examples.jsonl", "rankings.jsonl"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class ExampleFolder:
     def examples(self) -> Iterator[StepExample]:
         """All examples; a bad line is named by file, line and field."""
         return read_records(self.path / EXAMPLES, StepExample)
+
+    def rankings(self) -> Iterator[Ranking]:
+        """What a reranker learns; none where the recipe has none."""
+        path = self.path / RANKINGS
+        return read_records(path, Ranking) if path.exists() else iter(())
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ def write_examples(
         write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
         if not build.counts.examples:
             raise InputError(f"{build.run.path}: no example is left ({_reasons(build.counts)})")
+        if build.recipe.rank is not None:
+            write_jsonl(new / RANKINGS, build.rankings())
         for export in wanted:
             EXPORTS[export](ExampleFolder(new).examples(), new)
         write_json(new / MANIFEST, _manifest(build, fingerprint, wanted))
@@ -140,9 +149,15 @@ def _manifest(
         "settings": fingerprint,
         "run": {"path": str(build.run.path), "settings": build.run.manifest["settings"]},
         "exports": list(exports),
-        "counts": asdict(build.counts),
+        "counts": _counts(build.counts),
         **provenance(),
     }
+
+
+def _counts(counts: BuildCounts) -> dict[str, Any]:
+    """The counts; those of labels only where there are labels, as there were none earlier."""
+    values = asdict(counts)
+    return values if counts.labels else {k: v for k, v in values.items() if k != "labels"}
 
 
 def _reasons(counts: BuildCounts) -> str:

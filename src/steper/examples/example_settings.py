@@ -7,6 +7,7 @@ from pydantic import Field
 from steper.prompt.render import DemoSteps, Layout, PromptSettings, Reasoning
 from steper.prompt.segments import Form
 from steper.recipes import EndOfTurn, Inference, Target
+from steper.recipes.labels import Labels
 from steper.records import GrownRecord
 from steper.store import validated
 
@@ -14,7 +15,15 @@ from steper.store import validated
 class ExampleSettings(GrownRecord):
     """What examples are made, and how the student is prompted."""
 
-    later = ("seed", "reasoning", "end_of_turn", "demo_steps", "questions")
+    later = (
+        "seed",
+        "reasoning",
+        "end_of_turn",
+        "demo_steps",
+        "questions",
+        "labels",
+        "embedder",
+    )
 
     recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
     target: Target = Field(
@@ -52,6 +61,16 @@ class ExampleSettings(GrownRecord):
         ge=1,
         description="learn from the trajectories of so many questions (none: of all): the first in "
         "an order by `seed`, so that fewer are always among more",
+    )
+    labels: Labels = Field(
+        "auto",
+        description="where recipes that need to know which passages are relevant have it from: "
+        "gold passages, names and numbers looked up (lexical), an embedding model, a judge; auto: "
+        "gold where it is known, else lexical",
+    )
+    embedder: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="model of labels=embedding, for sentence-transformers: a folder or hub name",
     )
 
     def prompt(self, teacher: PromptSettings, inference: Inference | None = None) -> PromptSettings:

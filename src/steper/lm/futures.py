@@ -10,7 +10,8 @@ import threading
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-from steper.lm.base import Completion
+from steper.lm.base import Completion, lacking_logprobs
+from steper.lm.thinking import without_thoughts
 
 _telling = threading.Lock()
 
@@ -38,3 +39,16 @@ def settle(future: Future[Completion], outcome: Completion | BaseException) -> N
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+
+def outcome_of(
+    done: Future[Completion], logprobs: tuple[str, ...] | None
+) -> Completion | BaseException:
+    """What any model gave, its thoughts taken off, or why there is nothing to go on with.
+
+    `logprobs` are those that were asked for: without them a text is no answer.
+    """
+    if (error := done.exception()) is not None:
+        return error
+    completion = without_thoughts(done.result())
+    return lacking_logprobs(logprobs, completion) or completion

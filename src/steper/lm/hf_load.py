@@ -56,7 +56,7 @@ def load(name: str, settings: HFSettings) -> Loaded:
         "revision": settings.revision,
         "trust_remote_code": settings.trust_remote_code,
     }
-    with one_line(source, "a causal LM"), _no_progress_bars():
+    with one_line(source, "a causal LM"), no_progress_bars():
         config, tokenizer = source.config(**hub), source.tokenizer(**hub)
         device = _device(settings.device)
         dtype = _dtype(settings.dtype, device, config, packed=source.gguf is not None)
@@ -88,7 +88,7 @@ def load(name: str, settings: HFSettings) -> Loaded:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """No bars from transformers meanwhile, and none of the hub's warnings at each vain try."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging

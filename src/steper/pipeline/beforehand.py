@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from steper.errors import SettingsError
-from steper.examples.build import asked_strategies, check_recipe
+from steper.examples.asked import asked_strategies, check_recipe
 from steper.examples.student_form import model_tokenizer
 from steper.lm.shipped import locate_model
 from steper.pipeline.config import PipelineSettings

@@ -18,6 +18,7 @@ from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISetti
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
 from steper.prompt.render import PromptSettings
+from steper.recipes import RECIPES
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
 from steper.strategy import DEFAULT, STRATEGIES, StepSettings, Strategy
@@ -292,6 +293,12 @@ class PipelineSettings(Settings):
     def strategy_kind(self) -> type[Strategy[Any]]:
         """The strategy; SettingsError where there is none of that name."""
         return STRATEGIES.find(self.strategy_name)
+
+    def asked_by(self, method: str) -> type[Strategy[Any]]:
+        """The strategy that a method's students are asked by: its recipe's, else the teacher's."""
+        settings = self.example_settings(method)
+        own = RECIPES.find(settings.recipe).asked(settings.target).strategy
+        return STRATEGIES.find(own) if own else self.strategy_kind
 
     @property
     def strategy_settings(self) -> StepSettings:

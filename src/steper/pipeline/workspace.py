@@ -145,10 +145,14 @@ class Workspace:
         return EvalRun(f"{whose}{recipe}", recipe, name, path, *answering, **asked)
 
     def _asked_also(self, runs: list[EvalRun]) -> Iterator[EvalRun]:
-        """The trained students' runs once more for each entry of `evaluate.also`."""
+        """The trained students' runs once more for each entry of `evaluate.also`.
+
+        Not of those whose recipe asks them by a strategy of its own, which has no such settings.
+        """
         for also, asked in self.settings.evaluate.also.items():
             for run in runs:
-                if run.trained is not None:
+                own = run.trained and self.settings.asked_by(run.recipe).settings_type.model_fields
+                if own and asked.keys() <= own.keys():
                     whose = run.method.removesuffix(run.recipe)
                     recipe, name = also_named(run.recipe, also), f"{run.name}.{also}"
                     who = (run.student, run.trained, run.data)
@@ -162,9 +166,15 @@ class Workspace:
         return methods
 
     def against(self, data: str) -> dict[str, str]:
-        """What the methods of `evaluate.also` are compared with: the baseline asked likewise."""
+        """What the methods of `evaluate.also` are compared with: the baseline asked likewise.
+
+        Or as it is, where its recipe asks it by a strategy without such settings.
+        """
         baseline, runs = self.baseline(data), self.eval_runs(data)
-        return {run.method: also_named(baseline, run.also) for run in runs if run.also}
+        there = {run.method for run in runs}
+        likewise = {run.also: also_named(baseline, run.also) for run in runs if run.also}
+        likewise = {also: name if name in there else baseline for also, name in likewise.items()}
+        return {run.method: likewise[run.also] for run in runs if run.also}
 
     def baseline(self, data: str) -> str:
         """The name of the method that others are compared with."""

@@ -170,7 +170,7 @@ def _task(
         return _append_only(words, question, turns, settings, form)
     passages = [p for turn in turns for p in turn.passages]
     told = [turn.rationale for turn in turns[:-1] if turn.rationale]
-    shown = _blocks(passages, settings) + "\n\n" if passages else ""
+    shown = words.show([passage_block(p, settings.passage_words) for p in passages])
     asked = shown + words.head.format(question=question) + words.cue
     if settings.reasoning == "user":
         return [Segment("user", asked + "".join(words.lead + text for text in told))]

@@ -6,7 +6,7 @@ have to be. `demonstrations.yaml` beside this holds worked examples about well-k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,6 +17,10 @@ from steper.store import package_yaml
 
 DemoTurns = list[tuple[tuple[Passage, ...], str]]
 """(new passages, text) of each step of a demonstration."""
+
+
+SHOWN = "{passages}\n\n"
+"""How passages stand in front of a question, unless a strategy's words say otherwise."""
 
 
 class DemoHop(Record):
@@ -61,6 +65,8 @@ class Words:
     `instruction` is the system message (`anew`: where each step writes all of the reasoning anew,
     if that takes another); `demonstrate` says how a worked example looks at each step.
     With `reads_apart` every second of these is a separate reader's: the model goes on after it.
+    In a `passages_first` prompt passages stand as `shown` says, `numbered` from (1) or not, and
+    `nothing` stands where there are none.
     """
 
     name: str
@@ -73,6 +79,17 @@ class Words:
     turn_lead: str = " "
     reads_apart: bool = False
     anew: str = ""
+    shown: str = SHOWN
+    nothing: str = ""
+    numbered: bool = False
+
+    def show(self, passages: Sequence[str]) -> str:
+        """What stands in front of the question, given its passages as text."""
+        if not passages:
+            return self.nothing
+        if self.numbered:
+            passages = [f"({n}) {passage}" for n, passage in enumerate(passages, start=1)]
+        return self.shown.format(passages="\n\n".join(passages))
 
     def instruct(self, anew: bool) -> str:
         """The instruction for steps that write all of the reasoning `anew`, or their own part."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any, Literal
 
 from steper.errors import SettingsError
 from steper.prompt.segments import Form, Prompt, Segment
-from steper.records import Question, Step, StepKind
+from steper.recipes.labels import Labeller, Labels, Similarity
+from steper.records import Passage, Question, Record, Step, StepKind
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
@@ -63,6 +65,7 @@ class Context:
     `question` has the gold annotation where it is known; `student` is the strategy as the student
     will be asked; `rng` is seeded by the examples' seed and the trajectory alone, so examples do
     not depend on their order; `retriever` and `judge` are there where the user named them.
+    `labels` say where labels of passages come from, `similarity` is that of `labels=embedding`.
     """
 
     target: Target
@@ -72,6 +75,13 @@ class Context:
     rng: Random
     retriever: Retriever | None = None
     judge: Judge | None = None
+    labels: Labels = "auto"
+    similarity: Similarity | None = None
+
+    @cached_property
+    def labeller(self) -> Labeller:
+        """Says which passages the trajectory stands on; InputError where that is not known."""
+        return Labeller(self.question, self.labels, self.judge, self.similarity)
 
     def search(self, query: str, k: int) -> list[Found]:
         """The best `k` passages; SettingsError where no corpus was named."""
@@ -91,8 +101,10 @@ class Inference:
     """How a recipe's students are asked; what is left out is as the teacher was.
 
     `strategy` is a name as in `steper.doors`; `settings` and `prompt` go over the settings of the
-    strategy and of prompts, below what the user sets. `reranker` is the `package.module:Name` of a
-    `steper.retrieve.rerank.Reranker`, which orders `candidates` passages.
+    strategy and of prompts, below what the user sets. Another strategy than the run's has the run's
+    limits of passages and steps. `reranker` is the `package.module:Name` of a
+    `steper.retrieve.rerank.Reranker`, which orders `candidates` passages, or the name of a folder
+    inside the student's, with the model that `steper train` made of the recipe's rankings.
     """
 
     strategy: str | None = None
@@ -103,6 +115,20 @@ class Inference:
     candidates: int = 20
 
 
+class Ranking(Record):
+    """What a reranker learns of one question: candidates, and how they are to be ranked.
+
+    `scores` are those of a ranking by something that is not known at inference. The candidates up
+    to `first` were found by it, the others by the question.
+    """
+
+    question_id: str
+    query: str
+    candidates: tuple[Passage, ...]
+    scores: tuple[float, ...]
+    first: int
+
+
 Make = Callable[[Replay, Context], Iterator[Draft]]
 
 
@@ -111,9 +137,11 @@ class Recipe:
     """A recipe: the examples of one trajectory, the weights that training defaults to, inference.
 
     `cumulative` is the inference of students with cumulative targets, where that is another.
-    `searches` and `judges` say that it needs a retriever, or a judge, in its context. `check`
-    refuses, with a SettingsError, what the recipe cannot make: it is given the target, where ends
-    of turns are learnt, and the strategy as the student will be asked.
+    `searches` and `judges` say that it needs a retriever, or a judge, in its context; `labels` that
+    it labels passages; `rank` is what a reranker of its students learns of a trajectory; `tokens`
+    are added to a student's tokenizer, and their embeddings are learnt. `check` refuses, with a
+    SettingsError, what the recipe cannot make: it is given the target, where ends of turns are
+    learnt, and the strategy as the student will be asked.
     """
 
     name: str
@@ -124,6 +152,9 @@ class Recipe:
     cumulative: Inference | None = None
     searches: bool = False
     judges: bool = False
+    labels: bool = False
+    rank: Callable[[Replay, Context], Ranking] | None = None
+    tokens: tuple[str, ...] = ()
     check: Callable[[Target, EndOfTurn, Strategy[Any]], None] | None = None
 
     def asked(self, target: Target) -> Inference:

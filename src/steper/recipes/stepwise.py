@@ -103,3 +103,4 @@ INIT_AGG = _stepwise(
     "steper_init_agg", "learned", "first and final steps (ablation)", "init", "agg"
 )
 EXP_AGG = _stepwise("steper_exp_agg", "learned", "middle and final steps (ablation)", "exp", "agg")
+AGG = _stepwise("steper_agg", "learned", "final steps alone (ablation)", "agg")

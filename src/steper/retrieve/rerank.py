@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from steper.doors import check_allowed, fingerprint_of, load_object
+from steper.doors import check_allowed, fingerprint_of, is_path_to_code, load_object
+from steper.errors import InputError
 from steper.retrieve.base import Found, Retriever
+from steper.retrieve.cross_encoder import CrossEncoderReranker
 
 
 class Reranker(Protocol):
@@ -55,12 +58,19 @@ def reranked(
     allow_code: bool = False,
     place: str = "",
 ) -> Retriever:
-    """`retriever` with the reranker that `package.module:Name`, a class or function, makes.
+    """`retriever` with a student's reranker: a folder beside the file `place`, which names it, or
+    what `package.module:Name`, a class or function, makes.
 
-    Raises SettingsError, naming `place`, where loading code is not allowed.
+    Raises SettingsError, naming `place`, where loading code is not allowed, InputError where there
+    is no such folder.
     """
     if not spec:
         return retriever
+    if not is_path_to_code(spec):
+        folder = Path(place).parent / spec
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{place} names the reranker {spec!r}, but {folder} has no model")
+        return Reranked(retriever, CrossEncoderReranker(folder), candidates)
     check_allowed("reranker", spec, place, allow_code)
     made: Reranker = load_object("reranker", spec)()
     return Reranked(retriever, made, candidates)

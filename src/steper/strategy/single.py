@@ -7,6 +7,7 @@ from pydantic import Field
 from steper.records import StopReason
 from steper.strategy.actions import Actions
 from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.loop import Loop
 from steper.strategy.readers import REASONING_TOKENS
 from steper.strategy.stated_answer import stated_answer
 from steper.strategy.trace import Ending, Trace
@@ -38,6 +39,10 @@ class SingleStep(Strategy[SingleSettings]):
         if completion is None:
             return Ending("", StopReason.CONTEXT_BUDGET)
         text = loop.keep(completion, completion.text).rationale
+        return (yield from self.conclude(loop, text))
+
+    def conclude(self, loop: Loop, text: str) -> Actions:
+        """The answer that `text`, the last step's, states; where it states none, asked by force."""
         answer = stated_answer(text)
         if answer:
             return Ending(answer, StopReason.ANSWERED)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.errors import SettingsError, missing_extra, needing_room
-from steper.examples.example_folder import EXAMPLES, ExampleFolder
+from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
@@ -43,6 +43,7 @@ from steper.training.model import (
     export,
     load_student,
     load_tokenizer,
+    make_room,
     merge_finished,
     name_base,
     pick_attention,
@@ -51,6 +52,7 @@ from steper.training.model import (
     uses_bfloat16,
 )
 from steper.training.objective import Objective
+from steper.training.reranker import train_reranker
 from steper.training.trainer import StepTrainer
 
 log = logging.getLogger(__name__)
@@ -128,6 +130,7 @@ def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
 
 def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -> dict[str, Any]:
     manifest, digest = source.manifest, local_digest(student)
+    rankings = source.path / RANKINGS
     return {
         "training": settings.fingerprint(),
         "student": {"digest": digest, "name": None if digest else student},
@@ -135,6 +138,7 @@ def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -
             "sha256": sha256_file(source.path / EXAMPLES),
             "recipe": manifest["recipe"],
             "weights": manifest["weights"],
+            **({"rankings_sha256": sha256_file(rankings)} if rankings.exists() else {}),
         },
     }
 
@@ -172,7 +176,8 @@ class Job:
         self.manifest = self.source.manifest
         self.form: Form = self.manifest["settings"]["form"]
         self.base = Base.find(self.student, self.settings)
-        self.tokenizer = load_tokenizer(self.base, self.form)
+        self.tokens: list[str] = self.manifest["settings"].get("tokens", [])
+        self.tokenizer = load_tokenizer(self.base, self.form, self.tokens)
         self.config = self.base.load(self.base.source.config)
         arguments = self.settings.chat_template_kwargs
         check_arguments(self.tokenizer, self.form, arguments)
@@ -225,6 +230,8 @@ class Job:
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
         attention = pick_attention(settings, trees)
         model = load_student(self.base, attention, trees)
+        if self.tokens:
+            make_room(model, self.tokenizer)
         if args.device.type == "cpu" and model.num_parameters() < SMALL_PARAMETERS:
             torch.set_num_threads(1)
         weights = settings.weights or self.manifest["weights"]
@@ -326,6 +333,7 @@ class Job:
         write_json(self.folder.path / STEPER, about)
         learned = trainer.objective.weighting == "learned"
         more = {
+            **self._reranker(),
             "student": self.student,
             "examples": {"path": str(self.source.path), "settings": manifest["settings_hash"]},
             "resolved": self.resolved,
@@ -334,6 +342,16 @@ class Job:
             "sigma": trainer.objective.sigma if learned else None,
         }
         self.folder.write_manifest("complete", more)
+
+    def _reranker(self) -> dict[str, Any]:
+        """Train the student's reranker where its examples have rankings; what came of it."""
+        rankings = list(self.source.rankings())
+        if not rankings:
+            return {}
+        settings, name = self.settings, self.manifest["settings"]["inference"]["reranker"]
+        start = locate_model(settings.reranker or self.student)
+        out = self.folder.path / name
+        return {name: train_reranker(rankings, start, out, settings.reranker_epochs, settings.seed)}
 
 
 def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,10 +58,11 @@ class Base:
             )
 
 
-def load_tokenizer(base: Base, form: Form) -> Any:
+def load_tokenizer(base: Base, form: Form, tokens: Sequence[str] = ()) -> Any:
     """The student's tokenizer; SettingsError where examples of this form do not fit it.
 
     A student trained on plain text loses its chat template, so that inference prompts it alike.
+    `tokens` are added to it: as plain ones, so that they stand in what the student writes.
     """
     tokenizer, name = base.load(base.source.tokenizer), base.source.name
     if form == "chat" and not getattr(tokenizer, "chat_template", None):
@@ -71,7 +72,19 @@ def load_tokenizer(base: Base, form: Form) -> Any:
         )
     if form == "plain":
         tokenizer.chat_template = None
+    if tokens and base.settings.lora_rank:
+        raise SettingsError(
+            f"the examples' recipe adds {len(tokens)} tokens, whose embeddings LoRA does not "
+            "train; leave lora_rank out"
+        )
+    tokenizer.add_tokens([transformers.AddedToken(t, normalized=False) for t in tokens])
     return tokenizer
+
+
+def make_room(model: Any, tokenizer: Any) -> None:
+    """Give the model embeddings for tokens that were added, where it has none to spare."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
 
 
 def uses_bfloat16(settings: TrainSettings, on_gpu: bool, parameters: int) -> bool:

@@ -129,6 +129,12 @@ class TrainSettings(Settings):
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; only for models you trust"
     )
+    reranker: str | None = Field(
+        None,
+        description="model that a student's reranker begins with, where its recipe has one (KARD): "
+        "a folder or hub name (none: the student)",
+    )
+    reranker_epochs: int = Field(3, ge=1, description="passes over the reranker's questions")
     trainer: dict[str, Any] = Field(
         default_factory=dict,
         description="further TrainingArguments of transformers (deepspeed, fsdp, optim, …)",
@@ -172,8 +178,12 @@ class TrainSettings(Settings):
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON values; compared on resume."""
-        later = set() if self.chat_template_kwargs else {"chat_template_kwargs"}
-        return self.model_dump(mode="json", exclude=PASSING | later)
+        unset = {name for name in LATER if getattr(self, name) == LATER[name]}
+        return self.model_dump(mode="json", exclude=PASSING | unset)
+
+
+LATER: dict[str, Any] = {"chat_template_kwargs": {}, "reranker": None, "reranker_epochs": 3}
+"""Settings that came later: at these defaults a fingerprint leaves them out."""
 
 
 PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}

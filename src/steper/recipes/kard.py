@@ -1,0 +1,76 @@
+"""KARD (Kang et al., NeurIPS 2023, arXiv 2305.18395): q, BM25(R a) → R a; and a reranker.
+
+The reader learns with the passages that the *rationale* finds, as many as the trajectory gathered.
+At inference there is no rationale, so a reranker learns to order the question's candidates as BM25
+orders them for the rationale.
+
+Differs from the authors' code: its candidates are scored by whatever retriever the corpus has; the
+reranker is a cross-encoder (`training.reranker`), not ColBERT over LinkBERT; greedy decoding of one
+text, not a vote over five samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steper.prompt.render import Turn
+from steper.recipes.base import Context, Draft, Inference, Ranking, Recipe
+from steper.recipes.whole_text import PROMPT, answered, check, supervised, told
+from steper.strategy.replay import Replay
+
+CANDIDATES = 32
+"""Passages that each of rationale and question finds for the reranker to learn from."""
+
+DEPTH = 1000
+"""Passages of which the rationale's scores are asked for; those beyond have the last one's."""
+
+
+def with_silver_knowledge(replay: Replay, context: Context) -> Iterator[Draft]:
+    """One example: the passages that the rationale finds, then rationale and answer."""
+    if not replay.steps:
+        return
+    known = told(replay, context)
+    found = context.search(_rationale(replay, context), max(1, len(known.passages)))
+    passages = tuple(hit.passage for hit in found)
+    prompt = context.student.render(replay.trajectory.question, [Turn(passages)])
+    target = tuple(answered(context, [known.reasoning], known))
+    yield Draft(replay.steps[-1], prompt, target, tuple(supervised(replay)))
+
+
+def ranking(replay: Replay, context: Context) -> Ranking:
+    """Candidates of rationale and question, all scored for the rationale."""
+    question = replay.trajectory.question
+    by_rationale = context.search(_rationale(replay, context), DEPTH)
+    scores = {hit.passage.id: hit.score for hit in by_rationale}
+    # A retriever that finds fewer has no word in common with the others.
+    last = by_rationale[-1].score if len(by_rationale) == DEPTH else 0.0
+    first = [hit.passage for hit in by_rationale[:CANDIDATES]]
+    known = {passage.id for passage in first}
+    by_question = context.search(question, CANDIDATES)
+    others = [hit.passage for hit in by_question if hit.passage.id not in known]
+    candidates = (*first, *others)
+    return Ranking(
+        question_id=replay.trajectory.question_id,
+        query=question,
+        candidates=candidates,
+        scores=tuple(scores.get(passage.id, last) for passage in candidates),
+        first=len(first),
+    )
+
+
+def _rationale(replay: Replay, context: Context) -> str:
+    """R with its answer, the authors' query."""
+    known = told(replay, context)
+    return " ".join(filter(None, (known.reasoning, known.closing, known.answer)))
+
+
+KARD = Recipe(
+    "kard",
+    with_silver_knowledge,
+    "uniform",
+    "KARD: passages found by the rationale, the whole chain; a reranker for inference",
+    inference=Inference("kard", {}, PROMPT, reranker="reranker", candidates=100),
+    check=check,
+    searches=True,
+    rank=ranking,
+)

@@ -1,0 +1,97 @@
+"""What recipes of single-pass readers share: a trajectory as one text, and its answer.
+
+In: a replayed trajectory. Out: its reasoning without the statement of the answer, and the pieces of
+a target that ends on the answer. Pieces are cut where a student that is asked by force continues,
+so that its prompts have the same token ids as the training sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from steper.errors import SettingsError
+from steper.prompt.segments import Segment
+from steper.recipes.base import Context, EndOfTurn, Target, check_whole_text, learn
+from steper.records import Passage, StepKind
+from steper.strategy.base import Strategy
+from steper.strategy.replay import Replay
+from steper.strategy.stated_answer import stated_answer
+from steper.text import strip_full_stop
+
+PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
+"""How these students are prompted: their text is one turn, which a forced answer continues."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a trajectory tells: its statements in order, then `closing`, then its answer.
+
+    `closing` leads over to the answer: the cue of the student's strategy, or in the teacher's own
+    words ("So it is Oslo and Rome, and the answer is:"). `passages` are those that the last step
+    sees, in the order they were gathered; `between` joins statements to one text.
+    """
+
+    statements: tuple[str, ...]
+    closing: str
+    answer: str
+    passages: tuple[Passage, ...]
+    between: str
+
+    @property
+    def reasoning(self) -> str:
+        """All statements as one text."""
+        return self.between.join(self.statements)
+
+
+def told(replay: Replay, context: Context) -> Told:
+    """What a trajectory tells, its answer apart from its statements."""
+    strategy, answer = replay.strategy, strip_full_stop(replay.trajectory.answer)
+    texts, closing = list(strategy.told(replay.steps, answer)), ""
+    if texts and stated_answer(texts[-1]) is not None:
+        texts[-1], closing = _parted(texts[-1], strategy.final_cue, answer)
+    return Told(
+        tuple(text for text in texts if text),
+        closing or context.student.final_cue,
+        f"{answer}.",
+        replay.gathered(replay.steps[-1]),
+        strategy.words.lead,
+    )
+
+
+def _parted(text: str, cue: str, answer: str) -> tuple[str, str]:
+    """(what a text tells, how it leads over to the answer; "" where it does so by the cue)."""
+    before, own, _ = text.rpartition(cue)
+    if own:
+        return before.strip(), ""
+    at = text.rfind(answer)
+    return ("", text[:at].strip()) if at > 0 else (text, "")
+
+
+def answered(context: Context, pieces: Iterable[str], known: Told) -> Iterator[Segment]:
+    """A target: `pieces` of text, the closing and the answer, all learnt as of kind agg."""
+    lead = context.student.lead()
+    for piece in (*pieces, known.closing, known.answer):
+        if piece:
+            yield learn(lead + piece, "agg")
+            lead = context.student.words.lead
+
+
+def retold(target: Iterable[Segment], kind: StepKind, weight: float = 1.0) -> tuple[Segment, ...]:
+    """The same text, learnt as of another kind or with another weight."""
+    return tuple(replace(segment, kind=kind, weight=weight) for segment in target)
+
+
+def supervised(replay: Replay) -> range:
+    """The indices of all steps: whole texts hold what each of them says."""
+    return range(1, len(replay.steps) + 1)
+
+
+def check(target: Target, end_of_turn: EndOfTurn, strategy: Strategy[Any]) -> None:
+    """Refuse to ask for a whole text in a form that it is never seen in."""
+    check_whole_text(strategy)
+    if strategy.prompt.layout == "append_only":
+        raise SettingsError(
+            f"{strategy.name} reads all passages in one turn; use layout=passages_first"
+        )

@@ -1,0 +1,135 @@
+"""KARD's reranker and Self-RAG's tokens are trained, and students with them answer questions."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+import torch
+
+from lm.tiny import make_tiny_llama
+from pipeline.made import write_files
+from steper.cli.main import run as command
+from steper.data import build_corpus, load_questions
+from steper.errors import InputError, SettingsError
+from steper.recipes import RECIPES
+from steper.recipes.base import Ranking
+from steper.records import Passage
+from steper.retrieve.base import Found
+from steper.retrieve.cross_encoder import CrossEncoderReranker
+from steper.store import write_jsonl
+from steper.strategy.self_rag.reflection import TOKENS
+from steper.training.job import train
+from steper.training.reranker import DRAWN, draw, listwise_loss, temperature, train_reranker
+from steper.training.train_settings import TrainSettings
+
+FLAGS = ["--batch-size", "4", "--device", "cpu", "--max-steps", "1", "--lr", "0.01"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_tiny_llama(tmp_path_factory.mktemp("models") / "base")
+
+
+def passages(count):
+    return tuple(Passage.make(f"Film {n}", "Ann Lee " * n + "film") for n in range(count))
+
+
+def rankings(count, favourite=2):
+    """Questions whose rationale's search prefers one passage, whoever found it."""
+    found = passages(12)
+    scores = tuple(9.0 if n == favourite else 1.0 for n in range(12))
+    query = "Which film is it?"
+    return [
+        Ranking(question_id=f"q{n}", query=query, candidates=found, scores=scores, first=6)
+        for n in range(count)
+    ]
+
+
+def test_half_of_the_drawn_candidates_are_the_rationale_s():
+    (ranking,) = rankings(1)
+    drawn = draw(ranking, Random(0))
+    assert len(set(drawn)) == DRAWN
+    assert sum(at < ranking.first for at in drawn) == DRAWN // 2
+    few = ranking.model_copy(update={"first": 2})
+    drawn = draw(few, Random(0))
+    assert len(set(drawn)) == DRAWN
+    assert {0, 1} <= set(drawn)
+
+
+def test_the_loss_is_kl_from_the_rationale_s_ranking():
+    teacher, model = torch.tensor([3.0, 1.0, 0.0]), torch.tensor([0.5, 0.2, -1.0])
+    t, p = torch.softmax(teacher / 2, 0), torch.softmax(model, 0)
+    expected = (t * (t / p).log()).sum()
+    assert float(listwise_loss(teacher, model, 2.0)) == pytest.approx(float(expected))
+    assert temperature(0, 100) == pytest.approx(5)
+    assert temperature(100, 100) == pytest.approx(1, abs=0.01)
+    assert all(temperature(s, 100) > temperature(s + 1, 100) > 0 for s in range(100))
+
+
+def test_a_reranker_learns_what_the_rationale_prefers(base, tmp_path):
+    out = tmp_path / "reranker"
+    about = train_reranker(rankings(20), str(base), out, epochs=16, seed=0)
+    assert about["held_out"]["questions"] == 1
+    assert about["held_out"]["top1"] == 1.0
+    found = [Found(passage, 1.0) for passage in passages(12)]
+    best, *others = CrossEncoderReranker(out).rerank("Which film is it?", found)
+    assert best.passage.title == "Film 2"
+    assert {f.passage.title for f in (best, *others)} == {f"Film {n}" for n in range(12)}
+    assert [f.score for f in (best, *others)] == sorted(f.score for f in (best, *others))[::-1]
+    assert CrossEncoderReranker(out).fingerprint()["digest"]
+
+
+def test_nothing_to_rank_is_one_line(base, tmp_path):
+    alone = [r.model_copy(update={"candidates": r.candidates[:1]}) for r in rankings(1)]
+    with pytest.raises(InputError, match="no question has two candidates"):
+        train_reranker(alone, str(base), tmp_path / "r", epochs=1, seed=0)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A run of the gold teacher's over a few questions, and their files."""
+    place = tmp_path_factory.mktemp("taught")
+    write_files(place)
+    questions = load_questions(place / "train.json")
+    write_jsonl(place / "corpus.jsonl", build_corpus(questions))
+    made = ["--questions", str(place / "train.json"), "--model", "gold", "--demos", "0"]
+    assert command(["teach", *made, "--out", str(place / "run")]) == 0
+    return place
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sail_wide", "steper_agg")]
+
+
+@pytest.mark.parametrize("recipe", ["sail", "con", "kard", "self_rag", *SLOW])
+def test_from_the_recipe_to_the_answers(recipe, base, taught, tmp_path):
+    student, scored = tmp_path / "student", tmp_path / "scored"
+    build = ["build", str(taught / "run"), "--recipe", recipe, "--student", str(base)]
+    searches = RECIPES.find(recipe).searches
+    corpus = ["--corpus", str(taught / "corpus.jsonl")] if searches else []
+    assert command([*build, *corpus, "--out", str(tmp_path / "examples")]) == 0
+    trained = ["train", str(tmp_path / "examples"), "--student", str(base), "--out", str(student)]
+    assert command([*trained, *FLAGS]) == 0
+    asked = ["--questions", str(taught / "test.json"), "--limit", "2", "--max-tokens", "4"]
+    steps = [] if recipe == "sail" else ["--max-steps", "2"]
+    assert command(["eval", "--student", str(student), *asked, *steps, "--out", str(scored)]) == 0
+    card = json.loads((student / "steper.json").read_text())
+    made = json.loads((scored / "manifest.json").read_text())["settings"]
+    assert made["strategy"]["name"] == card["strategy"]["name"]
+    if recipe == "kard":
+        assert made["retriever"]["reranker"]["kind"] == "cross-encoder"
+        assert json.loads((student / "manifest.json").read_text())["reranker"]["steps"] > 0
+    if recipe == "self_rag":
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(student)
+        assert [tokenizer.tokenize(token) for token in TOKENS] == [[token] for token in TOKENS]
+
+
+def test_added_tokens_are_not_for_lora(base, taught, tmp_path):
+    build = ["build", str(taught / "run"), "--recipe", "self_rag", "--student", str(base)]
+    assert command([*build, "--out", str(tmp_path / "examples")]) == 0
+    with pytest.raises(SettingsError, match="adds 15 tokens, whose embeddings LoRA does not train"):
+        train(tmp_path / "examples", base, tmp_path / "s", TrainSettings(lora_rank=2, max_steps=1))
+    assert not (tmp_path / "s").exists()
