@@ -22,7 +22,7 @@ from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
 from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
-from steper.lm.thinking import limited, without_thoughts
+from steper.lm.futures import outcome_of
 from steper.records import Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.actions import Action, Actions, Generate, Search
@@ -189,6 +189,7 @@ class Engine:
             retrieved=action.retrieved,
             cue=action.cue,
             gold=self.strategy.word_gold,
+            logprobs=action.logprobs,
         )
 
     def _search(self, flights: list[_Flight]) -> None:
@@ -343,17 +344,12 @@ def _results(events: list[tuple[_Flight, Any]]) -> list[tuple[_Flight, Any]]:
     results = []
     for flight, outcome in events:
         if isinstance(outcome, Future):
-            error = outcome.exception()
-            results.append((flight, error or _readable(flight.pending, outcome.result())))
+            assert isinstance(flight.pending, Generate)
+            asked = flight.pending
+            results.append((flight, outcome_of(outcome, asked.max_tokens, asked.logprobs)))
         elif outcome is not _SEARCHED:
             results.append((flight, outcome))
     return results
-
-
-def _readable(action: Action | None, completion: Completion) -> Completion:
-    """What strategies read of a completion: no thoughts, and not far more than was asked for."""
-    assert isinstance(action, Generate)
-    return limited(without_thoughts(completion), action.max_tokens)
 
 
 def request_digest(action: Action) -> str:
@@ -363,6 +359,7 @@ def request_digest(action: Action) -> str:
     else:
         said = "\0".join(f"{s.role}\1{s.text}" for s in action.prompt.segments)
         text = f"generate\0{action.role}\0{action.max_tokens}\0{action.stop}\0{said}"
+        text += "" if action.logprobs is None else f"\0logprobs\0{action.logprobs}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

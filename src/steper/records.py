@@ -75,7 +75,8 @@ class GrownRecord(Record):
     def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = dump(self)
         left_out = self.unwritten()
-        return {k: v for k, v in values.items() if k not in left_out or v != left_out[k]}
+        unsaid = {k for k, default in left_out.items() if getattr(self, k) == default}
+        return {k: v for k, v in values.items() if k not in unsaid}
 
 
 def passage_id(title: str, text: str) -> str:

@@ -1,6 +1,6 @@
 """Language models: requests in, completions out. `open_model` opens one by its spec."""
 
-from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
+from steper.lm.base import Completion, FatalModelError, LanguageModel, Request, TokenLogprob
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.lm.open import open_model
 
@@ -12,5 +12,6 @@ __all__ = [
     "LanguageModel",
     "OpenAISettings",
     "Request",
+    "TokenLogprob",
     "open_model",
 ]

@@ -12,12 +12,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from steper.errors import ModelError
 from steper.prompt.segments import Form, Prompt
-from steper.records import Finish, GrownRecord, Passage, StepRole, Usage
+from steper.records import Finish, GrownRecord, Passage, Record, StepRole, Usage
 from steper.text import without_surrogates
+
+LOWEST_LOGPROB = -9999.0
+"""Stands for the logarithm of 0, which JSON cannot hold (OpenAI's own convention)."""
 
 
 class FatalModelError(ModelError):
@@ -32,7 +35,9 @@ class Request:
     so far), `rationales` (the reasoning that stands) and `cue` (the text's beginning, on which the
     prompt ends) say in structured form what the prompt says in text, for teachers that are no LM
     (gold annotations, scripts). `stop` strings end the text and are not part of it. `gold` is how
-    the strategy words a question's gold annotation (`Strategy.word_gold`).
+    the strategy words a question's gold annotation (`Strategy.word_gold`). With `logprobs` the
+    completion has the log-probability of each token written, and at each of these places those of
+    the tokens named here (`()`: of none).
     """
 
     question_id: str
@@ -47,6 +52,7 @@ class Request:
     retrieved: frozenset[str] = field(default=frozenset(), repr=False)
     cue: str = ""
     gold: Callable[..., str] | None = field(default=None, repr=False)
+    logprobs: tuple[str, ...] | None = None
 
     @property
     def may_lead_up(self) -> bool:
@@ -58,18 +64,40 @@ class Request:
         return self.prompt.form == "chat" or bool(self.cue)
 
 
+class TokenLogprob(Record):
+    """A token that a model wrote, and how probable it and others were there.
+
+    Natural logarithms of the softmax of the raw scores, which temperature and top-p leave as they
+    are; LOWEST_LOGPROB where the model rules a token out. `of` has the tokens that the request
+    asked for; one is missing where a server tells only of likelier ones. `text` is as the tokenizer
+    writes it, special tokens included; "" or a replacement sign where it is part of a character.
+    """
+
+    text: str
+    logprob: float
+    of: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("text")
+    @classmethod
+    def _can_be_written(cls, value: str) -> str:
+        return without_surrogates(value)
+
+
 class Completion(GrownRecord):
     """What a model wrote, without the stop string; `finish` says why it ended.
 
     `thoughts` are what it wrote before it spoke; they are no part of the text (see `thinking`).
+    `token_logprobs`, where the request asked for them, are of every token written: of thoughts, of
+    the stop string and of the end of the turn, too (a server may leave the latter two out).
     """
 
-    later: ClassVar[tuple[str, ...]] = ("thoughts",)
+    later: ClassVar[tuple[str, ...]] = ("thoughts", "token_logprobs")
 
     text: str
     finish: Finish = "stop"
     usage: Usage = Usage()
     thoughts: str = ""
+    token_logprobs: tuple[TokenLogprob, ...] = ()
 
     @field_validator("text", "thoughts")
     @classmethod
@@ -100,6 +128,17 @@ class LanguageModel(Protocol):
     def close(self) -> None:
         """Give back threads, connections and memory; requests under way are cancelled."""
         ...
+
+
+def lacking_logprobs(asked: tuple[str, ...] | None, completion: Completion) -> ModelError | None:
+    """The error where log-probabilities were `asked` for and not given; None where all is well."""
+    if asked is None or completion.token_logprobs or not completion.text:
+        return None
+    return ModelError(
+        "log-probabilities were asked for, and the text came without: run the model here "
+        "(hf:FOLDER), or behind a server that heeds the field logprobs (vLLM, SGLang, llama.cpp); "
+        "a model of your own gives them as Completion.token_logprobs"
+    )
 
 
 def continues_turns(lm: LanguageModel) -> bool:

@@ -10,7 +10,8 @@ import threading
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-from steper.lm.base import Completion
+from steper.lm.base import Completion, lacking_logprobs
+from steper.lm.thinking import limited, without_thoughts
 
 _telling = threading.Lock()
 
@@ -38,3 +39,16 @@ def settle(future: Future[Completion], outcome: Completion | BaseException) -> N
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+
+def outcome_of(
+    done: Future[Completion], max_tokens: int, logprobs: tuple[str, ...] | None
+) -> Completion | BaseException:
+    """What any model gave, or why there is nothing to go on with.
+
+    A text without thoughts, not far longer than was asked for, with the `logprobs` asked for.
+    """
+    if (error := done.exception()) is not None:
+        return error
+    completion = limited(without_thoughts(done.result()), max_tokens)
+    return lacking_logprobs(logprobs, completion) or completion

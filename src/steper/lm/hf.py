@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from steper.errors import ModelError
 from steper.lm.base import Completion, Request
 from steper.lm.futures import CompletionFuture, settle
-from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch
+from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch, see_all
 from steper.lm.hf_load import SMALL_PARAMETERS, load
+from steper.lm.hf_logprobs import RowLogprobs
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
 from steper.lm.thinking import marks_to_keep
@@ -42,6 +43,8 @@ class HFModel:
     the worker never waits for a batch to fill. Each future is settled the moment its row ends.
     A completion that would pass the context window ends there, with finish "length"; a prompt that
     leaves no room for one token fails with ModelError.
+
+    Log-probabilities are exact, of the raw scores, for any token of the vocabulary.
 
     Chat prompts go through the tokenizer's chat template; where the last message is the
     assistant's, the model continues it. Plain prompts are tokenized as they are, with the special
@@ -238,6 +241,7 @@ class HFModel:
                     else f"max_tokens is {request.max_tokens}; it must be at least 1"
                 )
             row.limit = room
+            row.logprobs = self._logprobs(request)
         except Exception as error:  # noqa: BLE001 - it belongs to the request's future
             settle(row.future, error)
 
@@ -249,6 +253,27 @@ class HFModel:
                 raise ModelError(
                     f"{self.name}: question {request.question_id!r}: {error}"
                 ) from error
+
+    def _logprobs(self, request: Request) -> RowLogprobs | None:
+        """What follows the row's log-probabilities; None where the request asks for none."""
+        if request.logprobs is None:
+            return None
+        asked = {}
+        for text in request.logprobs:
+            with self._tokenizer_lock:
+                token = self._encoder.single(text)
+            if token is None:
+                raise ModelError(
+                    f"{self.name}: {text!r} is not one token of this model, so it has no "
+                    "log-probability of its own; add it to the tokenizer, or ask for its first"
+                )
+            asked[text] = token
+        return RowLogprobs(asked, self._token_text)
+
+    def _token_text(self, token: int) -> str:
+        """A token's text, special or not."""
+        with self._tokenizer_lock:
+            return str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
     def _decode(self, ids: list[int]) -> str:
         """The text of ids, special tokens left out but for those that mark thoughts."""
@@ -297,6 +322,8 @@ class HFModel:
         """Generate for all rows; RowEnds settles the futures."""
         for row in batch:
             row.written, row.done = [], row.future.done()
+            if row.logprobs:
+                row.logprobs.restart()
         ends = RowEnds(batch, self._decode, self._eos, lambda: self._closed, self._pieces)
         sampler = Sampler(batch, self._generation) if self._generation.temperature else None
         if self._generator is None:
@@ -304,6 +331,7 @@ class HFModel:
             return
 
         def choose(rows: Sequence[BatchRow], scores: Any) -> list[int]:
+            see_all(rows, scores)
             tokens = sampler.sample(rows, scores) if sampler else scores.argmax(-1)
             return [int(token) for token in tokens.tolist()]
 
@@ -312,6 +340,10 @@ class HFModel:
     def _forward_apart(self, batch: list[BatchRow], ends: RowEnds, sampler: Sampler | None) -> None:
         """Generate by transformers' own loop: ids (B, T), padded on the left."""
         import torch
+
+        def see(ids: Any, scores: Any) -> Any:
+            see_all(batch, scores)
+            return scores
 
         width = max(len(row.prompt_ids) for row in batch)
         ids = torch.full((len(batch), width), self._loaded.pad)
@@ -324,7 +356,7 @@ class HFModel:
             attention_mask=mask.to(self._loaded.device),
             max_new_tokens=max(row.limit for row in batch),
             do_sample=False,
-            logits_processor=[sampler] if sampler else [],
+            logits_processor=[see, *([sampler] if sampler else [])],
             stopping_criteria=[ends],
         )
 

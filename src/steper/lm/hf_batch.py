@@ -11,9 +11,10 @@ from typing import Any
 
 from steper.lm.base import Completion, Request, truncate_at_stop
 from steper.lm.futures import settle
+from steper.lm.hf_logprobs import RowLogprobs
 from steper.lm.model_settings import GenerationSettings
 from steper.lm.thinking import opens_thoughts, spoken
-from steper.records import Usage
+from steper.records import Finish, Usage
 
 CONTEXT_TOKENS = 4
 """Prompt tokens decoded with the completion, so that a leading space survives (SentencePiece)."""
@@ -26,7 +27,8 @@ MARK_TOKENS = 16
 class BatchRow:
     """A request on its way through the model; `limit` is the most tokens it may write.
 
-    `begun`: whether its prompt opened a block of thoughts; None until somebody looked.
+    `begun`: whether its prompt opened a block of thoughts; None until somebody looked. `logprobs`:
+    of the tokens written, where the request asked for them.
     """
 
     request: Request
@@ -36,6 +38,7 @@ class BatchRow:
     written: list[int] = field(default_factory=list)
     done: bool = False
     begun: bool | None = None
+    logprobs: RowLogprobs | None = None
 
     @property
     def length(self) -> int:
@@ -60,6 +63,13 @@ def pick_batch(pending: Sequence[BatchRow], batch_size: int, batch_tokens: int) 
             break
         batch.append(row)
     return batch
+
+
+def see_all(rows: Sequence[BatchRow], scores: Any) -> None:
+    """Show raw scores (B, V) of the rows' next tokens to those that ask for log-probabilities."""
+    for n, row in enumerate(rows):
+        if row.logprobs and not row.done:
+            row.logprobs.see(scores[n])
 
 
 class RowEnds:
@@ -102,6 +112,8 @@ class RowEnds:
 
     def _write(self, row: BatchRow, token: int) -> None:
         row.written.append(token)
+        if row.logprobs:
+            row.logprobs.take(token)
         ended = token in self._eos
         if ended or len(row.written) >= row.limit or self._may_have_stopped(row):
             asked, text = row.request, self._text(row, ended)
@@ -110,7 +122,9 @@ class RowEnds:
                 return
             row.done = True
             usage = Usage(prompt_tokens=len(row.prompt_ids), completion_tokens=len(row.written))
-            settle(row.future, found.completion(usage, "stop" if ended else "length"))
+            logprobs = row.logprobs.written if row.logprobs else ()
+            finish: Finish = "stop" if ended else "length"
+            settle(row.future, found.completion(usage, finish, token_logprobs=logprobs))
 
     def _may_have_stopped(self, row: BatchRow) -> bool:
         """Whether the last tokens hold a stop string: a token has at least one byte of text.

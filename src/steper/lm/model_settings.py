@@ -187,6 +187,13 @@ class OpenAISettings(Settings):
         description="Send temperature, top_p and seed; without (some models refuse them) the "
         "server samples in its own way.",
     )
+    top_logprobs: int = Field(
+        20,
+        ge=1,
+        description="Likeliest tokens a place whose log-probabilities the server is asked for, "
+        "where any are wanted; OpenAI's and vLLM's chat gives 20 at the most, OpenAI's "
+        "completions 5.",
+    )
     continuation: Literal["auto", "continue_final_message", "last_message", "none"] = Field(
         "auto",
         description="How the server continues an assistant's turn (reasoning: assistant): by the "

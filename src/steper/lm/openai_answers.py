@@ -29,6 +29,7 @@ class Answer:
 
     `reasoning` is what the server took apart from the text (`reasoning_content`, `reasoning`);
     `refusal` its reason for sending none. A count is None where the server sent none that can be.
+    `logprobs` are as they came, unchecked (see `openai_logprobs`).
     """
 
     text: str | None
@@ -37,6 +38,7 @@ class Answer:
     refusal: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    logprobs: Any = None
 
 
 def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) -> Answer:
@@ -74,6 +76,7 @@ def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) 
         # No prompt has 0 tokens: servers that do not count say so.
         prompt_tokens=_count(usage.get("prompt_tokens")) or None,
         completion_tokens=_count(usage.get("completion_tokens")),
+        logprobs=choice.get("logprobs"),
     )
 
 

@@ -34,6 +34,8 @@ WAYS_OUT = {
     "top_p": "; leave it out with send_temperature: false",
     "seed": "; leave it out with send_temperature: false",
     "max_tokens": "; set max_tokens_field: max_completion_tokens",
+    "logprobs": "; lower top_logprobs (OpenAI's completions give 5), or use another server",
+    "top_logprobs": "; lower top_logprobs, or use another server",
 }
 """What to do about a field that a model does not take (o3, gpt-5)."""
 FATAL_CODES = ("insufficient_quota", "model_not_found", "invalid_api_key")

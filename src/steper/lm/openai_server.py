@@ -31,10 +31,12 @@ from steper.lm.openai_errors import (
     is_passing,
     wait_before_retry,
 )
+from steper.lm.openai_logprobs import fields_to_ask, with_logprobs
 from steper.lm.openai_rendering import ChatRenderer
 from steper.lm.openai_usage import UsageReader
 from steper.lm.thinking import StopGuard, opens_thoughts, spoken
 from steper.prompt.segments import Form
+from steper.records import Finish
 from steper.redaction import hider, secrets_in
 from steper.text import brief
 
@@ -250,6 +252,7 @@ class OpenAIModel:
                 f"{self.name}: the prompt is {prompt.form}, but api is {self._settings.api!r}"
             )
         body = self._body(request.max_tokens)
+        body |= fields_to_ask(request.logprobs, self._chat, self._settings.top_logprobs)
         if not self._chat:
             body["prompt"] = self._renderer.render(prompt) if self._renderer else prompt.text()
         else:
@@ -377,7 +380,9 @@ class OpenAIModel:
             text = text.removeprefix(request.prompt.messages()[-1]["content"])
         usage = self._usage.of(request.prompt, answer.reasoning + text, answer)
         found = spoken(text, request.stop, begun, request.may_lead_up)
-        return found.completion(usage, "length" if reason == "length" else "stop", answer.reasoning)
+        finish: Finish = "length" if reason == "length" else "stop"
+        completion = found.completion(usage, finish, answer.reasoning)
+        return with_logprobs(completion, request.logprobs, answer.logprobs, self.name)
 
     def _warn_once(self, what: str) -> None:
         kind = what[:40]  # numbers in it may differ

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steper.lm.base import Completion, Request, leads_up, truncate_at_stop
+from steper.lm.base import Completion, Request, TokenLogprob, leads_up, truncate_at_stop
 from steper.records import Finish, Usage
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,13 @@ class Spoken:
     unfinished: bool = False
     stopped: bool = False
 
-    def completion(self, usage: Usage, finish: Finish = "stop", thoughts: str = "") -> Completion:
+    def completion(
+        self,
+        usage: Usage,
+        finish: Finish = "stop",
+        thoughts: str = "",
+        token_logprobs: Sequence[TokenLogprob] = (),
+    ) -> Completion:
         """The completion of the text.
 
         `finish` is why the model ended, where neither a stop string nor thoughts without an end
@@ -62,7 +68,13 @@ class Spoken:
         if self.unfinished or self.stopped:
             finish = "length" if self.unfinished else "stop"
         both = "\n\n".join(t for t in (thoughts.strip(), self.thoughts) if t)
-        return Completion(text=self.text, finish=finish, usage=usage, thoughts=both)
+        return Completion(
+            text=self.text,
+            finish=finish,
+            usage=usage,
+            thoughts=both,
+            token_logprobs=tuple(token_logprobs),
+        )
 
 
 def spoken(
@@ -97,7 +109,9 @@ def without_thoughts(completion: Completion) -> Completion:
     found = spoken(completion.text)
     if found.text == completion.text:
         return completion
-    return found.completion(completion.usage, completion.finish, completion.thoughts)
+    return found.completion(
+        completion.usage, completion.finish, completion.thoughts, completion.token_logprobs
+    )
 
 
 def limited(completion: Completion, max_tokens: int) -> Completion:

@@ -29,7 +29,7 @@ from steper.student import STEPER
 HF_KEYS = {"dtype", "form", "context_window", "revision"}
 OPENAI_KEYS = {"api", "extra_body", "context_window"}
 """Settings that decide what a model writes; the others decide how fast it does."""
-LATER_OPENAI_KEYS = {"send_temperature", "continuation", "tokenizer"}
+LATER_OPENAI_KEYS = {"send_temperature", "continuation", "tokenizer", "top_logprobs"}
 """Such settings, too; at their defaults they are left out, as in the keys made before them."""
 
 Key = dict[str, Any]

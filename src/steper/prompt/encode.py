@@ -215,6 +215,11 @@ class Encoder:
         """Tokens of `text` without special tokens."""
         return len(self._plain_ids(text))
 
+    def single(self, text: str) -> int | None:
+        """Id of the one token that `text` is inside of a text; None where it is several."""
+        ids = self._ids(text, False, ())
+        return ids[0] if len(ids) == 1 else None
+
     def _plain_ids(self, text: str) -> list[int]:
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return list(ids)

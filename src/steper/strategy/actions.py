@@ -39,6 +39,7 @@ class Generate:
     retrieved: frozenset[str] = field(default=frozenset(), repr=False)
     cue: str = ""
     reader: Reader | None = None
+    logprobs: tuple[str, ...] | None = None
 
 
 Action = Search | Generate
