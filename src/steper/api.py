@@ -95,7 +95,7 @@ def teach(
 
     `strategy` None is a student's own, else ircot; `settings` are the strategy's. `allow_code` lets
     a student's folder name code outside this package, which is then loaded. The other
-    `options` (in_flight, overwrite, retry_failed, progress) and the errors are those of
+    `options` (samples, in_flight, overwrite, retry_failed, progress) and the errors are those of
     `steper.runs.teach`; the same call again goes on where an interrupted one stopped.
     """
     if isinstance(questions, (str, PathLike)):

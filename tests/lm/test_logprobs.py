@@ -284,7 +284,7 @@ def test_a_strategy_gets_them_and_again_when_it_is_resumed():
     whole, seen = run_sure(with_logprobs, record=rows.extend)
     assert whole[0].status == "answered"
     assert [tokens[0].logprob for tokens in seen] == [-1.0, -1.0, -1.0]
-    resumed, again = run_sure(lambda r: ModelError("asked"), recorded={"q0": rows})
+    resumed, again = run_sure(lambda r: ModelError("asked"), recorded={("q0", 0): rows})
     assert (resumed, again) == (whole, seen)
 
 

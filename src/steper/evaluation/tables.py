@@ -174,6 +174,21 @@ def step_end_line(metrics: Metrics) -> list[str]:
     return [f"Step end: {STEP_ENDS.get(end, end)}"] if end else []
 
 
+def samples_line(metrics: Metrics) -> list[str]:
+    """What several samples of each question did, where there are several."""
+    found = metrics.samples
+    if found is None:
+        return []
+    shown = {
+        "on average": found.em,
+        "where any is right": found.em_best,
+        "by majority": found.em_majority,
+    }
+    em = ", ".join(f"{with_interval(value)} {name}" for name, value in shown.items())
+    agreed = percent(found.agreement.value)
+    return [f"Samples, {found.most} a question: EM {em}; {agreed} % agree with the majority"]
+
+
 def counts_line(metrics: Metrics) -> str:
     """What was counted: questions, how trajectories ended, what could not be scored."""
     statuses = ", ".join(f"{n} {status}" for status, n in sorted(metrics.statuses.items()))

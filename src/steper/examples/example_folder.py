@@ -8,7 +8,7 @@ messages.jsonl, messages.parquet, hf/     exports, where they were asked for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from steper.artifact import (
     settings_hash,
 )
 from steper.errors import InputError
-from steper.examples.build import Build, BuildCounts
+from steper.examples.build import Build
+from steper.examples.build_counts import BuildCounts
 from steper.examples.export import EXPORTS, Export
 from steper.examples.step_example import StepExample
 from steper.records import SCHEMA_VERSION
@@ -140,7 +141,7 @@ def _manifest(
         "settings": fingerprint,
         "run": {"path": str(build.run.path), "settings": build.run.manifest["settings"]},
         "exports": list(exports),
-        "counts": asdict(build.counts),
+        "counts": build.counts.as_dict(),
         **provenance(),
     }
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from steper.data import load_questions
 from steper.doors import Door
 from steper.evaluation.official_scores import normalize_answer, score_answer
-from steper.evaluation.retrieval import same_passage
+from steper.evaluation.retrieval import coverage, same_passage
 from steper.grounding import grounded_share
 from steper.records import GrownRecord, Passage, Question, Step, Trajectory
 from steper.store import sha256_file
@@ -39,6 +39,7 @@ REASONS = {
     "gold_passage_not_seen": "a step states a hop's answer without its gold passage",
     "not_grounded": "a step tells names or numbers that it was not given",
     "repeated_query": "a step asks or tells again what an earlier one did",
+    "other_sample": "another sample of its question is learnt",
     "truncated": "a step's text was cut off at the token limit",
     "cannot_be_written": "a step's text cannot follow its prompt",
     "no_example_left": "no step of it is left",
@@ -54,7 +55,7 @@ Filter = Callable[[Question, Replay], Mapping[int, str]]
 class FilterSettings(GrownRecord):
     """Which trajectories and steps become examples."""
 
-    later: ClassVar[tuple[str, ...]] = ("truncated",)
+    later: ClassVar[tuple[str, ...]] = ("truncated", "per_question")
 
     correct: Literal["em", "f1", "acc", "acc_token", "none"] = Field(
         "acc_token",
@@ -84,6 +85,11 @@ class FilterSettings(GrownRecord):
     )
     truncated: bool = Field(
         False, description="keep steps whose text was cut off at the token limit"
+    )
+    per_question: Literal["all", "first", "best"] = Field(
+        "all",
+        description="which of several fit samples of a question are learnt: all; the first; the "
+        "best: fewest steps, then most gold passages found, then first",
     )
     on_bad_step: Literal["trajectory", "step"] = Field(
         "trajectory",
@@ -135,6 +141,21 @@ def trajectory_problem(
     if settings.max_steps is not None and len(trajectory.steps) > settings.max_steps:
         return "too_many_steps"
     return None
+
+
+def by_preference(
+    question: Question, samples: Sequence[Trajectory], settings: FilterSettings
+) -> list[Trajectory]:
+    """Samples of a question in the order in which they are to be learnt."""
+    if settings.per_question != "best":
+        return sorted(samples, key=lambda t: t.sample)
+
+    def merit(trajectory: Trajectory) -> tuple[int, int, int]:
+        cover = coverage(question, trajectory)
+        found = cover.retrieved[-1] if cover and cover.retrieved else 0
+        return len(trajectory.steps), -found, trajectory.sample
+
+    return sorted(samples, key=merit)
 
 
 def step_problems(

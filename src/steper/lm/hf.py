@@ -93,6 +93,11 @@ class HFModel:
     def __repr__(self) -> str:
         return brief("HFModel", repr(self.name), self.form, f"on {self._loaded.device}")
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken each time."""
+        return not self._generation.temperature
+
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype, form, template and sampling; not device and batching.
 

@@ -207,5 +207,6 @@ def keep_top_p(probs: Any, top_p: float) -> Any:
 
 
 def _sampling_key(request: Request, seed: int) -> bytes:
+    seed = request.seed(seed)
     parts = (str(seed), request.question_id, str(request.step), request.role, request.prompt.text())
     return hashlib.sha256("\0".join(parts).encode()).digest()

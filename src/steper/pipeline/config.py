@@ -91,6 +91,12 @@ class TeacherSettings(Settings):
     """Who writes the trajectories."""
 
     model: str = Field("gold", description="as `steper teach --model`; shipped:teacher is ours")
+    samples: int = Field(
+        1,
+        ge=1,
+        description="trajectories of each training question, each sampled with a seed of its own; "
+        "several need generation.temperature above 0",
+    )
     prompt: PromptSettings = PromptSettings()
     generation: GenerationSettings = GenerationSettings()
     hf: HFSettings = HFSettings()

@@ -139,6 +139,7 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
         lm,
         ws.retriever(data),
         ws.folder("teach", data),
+        samples=teacher.samples,
         in_flight=teacher.in_flight,
         overwrite=overwrite,
         inputs={"questions": source.inputs(source.train_file), "corpus": source.settings.corpus},
@@ -164,7 +165,8 @@ def outcome_line(run: Run) -> str:
     cost = "" if counts["dollars"] is None else f", ${counts['dollars']:.2f}"
     used = f"; {tokens:,} tokens{cost}" if tokens else ""
     warnings = "".join(f"; {warning}" for warning in manifest.get("warnings", ()))
-    return f"{counts['questions']} questions: {run.outcomes()}{used}{warnings}"
+    several = f", {counts['trajectories']} trajectories" if "trajectories" in counts else ""
+    return f"{counts['questions']} questions{several}: {run.outcomes()}{used}{warnings}"
 
 
 def make_examples(
@@ -187,7 +189,8 @@ def make_examples(
         judge=open_teacher(ws, [], f"judge {method}", judge) if judge else None,
     )
     out = ws.folder("build", data, student, method)
-    total = build.run.manifest["counts"]["questions"]
+    asked = build.run.manifest["counts"]
+    total = asked.get("trajectories", asked["questions"])
     written = write_examples(
         build, out, overwrite=overwrite, progress=lambda n: advance(n, total, None)
     )
