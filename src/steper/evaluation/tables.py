@@ -242,6 +242,19 @@ def score_rows(
     return rows
 
 
+def leakage_line(comparison: Comparison) -> str:
+    """How many questions share a gold passage with training, and the scores of the others."""
+    told = f"{comparison.shared_gold} of {comparison.shared} questions share a gold passage with"
+    if not comparison.others:
+        return f"{told} what was trained on; no other question is left to score"
+    means = "; ".join(
+        f"{METRIC_NAMES[one.metric]} "
+        + ", ".join(f"{mean.method} {with_interval(mean.mean)}" for mean in one.means)
+        for one in comparison.others
+    )
+    return f"{told} what was trained on; without these, %: {means}"
+
+
 def difference_rows(one: MetricComparison) -> list[list[str]]:
     """Each method's difference from the baseline by one metric; the first row are the headings."""
     corrected = any(d.p_holm is not None for d in one.differences)

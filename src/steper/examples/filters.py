@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from steper.data import load_questions
 from steper.doors import Door
+from steper.evaluation.leakage import Common, Seen
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import coverage, same_passage
 from steper.grounding import grounded_share
@@ -33,6 +34,7 @@ REASONS = {
     "dropped": "dropped by the teacher",
     "test_question_id": "its question's id is in an excluded file",
     "test_question_text": "its question stands in an excluded file",
+    "test_gold_set": "all of its gold passages are those of a question in an excluded file",
     "no_gold_answer": "its question has no gold answer to compare with",
     "wrong_answer": "the answer is wrong",
     "too_many_steps": "more steps than --max-steps",
@@ -45,6 +47,13 @@ REASONS = {
     "no_example_left": "no step of it is left",
 }
 """Every reason of ours to drop a trajectory or step, in words."""
+
+EXCLUSIONS: dict[Common, str] = {
+    "id": "test_question_id",
+    "text": "test_question_text",
+    "gold_set": "test_gold_set",
+}
+"""The reason for each of what a question may not have in common with an excluded one."""
 
 _LETTERS = re.compile(r"[\W_]+")
 
@@ -100,10 +109,9 @@ class FilterSettings(GrownRecord):
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Questions that training must not see, by id and by normalised text."""
+    """Questions that training must not see, by id, normalised text and gold passages."""
 
-    ids: frozenset[str] = frozenset()
-    texts: frozenset[str] = frozenset()
+    seen: Seen = field(default_factory=Seen)
     hashes: tuple[str, ...] = ()
 
     @classmethod
@@ -111,24 +119,20 @@ class Excluded:
         """The questions of all these files, in any known format."""
         paths = list(paths)
         questions = [q for path in paths for q in load_questions(path)]
-        return cls(
-            ids=frozenset(q.id for q in questions),
-            texts=frozenset(normalize_answer(q.text) for q in questions),
-            hashes=tuple(sorted(sha256_file(path) for path in paths)),
-        )
+        hashes = tuple(sorted(sha256_file(path) for path in paths))
+        return cls(seen=Seen(questions), hashes=hashes)
 
-    def reason(self, question_id: str, text: str) -> str | None:
+    def reason(self, question: Question) -> str | None:
         """Why this question is excluded, or None."""
-        if question_id in self.ids:
-            return "test_question_id"
-        return "test_question_text" if normalize_answer(text) in self.texts else None
+        common = self.seen.common(question)
+        return EXCLUSIONS.get(common) if common else None
 
 
 def trajectory_problem(
     question: Question, trajectory: Trajectory, settings: FilterSettings, excluded: Excluded
 ) -> str | None:
     """The first reason not to learn from a trajectory, or None."""
-    if reason := excluded.reason(trajectory.question_id, trajectory.question):
+    if reason := excluded.reason(question):
         return reason
     if trajectory.status != "answered":
         return trajectory.status
