@@ -39,6 +39,8 @@ class Request:
     the strategy words a question's gold annotation (`Strategy.word_gold`). With `logprobs` the
     completion has the log-probability of each token written, and at each of these places those of
     the tokens named here (`()`: of none). `sample` is the number of the attempt at the question.
+    `target` is a text that the model is made to write, so that its log-probabilities score it; only
+    local models can.
     """
 
     question_id: str
@@ -55,6 +57,7 @@ class Request:
     gold: Callable[..., str] | None = field(default=None, repr=False)
     logprobs: tuple[str, ...] | None = None
     sample: int = 0
+    target: str = ""
 
     def seed(self, seed: int) -> int:
         """The sampling seed of this attempt at its question, given that of the run.

@@ -255,7 +255,7 @@ class OpenAIModel:
                 f"{self.name}: the prompt is {prompt.form}, but api is {self._settings.api!r}"
             )
         body = self._body(request.max_tokens, request.seed(self._generation.seed))
-        body |= fields_to_ask(request.logprobs, self._chat, self._settings.top_logprobs)
+        body |= fields_to_ask(request, self._chat, self._settings.top_logprobs, self.name)
         if not self._chat:
             body["prompt"] = self._renderer.render(prompt) if self._renderer else prompt.text()
         else:
