@@ -158,7 +158,7 @@ def test_records_replay_without_asking_again():
     first = list(engine(record=rows.extend).run(film_questions(5)))
     recorded = {}
     for row in rows[: len(rows) // 2]:
-        recorded.setdefault(row["question_id"], []).append(row)
+        recorded.setdefault((row["question_id"], 0), []).append(row)
     asked = []
 
     def script(request):
@@ -180,7 +180,7 @@ def test_records_of_other_prompts_are_refused():
         IRCoT(prompt=PromptSettings(demos=1)),
         ScriptedModel(film_script),
         DictRetriever(FILM),
-        recorded={"q0": rows},
+        recorded={("q0", 0): rows},
     )
     with pytest.raises(SettingsError, match="recorded action 1"):
         list(other.run(film_questions(1)))

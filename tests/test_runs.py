@@ -179,7 +179,7 @@ def test_a_line_cut_off_by_a_crash_is_taken_off(tmp_path):
     with (tmp_path / "r/actions.jsonl").open("ab") as file:
         file.write(b'{"question_id": "q0", "n"')
     folder = RunFolder(tmp_path / "r", film_questions(1), {})
-    assert folder.recorded_actions() == {"q0": [ACTION]}
+    assert folder.recorded_actions() == {("q0", 0): [ACTION]}
     folder.close()
 
 

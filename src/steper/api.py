@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from steper.data import read_question_file
+from steper.data import load_questions, read_question_file
 from steper.data.retrievers import open_corpus
 from steper.engine import Engine
 from steper.errors import (
@@ -31,7 +31,8 @@ from steper.errors import (
     SettingsError,
 )
 from steper.evaluation import compare as comparing
-from steper.evaluation.methods import load_methods, parse_methods
+from steper.evaluation.leakage import find_leakage
+from steper.evaluation.methods import load_methods, parse_methods, shared_questions
 from steper.evaluation.scoring import Evaluation
 from steper.evaluation.statistics import Bootstrap
 from steper.examples.build import build_examples
@@ -95,7 +96,7 @@ def teach(
 
     `strategy` None is a student's own, else ircot; `settings` are the strategy's. `allow_code` lets
     a student's folder name code outside this package, which is then loaded. The other
-    `options` (in_flight, overwrite, retry_failed, progress) and the errors are those of
+    `options` (samples, in_flight, overwrite, retry_failed, progress) and the errors are those of
     `steper.runs.teach`; the same call again goes on where an interrupted one stopped.
     """
     if isinstance(questions, (str, PathLike)):
@@ -241,19 +242,27 @@ def compare(
     baseline: Place | None = None,
     metrics: Iterable[str] = comparing.DEFAULT_METRICS,
     *,
+    trained_on: Places = (),
     bootstrap: Values = None,
     partial: bool = False,
 ) -> comparing.Comparison:
     """Compare runs over the same questions, pair by pair, with the baseline (the first).
 
     `runs` are {name: run, or the runs of several seeds}, or a list, where a run's name is that of
-    its folder, or NAME=RUN. Raises InputError for fewer than two, and for what does not compare.
+    its folder, or NAME=RUN. `trained_on` are files of training questions: of test questions that
+    share a gold passage with one, the scores of the others are given beside. Raises InputError for
+    fewer than two, for what does not compare, and for test questions that were trained on.
     """
     folders, metrics = _folders(runs), comparing.check_metrics(metrics)
     comparing.check_several(folders)
     intervals = _settings(Bootstrap, bootstrap)
     methods = load_methods(folders, partial, intervals)
-    return comparing.compare(methods, _named(baseline), metrics, intervals)
+    files = [Path(file) for file in _listed(trained_on)]
+    shared = list(shared_questions(methods).values())
+    leakage = find_leakage(shared, {str(file): load_questions(file) for file in files})
+    leakage.check("the runs")
+    apart = leakage.shared_gold
+    return comparing.compare(methods, _named(baseline), metrics, intervals, shared_gold=apart)
 
 
 def report(

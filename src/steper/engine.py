@@ -23,8 +23,7 @@ from typing import Any
 from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsError
 from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
 from steper.lm.futures import outcome_of
-from steper.lm.thinking import limited
-from steper.records import Passage, Question, StopReason, Trajectory, Usage
+from steper.records import Attempt, Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.actions import Action, Actions, Generate, Search
 from steper.strategy.base import Strategy
@@ -60,9 +59,10 @@ class Stats:
 
 @dataclass(eq=False)
 class _Flight:
-    """One question under way."""
+    """One attempt at a question under way."""
 
     question: Question
+    sample: int
     trace: Trace
     actions: Actions
     recorded: list[ActionRow]
@@ -91,7 +91,7 @@ class Engine:
         max_failures: int = 10,
         settings: str = "",
         record: Callable[[Sequence[ActionRow]], None] | None = None,
-        recorded: dict[str, list[ActionRow]] | None = None,
+        recorded: dict[tuple[str, int], list[ActionRow]] | None = None,
         progress: Callable[[Stats], None] | None = None,
     ) -> None:
         self.strategy = strategy
@@ -117,13 +117,13 @@ class Engine:
         self._queued = 0
         self._failures: Counter[type] = Counter()  # in a row
 
-    def run(self, questions: Iterable[Question]) -> Generator[Trajectory, None, None]:
-        """Trajectories in the order they finish.
+    def run(self, attempts: Iterable[Question | Attempt]) -> Generator[Trajectory, None, None]:
+        """Trajectories in the order they finish; a question stands for the first attempt at it.
 
         Raises SteperError when the model or retriever gives up for good. Leaving the iteration
         early drops what is in flight; its finished actions are recorded.
         """
-        source = iter(questions)
+        source = (Attempt(one) if isinstance(one, Question) else one for one in attempts)
         self._searcher = ThreadPoolExecutor(1, "search")
         try:
             while self._admit(source) or self._flights or self._finished:
@@ -138,17 +138,15 @@ class Engine:
             self._searcher.shutdown(wait=False, cancel_futures=True)
             self._record_rest()
 
-    def _admit(self, source: Iterator[Question]) -> bool:
+    def _admit(self, source: Iterator[Attempt]) -> bool:
         """Start questions while there is room; whether any was started."""
         started = False
         while len(self._flights) < self.window:
-            question = next(source, None)
-            if question is None:
+            attempt = next(source, None)
+            if attempt is None:
                 break
-            trace = Trace(question.text)
-            flight = _Flight(
-                question, trace, self.strategy.run(trace), self._recorded.pop(question.id, [])
-            )
+            trace, recorded = Trace(attempt.question.text), self._recorded.pop(attempt.key, [])
+            flight = _Flight(*attempt, trace, self.strategy.run(trace), recorded)
             self._flights.add(flight)
             self._advance(flight, None)
             started = True
@@ -191,6 +189,7 @@ class Engine:
             cue=action.cue,
             gold=self.strategy.word_gold,
             logprobs=action.logprobs,
+            sample=flight.sample,
         )
 
     def _search(self, flights: list[_Flight]) -> None:
@@ -329,6 +328,7 @@ class Engine:
             self.settings,
             ending,
             error,
+            flight.sample,
         )
         stats = self.stats
         stats.done += 1
@@ -345,19 +345,12 @@ def _results(events: list[tuple[_Flight, Any]]) -> list[tuple[_Flight, Any]]:
     results = []
     for flight, outcome in events:
         if isinstance(outcome, Future):
-            results.append((flight, _readable(flight.pending, outcome)))
+            assert isinstance(flight.pending, Generate)
+            asked = flight.pending
+            results.append((flight, outcome_of(outcome, asked.max_tokens, asked.logprobs)))
         elif outcome is not _SEARCHED:
             results.append((flight, outcome))
     return results
-
-
-def _readable(action: Action | None, done: Future[Completion]) -> Completion | BaseException:
-    """What strategies read of a completion, not far more than was asked for, or its error."""
-    assert isinstance(action, Generate)
-    outcome = outcome_of(done, action.logprobs)
-    if isinstance(outcome, BaseException):
-        return outcome
-    return limited(outcome, action.max_tokens)
 
 
 def request_digest(action: Action) -> str:
@@ -376,6 +369,7 @@ def _row(flight: _Flight, result: Any) -> ActionRow:
     assert flight.pending is not None
     row: ActionRow = {
         "question_id": flight.question.id,
+        **({"sample": flight.sample} if flight.sample else {}),
         "n": flight.count,
         "request": request_digest(flight.pending),
     }

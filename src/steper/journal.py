@@ -32,7 +32,7 @@ from steper.artifact import (
 )
 from steper.errors import InputError, writing_to
 from steper.lm.base import Completion
-from steper.records import SCHEMA_VERSION, Passage, Question, Trajectory
+from steper.records import SCHEMA_VERSION, Attempt, Passage, Question, Trajectory
 from steper.store import (
     atomic_writer,
     cut_unfinished_line,
@@ -135,11 +135,12 @@ class FoundRow(BaseModel):
 
 
 class ActionRow(BaseModel):
-    """A line of `actions.jsonl`: the result of a question's nth action, one of two kinds."""
+    """A line of `actions.jsonl`: the result of an attempt's nth action, one of two kinds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     question_id: str
+    sample: int = 0
     n: int
     request: str
     completion: Completion | None = None
@@ -163,20 +164,20 @@ def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
 def read_unfinished(path: Path) -> list[Trajectory]:
     """The trajectories of a `trajectories.part`, which is perhaps being written; none without it.
 
-    An unfinished last line is left out; of two trajectories of a question (one failed and was tried
-    again) the later counts. Raises InputError at a bad line.
+    Leaves out an unfinished last line; of an attempt that was made again the later one counts.
+    Raises InputError at a bad line.
     """
     if not path.exists():
         return []
     with open_input(path) as file:
         whole = file.read().rpartition(b"\n")[0]
-    found: dict[str, Trajectory] = {}
+    found: dict[tuple[str, int], Trajectory] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             trajectory = Trajectory.model_validate_json(line)
         except ValidationError as error:
             raise InputError(f"{path}, line {number}: {field_error(error)}") from None
-        found[trajectory.question_id] = trajectory
+        found[trajectory.key] = trajectory
     return list(found.values())
 
 
@@ -195,16 +196,18 @@ class RunFolder:
         *,
         inputs: dict[str, Any] | None = None,
         step_end: str = "",
+        samples: int = 1,
         overwrite: bool = False,
         retry_failed: bool = False,
     ) -> None:
         self.path = path
         self.questions = questions
+        self.attempts = [Attempt(q, sample) for q in questions for sample in range(samples)]
         self.settings = as_json(settings)
         self.inputs = as_json(inputs or {})
         self.step_end = step_end
         self.hash = settings_hash(self.settings)
-        self.offsets: dict[str, int] = {}
+        self.offsets: dict[tuple[str, int], int] = {}
         self._check(overwrite)
         with writing_to(path):
             files = (MANIFEST, QUESTIONS, TRAJECTORIES)
@@ -285,9 +288,9 @@ class RunFolder:
         self._actions = AppendFile(self.path / ACTIONS, self._sync)
         self._part = AppendFile(self.path / PART, self._sync)
         for offset, trajectory in self._part.rows(Trajectory):
-            self.offsets[trajectory.question_id] = offset
+            self.offsets[trajectory.key] = offset
             if trajectory.status == "failed":
-                del self.offsets[trajectory.question_id]
+                del self.offsets[trajectory.key]
 
     def _check_questions(self) -> None:
         """Write `questions.jsonl` anew where it is not what was asked; nothing is lost with it."""
@@ -302,36 +305,36 @@ class RunFolder:
     def _check_result(self) -> None:
         """Raise InputError where a whole run's trajectories are not those of its questions."""
         path, number = self.path / TRAJECTORIES, 0
-        expected = [question.id for question in self.questions]
+        expected = [attempt.key for attempt in self.attempts]
         with open_input(path) as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    found = Trajectory.model_validate_json(line).question_id
+                    found = Trajectory.model_validate_json(line).key
                 except ValidationError as error:
                     raise _damaged(path, number, error) from None
                 if number > len(expected) or found != expected[number - 1]:
                     raise InputError(
-                        f"{path}, line {number}: a trajectory of question {found!r} is not "
+                        f"{path}, line {number}: a trajectory of question {found[0]!r} is not "
                         "expected here; the file was changed. Begin anew with --overwrite"
                     )
         if number != len(expected):
             raise InputError(
-                f"{path}: {number} trajectories of {len(expected)} questions; the file was "
+                f"{path}: {number} trajectories, but {len(expected)} were expected; the file was "
                 "changed. Begin anew with --overwrite"
             )
 
-    def recorded_actions(self) -> dict[str, list[dict[str, Any]]]:
-        """Finished actions of each unfinished question, in order."""
-        out: dict[str, list[dict[str, Any]]] = {}
+    def recorded_actions(self) -> dict[tuple[str, int], list[dict[str, Any]]]:
+        """Finished actions of each unfinished attempt, in order."""
+        out: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for _, row in self._actions.rows(ActionRow):
-            if row.question_id not in self.offsets:
-                plain = row.model_dump(mode="json", exclude_none=True)
-                out.setdefault(row.question_id, []).append(plain)
+            if (key := (row.question_id, row.sample)) not in self.offsets:
+                plain = row.model_dump(mode="json", exclude_none=True, exclude={"sample"})
+                out.setdefault(key, []).append(plain)
         return out
 
-    def pending(self) -> list[Question]:
-        """The questions that have no trajectory yet."""
-        return [q for q in self.questions if q.id not in self.offsets]
+    def pending(self) -> list[Attempt]:
+        """The attempts that have no trajectory yet."""
+        return [attempt for attempt in self.attempts if attempt.key not in self.offsets]
 
     def write_actions(self, rows: Sequence[dict[str, Any]]) -> None:
         """Record finished actions."""
@@ -341,12 +344,12 @@ class RunFolder:
     def write_trajectory(self, trajectory: Trajectory) -> None:
         """Record a finished trajectory."""
         with writing_to(self.path):
-            self.offsets[trajectory.question_id] = self._part.append(dump_line(trajectory))
+            self.offsets[trajectory.key] = self._part.append(dump_line(trajectory))
 
     def finished(self) -> Iterator[Trajectory]:
         """The finished trajectories, in the questions' order."""
-        for question in self.questions:
-            if (offset := self.offsets.get(question.id)) is not None:
+        for attempt in self.attempts:
+            if (offset := self.offsets.get(attempt.key)) is not None:
                 yield Trajectory.model_validate_json(self._part.read_at(offset))
 
     def finish(self, counts: dict[str, Any], seconds: float, warnings: Sequence[str] = ()) -> None:
@@ -354,8 +357,8 @@ class RunFolder:
         self._seconds += seconds
         with writing_to(self.path):
             with atomic_writer(self.path / TRAJECTORIES) as out:
-                for question in self.questions:
-                    out.write(self._part.read_at(self.offsets[question.id]))
+                for attempt in self.attempts:
+                    out.write(self._part.read_at(self.offsets[attempt.key]))
             self._write_manifest("complete", counts, warnings)
             self._tidy(counts.get("failed", 0))
         self.complete = True

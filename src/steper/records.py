@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from reprlib import repr as short
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -228,16 +228,20 @@ class StopReason(str, Enum):
 Status = Literal["answered", "capped", "failed", "dropped"]
 
 
-class Trajectory(Record):
-    """All that happened for one question.
+class Trajectory(GrownRecord):
+    """All that happened in one attempt at a question.
 
-    `settings` is the hash of the settings in the run's manifest.
+    `settings` is the hash of the settings in the run's manifest. `sample` counts the attempts of a
+    run at one question, from 0.
     `status`: `answered`; `capped` (a guard ended it without an answer); `failed` (the model or the
     retriever gave up; `error` says why); `dropped` (the teacher could not go on; `error` says why).
     """
 
+    later: ClassVar[tuple[str, ...]] = ("sample",)
+
     schema_version: Literal[1] = SCHEMA_VERSION
     question_id: str
+    sample: int = Field(0, ge=0)
     question: str
     strategy: str
     layout: str
@@ -249,6 +253,11 @@ class Trajectory(Record):
     status: Status
     stop_reason: StopReason
     error: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What no other trajectory of its run has: question id and sample."""
+        return self.question_id, self.sample
 
     @property
     def usage(self) -> Usage:
@@ -289,6 +298,18 @@ class Trajectory(Record):
                         f"steps[{step.index - 1}] names passage {pid!r}, not in passages"
                     )
         return self
+
+
+class Attempt(NamedTuple):
+    """A question to answer; `sample` counts a run's attempts at it, from 0."""
+
+    question: Question
+    sample: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """That of its trajectory."""
+        return self.question.id, self.sample
 
 
 class Prediction(Record):

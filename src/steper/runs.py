@@ -14,7 +14,7 @@ from steper.doors import fingerprint_of
 from steper.engine import Engine, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
-from steper.lm.base import LanguageModel, continues_turns
+from steper.lm.base import LanguageModel, continues_turns, is_greedy
 from steper.notebook import run_html
 from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
@@ -86,8 +86,10 @@ class Run:
         whole = self.path / "trajectories.jsonl"
         if whole.exists():
             return read_records(whole, Trajectory)
-        found = {t.question_id: t for t in read_unfinished(self.path / "trajectories.part")}
-        return (found[q.id] for q in self.questions() if q.id in found)
+        order = {q.id: n for n, q in enumerate(self.questions())}
+        found = read_unfinished(self.path / "trajectories.part")
+        known = (t for t in found if t.question_id in order)
+        return iter(sorted(known, key=lambda t: (order[t.question_id], t.sample)))
 
     def questions(self) -> Iterator[Question]:
         """The questions, with their gold annotation."""
@@ -140,6 +142,7 @@ def teach(
     retriever: Retriever | None,
     out: Path | str,
     *,
+    samples: int = 1,
     in_flight: int = 64,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -148,15 +151,18 @@ def teach(
 ) -> Run:
     """Answer all questions and write their trajectories to the folder `out`.
 
-    `strategy` is a name, a class, or an object, which is put in the model's form. `inputs` (files,
-    their hashes, what was left out of them) goes into the manifest as it is.
+    `strategy` is a name, a class, or an object, which is put in the model's form. Each question is
+    answered `samples` times, each time with a seed of its own, which needs a model that samples.
+    `inputs` (files, their hashes, what was left out of them) goes into the manifest as it is.
     A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
-    Raises SettingsError when `out` was made with other settings, InputError on bad questions.
+    Raises SettingsError when `out` was made with other settings or all samples would be equal,
+    InputError on bad questions.
     """
     if isinstance(strategy, Strategy):
         strategy = fit_to_model(strategy, lm)
     else:
         strategy = make_strategy(strategy, lm)
+    check_samples(samples, lm)
     questions = [q.model_copy(update={"context": ()}) for q in questions]
     check_questions(questions, strategy.prompt)
     settings = {
@@ -165,6 +171,7 @@ def teach(
         "prompt": strategy.prompt.model_dump(mode="json"),
         "model": fingerprint_of(lm),
         "retriever": fingerprint_of(retriever) if retriever else None,
+        **({"samples": samples} if samples > 1 else {}),
     }
     folder = RunFolder(
         Path(out),
@@ -172,6 +179,7 @@ def teach(
         settings,
         inputs=inputs,
         step_end=strategy.step_end,
+        samples=samples,
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
@@ -202,10 +210,10 @@ def _drive(
         progress=progress,
     )
     pending = folder.pending()
-    engine.stats.total = len(folder.questions)
-    engine.stats.done = len(folder.questions) - len(pending)
+    engine.stats.total = len(folder.attempts)
+    engine.stats.done = len(folder.attempts) - len(pending)
     # Closed before the folder is: what had finished at an early end is still recorded.
-    counts = RunCounts(len(folder.questions))
+    counts = RunCounts(len(folder.questions), len(folder.attempts))
     for trajectory in folder.finished():
         counts.add(trajectory)
     with closing(engine.run(pending)) as trajectories:
@@ -216,9 +224,14 @@ def _drive(
 
 
 class RunCounts:
-    """What a run's manifest counts: trajectories by status and reason, steps, passages, usage."""
+    """What a run's manifest counts: trajectories by status and reason, steps, passages, usage.
 
-    def __init__(self, questions: int) -> None:
+    The number of trajectories stands there where it is not that of the questions.
+    """
+
+    def __init__(self, questions: int, trajectories: int) -> None:
+        self._trajectories = trajectories
+        self._sampled = trajectories > questions
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
         self._questions = questions
         self._reasons: Counter[str] = Counter()
@@ -255,12 +268,25 @@ class RunCounts:
         """All counts, names with 0 included."""
         return {
             "questions": self._questions,
+            **({"trajectories": self._trajectories} if self._sampled else {}),
             **self._outcomes,
             "stop_reasons": dict(sorted(self._reasons.items())),
             "errors": dict(sorted(self._errors.items())),
             **{name: self._totals[name] for name in TOTALS},
             "dollars": self._dollars,
         }
+
+
+def check_samples(samples: int, lm: LanguageModel) -> None:
+    """Refuse a number of samples that is none, and several of a model that does not sample."""
+    if samples < 1:
+        raise SettingsError(f"samples is {samples}; it must be at least 1")
+    if samples > 1 and is_greedy(lm):
+        raise SettingsError(
+            f"samples is {samples}, but {lm.name} writes the same text each time, so all "
+            "trajectories of a question would be equal; set a temperature above 0 (such as 0.7) "
+            "of a model that samples, or samples to 1"
+        )
 
 
 def truncation_warnings(cut: int, generations: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,25 @@ def test_it_closes_a_begun_turn_while_the_model_may_think(packed, caplog):
             assert model.continues_turns() is continues
             model.close()
     assert "closes the turn and begins a new one" in caplog.text
+
+
+def test_its_log_probabilities_are_those_in_process(folder, packed):
+    """Of the written tokens and of asked ones among the likeliest, in both protocols."""
+    with serve_llama_cpp(packed) as url:
+        for form, api in (("chat", "chat"), ("plain", "completions")):
+            asked = [replace(r, logprobs=(" film", "J", "<|end|>")) for r in requests(form)[:8:2]]
+            settings = OpenAISettings(base_url=url, api=api, concurrency=2)
+            served = completions(OpenAIModel("tiny", settings=settings), asked)
+            local = completions(HFModel(str(folder)), asked)
+            told = 0
+            for one, other in zip(served, local, strict=True):
+                pairs = zip(one.token_logprobs, other.token_logprobs, strict=False)
+                # It puts tokens that are parts of a character together, and has no words for the
+                # end of a turn.
+                for a, b in takewhile(lambda pair: pair[0].text == pair[1].text, pairs):
+                    assert a.logprob == pytest.approx(b.logprob, abs=2e-3)
+                    assert all(
+                        value == pytest.approx(b.of[t], abs=2e-3) for t, value in a.of.items()
+                    )
+                    told += 1 + len(a.of)
+            assert told > 30

@@ -151,6 +151,34 @@ def test_a_text_of_several_tokens_has_no_log_probability_of_its_own(folder):
         written(folder, questions(logprobs=("<|user|>", "Fully supported")))
 
 
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"batch_size": 1, "generation": GenerationSettings(temperature=2.0)}, {"own_loop": True}],
+    ids=str,
+)
+def test_a_given_text_is_scored_beside_others_that_are_written(folder, reference, taken, how):
+    plain = questions()
+    target = " directed by the author of the film.\n"
+    requests = [replace(r, target=target if n % 2 else "") for n, r in enumerate(plain)]
+    done = written(folder, requests, **how)
+    assert [c.text for c in done[::2]] == [c.text for c in written(folder, plain, **how)[::2]]
+    ids_of = {repr(tuple(row.written)): ids for row, ids in taken.items()}
+    for request, scored in zip(requests[1::2], done[1::2], strict=True):
+        assert (scored.text, scored.finish) == (target, "stop")
+        own, _ = by_one_forward_pass(reference, request, ids_of[repr(scored.token_logprobs)])
+        assert sum(t.logprob for t in scored.token_logprobs) == pytest.approx(sum(own), abs=1e-3)
+
+
+def test_a_given_text_is_scored_by_local_models_alone_and_has_to_fit(folder):
+    with pytest.raises(ModelError, match=r"to score, of question '0', has \d+ tokens, but the"):
+        written(folder, [replace(questions()[0], target="film " * 40)], context_window=30)
+    with fake_server(lambda n, b: Reply("no")) as fake:
+        model = OpenAIModel("m", settings=OpenAISettings(base_url=fake.url))
+        error = model.submit([ask(form="chat", target="yes")])[0].exception(30)
+        model.close()
+    assert "a server cannot score a given text; use hf:FOLDER" in str(error)
+
+
 def served(answer, asked, **settings):
     """(completion or error, body sent) of one request."""
     with fake_server(answer) as fake:
@@ -284,7 +312,7 @@ def test_a_strategy_gets_them_and_again_when_it_is_resumed():
     whole, seen = run_sure(with_logprobs, record=rows.extend)
     assert whole[0].status == "answered"
     assert [tokens[0].logprob for tokens in seen] == [-1.0, -1.0, -1.0]
-    resumed, again = run_sure(lambda r: ModelError("asked"), recorded={"q0": rows})
+    resumed, again = run_sure(lambda r: ModelError("asked"), recorded={("q0", 0): rows})
     assert (resumed, again) == (whole, seen)
 
 

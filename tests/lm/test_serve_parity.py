@@ -9,6 +9,7 @@ import pytest
 from lm.asking import ask
 from lm.serve import serve
 from lm.tiny import make_tiny_llama
+from steper.errors import ModelError
 from steper.lm.hf import HFModel
 from steper.lm.model_settings import OpenAISettings
 from steper.lm.openai_server import OpenAIModel
@@ -82,3 +83,16 @@ def test_a_real_server_that_closes_turns_is_found_out_and_asked_in_raw_text(tmp_
         served = completions(model, begun_requests())
     local = completions(HFModel(str(folder)), begun_requests())
     assert said(served) == said(local)
+
+
+@pytest.mark.timeout(400)
+def test_a_real_server_that_ignores_log_probabilities_fails_the_question(tmp_path):
+    folder = make_tiny_llama(tmp_path / "tiny")
+    with serve(folder) as url:
+        model = OpenAIModel(str(folder), settings=OpenAISettings(base_url=url))
+        try:
+            asked = replace(requests("chat")[1], logprobs=("yes", "no"))
+            with pytest.raises(ModelError, match="were asked for, and the text came without: run"):
+                model.submit([asked])[0].result(120)
+        finally:
+            model.close()

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.made import rows
 from steper.errors import InputError
+from steper.evaluation.leakage import find_leakage
 from steper.pipeline.config import DataSettings
 from steper.pipeline.data_sets import DataSet
 
@@ -60,3 +61,45 @@ def test_too_few_questions_are_named(config):
         _ = data_set(config.parent).test
     with pytest.raises(InputError, match="but 70 were asked for"):
         _ = data_set(config.parent, test_size=2, train_size=70).train
+
+
+def leakage(data):
+    return find_leakage(data.test, data.learnt_from)
+
+
+def gold_of(item):
+    """The supporting facts and evidences of an item, which say its gold passages."""
+    return {name: item[name] for name in ("context", "supporting_facts", "evidences")}
+
+
+def test_questions_about_a_test_questions_facts_are_refused_or_dropped(config, caplog):
+    rewrite(config.parent / "test.json", **gold_of(rows()[0][3]))
+    files = {"test": config.parent / "test.json"}
+    found = leakage(data_set(config.parent, **files))
+    assert found.overlaps[0].gold_set == (rows()[1][0]["_id"],)
+    with pytest.raises(InputError, match=r"data\.small: 1 of 5 test questions .* gold passages"):
+        found.check("data.small")
+    dropping = data_set(config.parent, **files, overlap="drop")
+    assert rows()[0][3]["_id"] not in {q.id for q in dropping.train}
+    assert len(dropping.train) == 9
+    assert "1 questions repeat a test question, or all of its gold passages" in caplog.text
+    leakage(dropping).check("data.small")
+
+
+def test_questions_of_pretraining_are_compared_too(config):
+    item = {**rows()[0][3], "question": rows()[1][2]["question"], "_id": "elsewhere"}
+    old = config.parent / "old.json"
+    old.write_text(json.dumps([item]))
+    data = data_set(config.parent, test=config.parent / "test.json", pretrained_on=(old,))
+    with pytest.raises(InputError, match=r"1 of 5 test questions are in .*old.json, too, by text"):
+        leakage(data).check("data.small")
+
+
+def test_what_came_later_is_in_the_key_where_it_is_set(config):
+    base = data_set(config.parent).key()
+    assert not {"overlap", "pretrained_on"} & base.keys()
+    old = (config.parent / "train.json",)
+    changed = data_set(config.parent, overlap="drop", pretrained_on=old).key()
+    assert {k: v for k, v in changed.items() if k in base} == base
+    assert changed["overlap"] == "drop"
+    assert len(changed["pretrained_on"]) == 1

@@ -31,6 +31,11 @@ def refused(path, overrides=()):
         ("    test: test.json", "    tests: test.json", "line 4: unknown setting of data.small"),
         ("demos: 0", "demos: -1", "line 8: teacher.prompt.demos: "),
         ("  small:", "  sm/all:", "line 1: data: the name 'sm/all' is that of a folder"),
+        (
+            "    questions: train.json\n    test: test.json",
+            "    world: {seed: 1000000}",
+            "data.small.world.seed: Input should be less than 1000000",
+        ),
         ("questions: train.json", "seed: 1", "name either `questions`, a file, or a `world`"),
         ("resamples: 100", "resamples: many", "line 15: evaluate.bootstrap.resamples: "),
         ("evaluate:", "evaluate: [", "not YAML"),

@@ -7,7 +7,7 @@ import pytest
 
 from doubles import change_in_the_middle
 from lm.tiny import make_tiny_llama
-from pipeline.made import CONFIG, write_files
+from pipeline.made import CONFIG, rows, write_files
 from steper.cli.main import run as command
 from steper.errors import InputError, SettingsError
 from steper.examples.example_folder import ExampleFolder
@@ -358,6 +358,34 @@ def test_shared_questions_stop_the_run_before_the_teacher(tmp_path, config, tiny
     with pytest.raises(InputError, match=r"stage teach \(small\): .*10 of 10 questions"):
         pipeline.run()
     assert not (tmp_path / "out/teach").exists()
+
+
+def test_questions_about_the_same_facts_stop_the_run_before_the_teacher(tmp_path, config, tiny):
+    path = config.parent / "test.json"
+    test, train = json.loads(path.read_text()), rows()[0][0]
+    facts = ("context", "supporting_facts", "evidences")
+    test[2] |= {name: train[name] for name in facts}
+    path.write_text(json.dumps(test))
+    pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
+    with pytest.raises(InputError, match=r"stage teach \(small\): .*1 of 5 .*all of their gold"):
+        pipeline.run(["index", "teach"])
+    dropping = Pipeline(settings(config, tiny, "data.small.overlap=drop"), tmp_path / "out2")
+    dropping.run(["index", "teach"])
+    assert Run(tmp_path / "out2/teach/small").manifest["counts"]["questions"] == 9
+
+
+def test_samples_of_a_teacher_are_part_of_its_task_and_need_one_that_samples(
+    tmp_path, config, tiny
+):
+    one = Pipeline(settings(config, tiny), tmp_path / "out")
+    two = Pipeline(settings(config, tiny, "teacher.samples=2"), tmp_path / "out")
+    keys = [
+        next(s.task.key for s in pipeline.plan(["teach"]) if s.task.stage == "teach")
+        for pipeline in (one, two)
+    ]
+    assert keys[1] == {**keys[0], "samples": 2}
+    with pytest.raises(SettingsError, match=r"samples is 2, but gold writes the same text"):
+        two.run(["index", "teach"])
 
 
 def test_two_pipelines_in_one_folder_are_refused(tmp_path, config, tiny):

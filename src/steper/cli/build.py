@@ -132,6 +132,10 @@ def _show(written: Written) -> None:
         console.print(f"  {number} kept with {reason}: {DIVERGED[reason]}")
     for name, number in counts.unchecked.items():
         console.print(f"  {number} kept that --{name.replace('_', '-')} cannot judge")
+    if counts.per_question:
+        shares = sorted(counts.per_question.items(), key=lambda item: int(item[0]))
+        questions = ", ".join(f"{n} with {kept}" for kept, n in shares)
+        console.print(f"questions by how many of their trajectories are learnt: {questions}")
     console.print(f"{counts.examples} examples: {counted(counts.kinds)}")
     where = "Up to date:" if written.up_to_date else "Examples:"
     console.print(f"{where} {path / 'examples.jsonl'}", soft_wrap=True)

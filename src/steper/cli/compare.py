@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from steper.cli.options import SWITCH, at_least
@@ -19,6 +20,7 @@ def compare(
     group: Annotated[list[str] | None, SWITCH] = None,
     baseline: str | None = None,
     metric: Annotated[list[str] | None, SWITCH] = None,
+    trained_on: list[Path] | None = None,
     resamples: int = 2000,
     seed: int = 0,
     partial: Annotated[bool, SWITCH] = False,
@@ -46,6 +48,10 @@ def compare(
         all gold passages were found) or invented (steps that state what nothing shown holds); can
         be repeated.
         Default: em, f1 and acc.
+    trained_on
+        A file of training questions. Refused where one of the runs' questions is in it, by id, text
+        or all gold passages; of those that share one, the scores of the others are given beside.
+        May be given several times.
     resamples
         Draws of the bootstrap, and sign patterns of the test.
     seed
@@ -63,6 +69,7 @@ def compare(
         parse_methods(runs or (), group or ()),
         baseline,
         metric or DEFAULT_METRICS,
+        trained_on=trained_on or (),
         bootstrap=bootstrap_settings(resamples, seed),
         partial=partial,
     )
@@ -109,6 +116,8 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def _counts(comparison: Comparison) -> list[str]:
+    from steper.evaluation.tables import leakage_line
+
     lines = [f"{comparison.shared} questions that all runs have, paired"]
     for name, n in comparison.unshared.items():
         if n:
@@ -117,6 +126,8 @@ def _counts(comparison: Comparison) -> list[str]:
         if n:
             total = comparison.shared * len(comparison.methods[name])
             lines.append(f"{name}: {n} of {total} did not answer, counted as empty answers")
+    if comparison.shared_gold:
+        lines.append(leakage_line(comparison))
     return lines
 
 

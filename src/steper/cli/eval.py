@@ -149,6 +149,7 @@ def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
         counts_line,
         effort_lines,
         run_tables,
+        samples_line,
         step_end_line,
         support_lines,
     )
@@ -164,6 +165,8 @@ def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
     for line in effort_lines(metrics.effort) if metrics.effort else ():
         out.print(line)
     for line in support_lines(metrics):
+        out.print(line)
+    for line in samples_line(metrics):
         out.print(line)
     for line in step_end_line(metrics):
         out.print(line)

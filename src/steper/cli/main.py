@@ -25,6 +25,7 @@ SUMMARIES = {
     "score": "Score any system's predictions by the benchmark's own rules.",
     "compare": "Compare runs over the same questions, pair by pair.",
     "report": "Write runs over the same questions as one HTML page that needs no network.",
+    "leakage": "Say what test questions have in common with what was learnt from.",
     "world": "Generate a small encyclopedia with multi-hop questions.",
     "run": "Run a whole pipeline: world, index, teach, build, train, eval, compare, report.",
     "study": "Run a study: several pipelines that share what is equal, with one table, plot and "

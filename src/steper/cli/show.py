@@ -24,6 +24,7 @@ def show(
     /,
     *,
     question: Annotated[str | None, Parameter(name=["--question", "-q"])] = None,
+    sample: int = 0,
     full: Annotated[bool, SWITCH] = False,
 ) -> None:
     """Show one trajectory, step by step.
@@ -34,6 +35,8 @@ def show(
         A folder that `steper teach` wrote.
     question
         The question's id, or its number in the run (from 1); without it the ids are listed.
+    sample
+        Of several trajectories of the question, the number of the one to show (from 0).
     full
         Show the passages' whole text, and what the model wrote beside what was kept.
     """
@@ -54,10 +57,18 @@ def show(
         ids = get_close_matches(question, questions, n=3) or list(questions)[:20]
         raise InputError(unknown_name("question id", question, ids))
     for trajectory in folder.trajectories():
-        if trajectory.question_id == question:
+        if trajectory.key == (question, sample):
             show_trajectory(trajectory, questions[question], console, full)
             return
+    several = _samples(folder)
+    if not 0 <= sample < several:
+        raise InputError(f"--sample is {sample}; the run has samples 0 to {several - 1}")
     raise InputError(f"question {question!r} has no trajectory yet: the run is unfinished")
+
+
+def _samples(folder: Run) -> int:
+    """How many trajectories the run has of each question."""
+    return int(folder.manifest.get("settings", {}).get("samples", 1))
 
 
 def _list(folder: Run, ids: list[str], console: Console) -> None:
@@ -65,12 +76,15 @@ def _list(folder: Run, ids: list[str], console: Console) -> None:
     from steper.strategy.base import STEP_ENDS
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("#", "id", "steps", "status", "question"):
+    sampled = _samples(folder) > 1
+    for heading in ("#", "id", *(["sample"] if sampled else []), "steps", "status", "question"):
         table.add_column(heading, overflow="fold" if heading == "id" else "ellipsis")
     numbers = {question: str(number) for number, question in enumerate(ids, start=1)}
     for t in folder.trajectories():
         number = numbers.get(t.question_id, "?")
-        table.add_row(number, Text(t.question_id), str(len(t.steps)), t.status, Text(t.question))
+        which = [str(t.sample)] if sampled else []
+        steps = str(len(t.steps))
+        table.add_row(number, Text(t.question_id), *which, steps, t.status, Text(t.question))
     console.print(table)
     if end := step_end(folder.manifest):
         console.print(f"Step end: {STEP_ENDS.get(end, end)}")
@@ -89,7 +103,8 @@ def show_trajectory(
         for p in trajectory.passages
         if any(same_passage(g, p, question.benchmark) for g in question.gold)
     }
-    about = f"{trajectory.question_id} · {trajectory.strategy} · {trajectory.model}"
+    which = f" · sample {trajectory.sample}" if trajectory.sample else ""
+    about = f"{trajectory.question_id}{which} · {trajectory.strategy} · {trajectory.model}"
     console.print(Text(trajectory.question, style="bold"))
     console.print(Text(about, style="dim"))
     for step in trajectory.steps:

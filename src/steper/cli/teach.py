@@ -23,6 +23,7 @@ def teach(
     strategy: str | None = None,
     selection: Annotated[Selection, FLAT] = ALL,
     sample_dev: int | None = None,
+    samples: int = 1,
     config: Path | None = None,
     in_flight: int = 64,
     overwrite: Annotated[bool, SWITCH] = False,
@@ -54,6 +55,8 @@ def teach(
         {strategies}, or package.module:NAME of your own. Default: ircot, or a trained student's.
     sample_dev
         Take so many questions at random that no --sample of the same seed has, for tuning.
+    samples
+        Trajectories of each question, each sampled with a seed of its own (needs --temperature).
     config
         YAML file with settings in the sections strategy, prompt, generation, hf and openai;
         options on the command line go over it.
@@ -70,7 +73,7 @@ def teach(
     from steper.runs import teach as run_teacher
     from steper.student import student_retriever
 
-    at_least(1, in_flight=in_flight)
+    at_least(1, in_flight=in_flight, samples=samples)
     chosen = Chosen(SECTIONS, config, settings)
     kind = adopt(chosen, model, strategy, allow_code)
     file = selection.read(questions)
@@ -92,6 +95,7 @@ def teach(
             lm,
             retriever,
             out,
+            samples=samples,
             in_flight=in_flight,
             overwrite=overwrite,
             retry_failed=retry_failed,
@@ -105,7 +109,8 @@ def _show(run: Run) -> None:
     """What came of a run, and what to do next."""
     console, manifest = plain_console(), run.manifest
     counts = manifest["counts"]
-    console.print(f"{counts['questions']} questions: {run.outcomes()}")
+    several = f", {counts['trajectories']} trajectories" if "trajectories" in counts else ""
+    console.print(f"{counts['questions']} questions{several}: {run.outcomes()}")
     for error, number in sorted(counts["errors"].items(), key=lambda item: -item[1]):
         console.print(f"  {number} × {error}")
     tokens = counts["prompt_tokens"] + counts["completion_tokens"]

@@ -177,7 +177,8 @@ class _Smaller:
             "training trajectories come from the gold annotations, not from the random teacher; "
             "that one is asked the test questions"
         )
-        return old.model_copy(update={"model": "gold", **_local(old), **prompt}), tiny
+        gold = {"model": "gold", "samples": 1}  # annotations are no different a second time
+        return old.model_copy(update={**gold, **_local(old), **prompt}), tiny
 
     def _model(self, name: str, spec: str) -> str:
         """A tiny random model in the place of a big one."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 from pydantic import Field
@@ -38,7 +38,7 @@ from steper.evaluation.statistics import (
     relative_difference,
 )
 from steper.notebook import box, html_table
-from steper.records import Record
+from steper.records import GrownRecord, Record
 from steper.text import percent
 
 DEFAULT_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
@@ -87,14 +87,17 @@ class MetricComparison(Record):
     differences: tuple[Difference, ...]
 
 
-class Comparison(Record):
+class Comparison(GrownRecord):
     """What `compare` found.
 
     `methods`: run folders by method, `shared`: questions that all runs have, `unshared`: questions
     of each method that others lack, left out. `not_answered`: shared trajectories of each method
     that capped, failed or were dropped: they count as an empty answer. `step_end`: who ended a
-    step in each method's runs, "" where nobody knows.
+    step in each method's runs, "" where nobody knows. `shared_gold` questions share a gold passage
+    with what was trained on; `others` are the means over the questions without these.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("shared_gold", "others")
 
     version: int = 1
     baseline: str
@@ -104,6 +107,8 @@ class Comparison(Record):
     not_answered: dict[str, int]
     step_end: dict[str, str] = Field(default_factory=dict)
     metrics: tuple[MetricComparison, ...]
+    shared_gold: int = 0
+    others: tuple[MetricComparison, ...] = ()
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
 
@@ -215,10 +220,13 @@ def compare(
     metrics: Iterable[str] = DEFAULT_METRICS,
     bootstrap: Bootstrap | None = None,
     against: Mapping[str, str] | None = None,
+    shared_gold: Collection[str] = (),
 ) -> Comparison:
     """Compare evaluated methods, as `load_methods` gives them, with the baseline (the first).
 
     `against` names another method for single ones to be compared with, or themselves for none.
+    `shared_gold` are ids of questions that share a gold passage with what was trained on (see
+    `leakage`): the scores of the others are given beside.
     The p-values are the paired sign-flip test's, two-sided. Holm's correction is over the
     comparisons of one metric, not over metrics: these measure the same answers. Raises InputError
     for fewer than two methods, unknown names, and metrics that no shared question has.
@@ -227,12 +235,16 @@ def compare(
     settings = bootstrap or Bootstrap()
     base = choose_baseline(methods, baseline)
     ids = list(shared_questions(methods))
-    found = []
+    others = [i for i in ids if i not in shared_gold]
+    found, apart = [], []
     for metric in check_metrics(metrics):
         one = compare_metric(methods, base, metric, ids, settings, against or {})
         if one is None:
             raise InputError(f"no shared question has the gold annotation that {metric} takes")
         found.append(one)
+        if len(others) < len(ids):
+            one = compare_metric(methods, base, metric, others, settings, against or {})
+            apart += [one] if one else []
     return Comparison(
         baseline=base,
         methods={m.name: tuple(str(p) for p in m.paths) for m in methods},
@@ -244,6 +256,8 @@ def compare(
         },
         step_end={m.name: m.step_end for m in methods},
         metrics=tuple(found),
+        shared_gold=len(ids) - len(others),
+        others=tuple(apart),
         bootstrap=settings,
         warnings=tuple(
             dict.fromkeys(w for m in methods for e in m.evaluations for w in e.metrics.warnings)

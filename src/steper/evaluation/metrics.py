@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,7 @@ from pydantic import Field
 from steper.evaluation.official_scores import AnswerScore
 from steper.evaluation.retrieval import Coverage
 from steper.evaluation.statistics import Bootstrap, Estimate, estimate_means
-from steper.records import Benchmark, Record, Status, StopReason, Usage
+from steper.records import Benchmark, GrownRecord, Record, Status, StopReason, Usage
 
 METRICS_VERSION = 1
 
@@ -141,7 +141,23 @@ class Effort(Record):
     unpriced: int
 
 
-class Metrics(Record):
+class SampleMetrics(Record):
+    """What several samples of each of `n` questions did, as fractions; at `most` so many of one.
+
+    `em`: exact match of a question's samples on average; `em_best`: whether any is right;
+    `em_majority`: of the answer given most often; `agreement`: the share of samples that gave it.
+    """
+
+    n: int
+    trajectories: int
+    most: int
+    em: Estimate
+    em_best: Estimate
+    em_majority: Estimate
+    agreement: Estimate
+
+
+class Metrics(GrownRecord):
     """An evaluated run.
 
     Every trajectory counts in `overall`: failed, capped and dropped ones with an empty answer;
@@ -150,6 +166,8 @@ class Metrics(Record):
     step (see `steper.strategy.base.StepEnd`), "" where nobody knows. `inputs` are SHA-256 by file,
     `provenance` the versions that scored it.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("samples",)
 
     version: int = METRICS_VERSION
     run: str | None = None
@@ -171,6 +189,7 @@ class Metrics(Record):
     steps: tuple[StepRetrieval, ...]
     effort: Effort | None
     support: Support | None = None
+    samples: SampleMetrics | None = None
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
 

@@ -36,13 +36,14 @@ class Coverage(Record):
     relevant: tuple[int, ...] = ()
 
 
-def _flat(text: str) -> str:
+def normalize_text(text: str) -> str:
+    """A text without what corpora differ in: case, spaces, NFKC."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def normalize_title(title: str) -> str:
     """A title without what corpora differ in: HTML entities, underscores, case, spaces, NFKC."""
-    return _flat(html.unescape(title).replace("_", " "))
+    return normalize_text(html.unescape(title).replace("_", " "))
 
 
 def same_passage(gold: Passage, found: Passage, benchmark: Benchmark) -> bool:
@@ -58,7 +59,10 @@ def same_passage(gold: Passage, found: Passage, benchmark: Benchmark) -> bool:
         return False
     if title and benchmark in UNIQUE_TITLES:
         return True
-    return fuzz.ratio(_flat(gold.text), _flat(found.text), score_cutoff=SAME_TEXT) >= SAME_TEXT
+    return (
+        fuzz.ratio(normalize_text(gold.text), normalize_text(found.text), score_cutoff=SAME_TEXT)
+        >= SAME_TEXT
+    )
 
 
 def coverage(question: Question, trajectory: Trajectory) -> Coverage | None:

@@ -28,6 +28,7 @@ from steper.evaluation.metrics import (
 from steper.evaluation.official_scores import check_benchmark, score_answer
 from steper.evaluation.predictions import submission_name, write_predictions
 from steper.evaluation.retrieval import coverage
+from steper.evaluation.samples import sample_metrics
 from steper.evaluation.statistics import Bootstrap
 from steper.grounding import grounded_share
 from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
@@ -97,20 +98,23 @@ def _inventing(question: Question, trajectory: Trajectory) -> int:
     )
 
 
-def _by_id(questions: Sequence[Question], trajectories: Iterable[Trajectory]) -> dict[str, Any]:
-    """Trajectories by question id; raises InputError on duplicates and unknown ids."""
+def _by_id(
+    questions: Sequence[Question], trajectories: Iterable[Trajectory]
+) -> dict[str, dict[int, Trajectory]]:
+    """Trajectories by question id and sample; InputError on duplicates and unknown ids."""
     twice = [qid for qid, n in Counter(q.id for q in questions).items() if n > 1]
     if twice:
         raise InputError(f"question id {twice[0]!r} occurs twice; ids must be unique")
     known = {q.id for q in questions}
-    found: dict[str, Trajectory] = {}
+    found: dict[str, dict[int, Trajectory]] = {}
     for trajectory in trajectories:
         qid = trajectory.question_id
         if qid not in known:
             raise InputError(f"a trajectory is of question {qid!r}, which is not in the questions")
-        if qid in found:
+        samples = found.setdefault(qid, {})
+        if trajectory.sample in samples:
             raise InputError(f"question {qid!r} has two trajectories; one was expected")
-        found[qid] = trajectory
+        samples[trajectory.sample] = trajectory
     return found
 
 
@@ -156,11 +160,14 @@ def score_trajectories(
 ) -> Evaluation:
     """Evaluate trajectories; questions without one are counted as missing and not scored.
 
+    Of several samples of a question the first is scored, as if it were the only one; what all of
+    them did stands in `Metrics.samples`.
     Raises InputError on duplicate question ids, two trajectories of one question, and trajectories
     of unknown questions.
     """
     asked = tuple(questions)
-    found = _by_id(asked, trajectories)
+    sampled = _by_id(asked, trajectories)
+    found = {qid: samples[0] for qid, samples in sampled.items() if 0 in samples}
     tried = tuple(q for q in asked if q.id in found)
     scores = tuple(score_question(q, found[q.id]) for q in tried)
     notes = list(warnings)
@@ -171,7 +178,13 @@ def score_trajectories(
         )
     steps = [step for q in tried for step in found[q.id].steps if step.generated]
     notes += truncation_warnings(sum(s.finish == "length" for s in steps), len(steps))
-    metrics = _summarise(scores, len(asked), bootstrap or Bootstrap(), notes)
+    settings = bootstrap or Bootstrap()
+    most = max((len(samples) for samples in sampled.values()), default=0)
+    if most > 1:
+        notes.append(f"of {most} samples a question the first is scored and compared")
+    metrics = _summarise(scores, len(asked), settings, notes)
+    if samples := sample_metrics(tried, sampled, settings):
+        metrics = metrics.model_copy(update={"samples": samples})
     return Evaluation(metrics=metrics, scores=scores, questions=tried)
 
 
@@ -220,10 +233,9 @@ def score_run(
     else:
         source = run / PART
         trajectories = read_unfinished(source)
-    warnings = _check_whole(
-        run, manifest.get("status"), len(questions) - len(trajectories), partial
-    )
-    if not trajectories:
+    firsts = sum(t.sample == 0 for t in trajectories)
+    warnings = _check_whole(run, manifest.get("status"), len(questions) - firsts, partial)
+    if not firsts:
         raise InputError(f"{run}: no trajectory is finished yet, there is nothing to score")
     try:
         evaluation = score_trajectories(questions, trajectories, bootstrap, warnings)

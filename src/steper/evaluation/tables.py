@@ -174,6 +174,21 @@ def step_end_line(metrics: Metrics) -> list[str]:
     return [f"Step end: {STEP_ENDS.get(end, end)}"] if end else []
 
 
+def samples_line(metrics: Metrics) -> list[str]:
+    """What several samples of each question did, where there are several."""
+    found = metrics.samples
+    if found is None:
+        return []
+    shown = {
+        "on average": found.em,
+        "where any is right": found.em_best,
+        "by majority": found.em_majority,
+    }
+    em = ", ".join(f"{with_interval(value)} {name}" for name, value in shown.items())
+    agreed = percent(found.agreement.value)
+    return [f"Samples, {found.most} a question: EM {em}; {agreed} % agree with the majority"]
+
+
 def counts_line(metrics: Metrics) -> str:
     """What was counted: questions, how trajectories ended, what could not be scored."""
     statuses = ", ".join(f"{n} {status}" for status, n in sorted(metrics.statuses.items()))
@@ -225,6 +240,19 @@ def score_rows(
         means = (with_interval(one.means[i].mean) for one in shown)
         rows.append([name, *ends, *means])
     return rows
+
+
+def leakage_line(comparison: Comparison) -> str:
+    """How many questions share a gold passage with training, and the scores of the others."""
+    told = f"{comparison.shared_gold} of {comparison.shared} questions share a gold passage with"
+    if not comparison.others:
+        return f"{told} what was trained on; no other question is left to score"
+    means = "; ".join(
+        f"{METRIC_NAMES[one.metric]} "
+        + ", ".join(f"{mean.method} {with_interval(mean.mean)}" for mean in one.means)
+        for one in comparison.others
+    )
+    return f"{told} what was trained on; without these, %: {means}"
 
 
 def difference_rows(one: MetricComparison) -> list[list[str]]:

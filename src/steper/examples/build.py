@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,12 +30,14 @@ from steper.examples.asked import (
     teachers_prompt,
     wording_hash,
 )
+from steper.examples.build_counts import BuildCounts
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
     FILTERS,
     Excluded,
     Filter,
     FilterSettings,
+    by_preference,
     checkable_hops,
     lone_problems,
     step_problems,
@@ -52,36 +55,6 @@ from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
 from steper.store import sha256_file
 from steper.strategy import Strategy, load_strategy
-
-
-@dataclass
-class BuildCounts:
-    """What came in and what of it became examples.
-
-    `kept` trajectories have at least one example. `dropped` counts trajectories and `dropped_steps`
-    single steps of kept ones, by their first reason (`filters.REASONS`). `unchecked`
-    counts the kept ones that a filter could not judge, by the filter's name. `diverged` counts the
-    kept ones in which the student's strategy asks for something else than was recorded, by reason.
-    `labels` counts the kept ones by where the labels of their passages come from.
-    """
-
-    trajectories: int = 0
-    kept: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    dropped_steps: dict[str, int] = field(default_factory=dict)
-    unchecked: dict[str, int] = field(default_factory=dict)
-    diverged: dict[str, int] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
-    examples: int = 0
-    kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
-
-    def drop(self, reason: str) -> None:
-        """Count a dropped trajectory."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-
-    def drop_step(self, reason: str) -> None:
-        """Count a dropped step of a trajectory that stays."""
-        self.dropped_steps[reason] = self.dropped_steps.get(reason, 0) + 1
 
 
 @dataclass
@@ -111,21 +84,48 @@ class Build:
         self._learnt.clear()
         questions = {q.id: q for q in self.run.questions()}
         taken = self._taken(questions)
-        for trajectory in self.run.trajectories():
-            counts.trajectories += 1
-            question = questions.get(trajectory.question_id)
+        sampled = "samples" in self.run.manifest["settings"]
+        for question_id, group in groupby(self.run.trajectories(), lambda t: t.question_id):
+            samples = list(group)
+            counts.trajectories += len(samples)
+            question = questions.get(question_id)
             if question is None:
                 raise InputError(
-                    f"{self.run.path}: a trajectory is of question {trajectory.question_id!r}, "
+                    f"{self.run.path}: a trajectory is of question {question_id!r}, "
                     "which is not in questions.jsonl"
                 )
             if question.id not in taken:
-                counts.drop("not_taken")
+                for _ in samples:
+                    counts.drop("not_taken")
                 continue
-            for example in self._examples(question, trajectory):
+            before = counts.kept
+            for example in self._of_question(question, samples):
                 counts.examples += 1
                 counts.kinds[example.kind] += 1
                 yield example
+            if sampled:
+                kept = str(counts.kept - before)
+                counts.per_question[kept] = counts.per_question.get(kept, 0) + 1
+
+    def _of_question(
+        self, question: Question, samples: Sequence[Trajectory]
+    ) -> Iterator[StepExample]:
+        """The examples of the samples that are learnt; the others are counted by their reason."""
+        fit = []
+        for trajectory in samples:
+            reason = trajectory_problem(question, trajectory, self.filters, self.excluded)
+            if reason:
+                self.counts.drop(reason)
+            else:
+                fit.append(trajectory)
+        learnt = False
+        for trajectory in by_preference(question, fit, self.filters):
+            if learnt and self.filters.per_question != "all":
+                self.counts.drop("other_sample")
+                continue
+            made = self._examples(question, trajectory)
+            learnt = learnt or bool(made)
+            yield from made
 
     def _taken(self, every: Collection[str]) -> Collection[str]:
         """The questions that are learnt from, by id."""
@@ -149,11 +149,7 @@ class Build:
                 yield rank(replay, self._context(question, trajectory))
 
     def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
-        """The examples of a trajectory; whatever is left out is counted."""
-        reason = trajectory_problem(question, trajectory, self.filters, self.excluded)
-        if reason:
-            self.counts.drop(reason)
-            return []
+        """The examples of a fit trajectory; whatever is left out is counted."""
         check_questions([question], self.student.prompt)
         replay = Replay(trajectory, self.teacher)
         problems = step_problems(question, replay, self.filters, self.more_filters)
@@ -202,7 +198,7 @@ class Build:
             end_of_turn=self.settings.end_of_turn,
             question=question,
             student=self.student,
-            rng=Random(f"{self.settings.seed}/{trajectory.settings}/{trajectory.question_id}"),
+            rng=Random(f"{self.settings.seed}/{_name(trajectory)}"),
             retriever=self.retriever,
             judge=LMJudge(self.judge, question.id) if self.judge else None,
             labels=self.settings.labels,
@@ -212,7 +208,7 @@ class Build:
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
         assert draft.target is not None
         step = draft.step
-        name = f"{trajectory.settings}/{trajectory.question_id}"
+        name = _name(trajectory)
         return StepExample(
             id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
             trajectory=name,
@@ -267,6 +263,12 @@ def _embedder(settings: ExampleSettings) -> dict[str, Any]:
     folder = Path(settings.embedder).expanduser()
     here = settings.labels == "embedding" and folder.is_dir()
     return {"embedder": {"digest": model_digest(folder)}} if here else {}
+
+
+def _name(trajectory: Trajectory) -> str:
+    """What no other trajectory is called, of this run or another."""
+    sample = f"@{trajectory.sample}" if trajectory.sample else ""
+    return f"{trajectory.settings}/{trajectory.question_id}{sample}"
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ messages.jsonl, messages.parquet, hf/     exports, where they were asked for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from steper.artifact import (
     settings_hash,
 )
 from steper.errors import InputError
-from steper.examples.build import Build, BuildCounts
+from steper.examples.build import Build
+from steper.examples.build_counts import BuildCounts
 from steper.examples.export import EXPORTS, Export
 from steper.examples.step_example import StepExample
 from steper.recipes.base import Ranking
@@ -149,15 +150,9 @@ def _manifest(
         "settings": fingerprint,
         "run": {"path": str(build.run.path), "settings": build.run.manifest["settings"]},
         "exports": list(exports),
-        "counts": _counts(build.counts),
+        "counts": build.counts.as_dict(),
         **provenance(),
     }
-
-
-def _counts(counts: BuildCounts) -> dict[str, Any]:
-    """The counts; those of labels only where there are labels, as there were none earlier."""
-    values = asdict(counts)
-    return values if counts.labels else {k: v for k, v in values.items() if k != "labels"}
 
 
 def _reasons(counts: BuildCounts) -> str:

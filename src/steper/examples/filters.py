@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,8 +18,9 @@ from pydantic import Field
 
 from steper.data import load_questions
 from steper.doors import Door
+from steper.evaluation.leakage import Common, Seen
 from steper.evaluation.official_scores import normalize_answer, score_answer
-from steper.evaluation.retrieval import same_passage
+from steper.evaluation.retrieval import coverage, same_passage
 from steper.grounding import grounded_share
 from steper.records import GrownRecord, Passage, Question, Step, Trajectory
 from steper.store import sha256_file
@@ -33,17 +34,26 @@ REASONS = {
     "dropped": "dropped by the teacher",
     "test_question_id": "its question's id is in an excluded file",
     "test_question_text": "its question stands in an excluded file",
+    "test_gold_set": "all of its gold passages are those of a question in an excluded file",
     "no_gold_answer": "its question has no gold answer to compare with",
     "wrong_answer": "the answer is wrong",
     "too_many_steps": "more steps than --max-steps",
     "gold_passage_not_seen": "a step states a hop's answer without its gold passage",
     "not_grounded": "a step tells names or numbers that it was not given",
     "repeated_query": "a step asks or tells again what an earlier one did",
+    "other_sample": "another sample of its question is learnt",
     "truncated": "a step's text was cut off at the token limit",
     "cannot_be_written": "a step's text cannot follow its prompt",
     "no_example_left": "no step of it is left",
 }
 """Every reason of ours to drop a trajectory or step, in words."""
+
+EXCLUSIONS: dict[Common, str] = {
+    "id": "test_question_id",
+    "text": "test_question_text",
+    "gold_set": "test_gold_set",
+}
+"""The reason for each of what a question may not have in common with an excluded one."""
 
 _LETTERS = re.compile(r"[\W_]+")
 
@@ -54,7 +64,7 @@ Filter = Callable[[Question, Replay], Mapping[int, str]]
 class FilterSettings(GrownRecord):
     """Which trajectories and steps become examples."""
 
-    later: ClassVar[tuple[str, ...]] = ("truncated",)
+    later: ClassVar[tuple[str, ...]] = ("truncated", "per_question")
 
     correct: Literal["em", "f1", "acc", "acc_token", "none"] = Field(
         "acc_token",
@@ -85,6 +95,11 @@ class FilterSettings(GrownRecord):
     truncated: bool = Field(
         False, description="keep steps whose text was cut off at the token limit"
     )
+    per_question: Literal["all", "first", "best"] = Field(
+        "all",
+        description="which of several fit samples of a question are learnt: all; the first; the "
+        "best: fewest steps, then most gold passages found, then first",
+    )
     on_bad_step: Literal["trajectory", "step"] = Field(
         "trajectory",
         description="what goes with a dropped step: its whole trajectory, or it alone "
@@ -94,10 +109,9 @@ class FilterSettings(GrownRecord):
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Questions that training must not see, by id and by normalised text."""
+    """Questions that training must not see, by id, normalised text and gold passages."""
 
-    ids: frozenset[str] = frozenset()
-    texts: frozenset[str] = frozenset()
+    seen: Seen = field(default_factory=Seen)
     hashes: tuple[str, ...] = ()
 
     @classmethod
@@ -105,24 +119,20 @@ class Excluded:
         """The questions of all these files, in any known format."""
         paths = list(paths)
         questions = [q for path in paths for q in load_questions(path)]
-        return cls(
-            ids=frozenset(q.id for q in questions),
-            texts=frozenset(normalize_answer(q.text) for q in questions),
-            hashes=tuple(sorted(sha256_file(path) for path in paths)),
-        )
+        hashes = tuple(sorted(sha256_file(path) for path in paths))
+        return cls(seen=Seen(questions), hashes=hashes)
 
-    def reason(self, question_id: str, text: str) -> str | None:
+    def reason(self, question: Question) -> str | None:
         """Why this question is excluded, or None."""
-        if question_id in self.ids:
-            return "test_question_id"
-        return "test_question_text" if normalize_answer(text) in self.texts else None
+        common = self.seen.common(question)
+        return EXCLUSIONS.get(common) if common else None
 
 
 def trajectory_problem(
     question: Question, trajectory: Trajectory, settings: FilterSettings, excluded: Excluded
 ) -> str | None:
     """The first reason not to learn from a trajectory, or None."""
-    if reason := excluded.reason(trajectory.question_id, trajectory.question):
+    if reason := excluded.reason(question):
         return reason
     if trajectory.status != "answered":
         return trajectory.status
@@ -135,6 +145,21 @@ def trajectory_problem(
     if settings.max_steps is not None and len(trajectory.steps) > settings.max_steps:
         return "too_many_steps"
     return None
+
+
+def by_preference(
+    question: Question, samples: Sequence[Trajectory], settings: FilterSettings
+) -> list[Trajectory]:
+    """Samples of a question in the order in which they are to be learnt."""
+    if settings.per_question != "best":
+        return sorted(samples, key=lambda t: t.sample)
+
+    def merit(trajectory: Trajectory) -> tuple[int, int, int]:
+        cover = coverage(question, trajectory)
+        found = cover.retrieved[-1] if cover and cover.retrieved else 0
+        return len(trajectory.steps), -found, trajectory.sample
+
+    return sorted(samples, key=merit)
 
 
 def step_problems(

@@ -35,6 +35,7 @@ class GoldTeacher:
     name = "gold"
     form: Form = "plain"
     context_window: int | None = None
+    greedy = True
 
     def __init__(self, questions: Iterable[Question], *, look_ahead: bool = False) -> None:
         self._questions = {q.id: q for q in questions}

@@ -6,6 +6,7 @@ the caller never waits for a batch.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -37,7 +38,9 @@ class Request:
     (gold annotations, scripts). `stop` strings end the text and are not part of it. `gold` is how
     the strategy words a question's gold annotation (`Strategy.word_gold`). With `logprobs` the
     completion has the log-probability of each token written, and at each of these places those of
-    the tokens named here (`()`: of none).
+    the tokens named here (`()`: of none). `sample` is the number of the attempt at the question.
+    `target` is a text that the model is made to write, so that its log-probabilities score it; only
+    local models can.
     """
 
     question_id: str
@@ -53,6 +56,18 @@ class Request:
     cue: str = ""
     gold: Callable[..., str] | None = field(default=None, repr=False)
     logprobs: tuple[str, ...] | None = None
+    sample: int = 0
+    target: str = ""
+
+    def seed(self, seed: int) -> int:
+        """The sampling seed of this attempt at its question, given that of the run.
+
+        The first attempt has the run's own; those of others come from (seed, question, sample).
+        """
+        if not self.sample:
+            return seed
+        key = f"{seed}\0{self.question_id}\0{self.sample}"
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1  # 31 bits
 
     @property
     def may_lead_up(self) -> bool:
@@ -139,6 +154,14 @@ def lacking_logprobs(asked: tuple[str, ...] | None, completion: Completion) -> M
         "(hf:FOLDER), or behind a server that heeds the field logprobs (vLLM, SGLang, llama.cpp); "
         "a model of your own gives them as Completion.token_logprobs"
     )
+
+
+def is_greedy(lm: LanguageModel) -> bool:
+    """Whether the model writes the same text for a prompt each time; False where it does not say.
+
+    A model that may has an attribute `greedy`.
+    """
+    return bool(getattr(lm, "greedy", False))
 
 
 def continues_turns(lm: LanguageModel) -> bool:

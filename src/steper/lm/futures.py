@@ -11,7 +11,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
 from steper.lm.base import Completion, lacking_logprobs
-from steper.lm.thinking import without_thoughts
+from steper.lm.thinking import limited, without_thoughts
 
 _telling = threading.Lock()
 
@@ -42,13 +42,13 @@ def settle(future: Future[Completion], outcome: Completion | BaseException) -> N
 
 
 def outcome_of(
-    done: Future[Completion], logprobs: tuple[str, ...] | None
+    done: Future[Completion], max_tokens: int, logprobs: tuple[str, ...] | None
 ) -> Completion | BaseException:
-    """What any model gave, its thoughts taken off, or why there is nothing to go on with.
+    """What any model gave, or why there is nothing to go on with.
 
-    `logprobs` are those that were asked for: without them a text is no answer.
+    A text without thoughts, not far longer than was asked for, with the `logprobs` asked for.
     """
     if (error := done.exception()) is not None:
         return error
-    completion = without_thoughts(done.result())
+    completion = limited(without_thoughts(done.result()), max_tokens)
     return lacking_logprobs(logprobs, completion) or completion

@@ -93,6 +93,11 @@ class HFModel:
     def __repr__(self) -> str:
         return brief("HFModel", repr(self.name), self.form, f"on {self._loaded.device}")
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken each time."""
+        return not self._generation.temperature
+
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype, form, template and sampling; not device and batching.
 
@@ -229,7 +234,8 @@ class HFModel:
         request, window = row.request, self.context_window
         try:
             row.prompt_ids = self._encode(request)
-            room = request.max_tokens
+            row.forced = self._forced(request, row.prompt_ids)
+            room = len(row.forced) or request.max_tokens
             if window is not None:
                 room = min(room, window - len(row.prompt_ids))
             if room < 1:
@@ -239,6 +245,11 @@ class HFModel:
                     f"{window}; show fewer passages or set a context budget"
                     if request.max_tokens > 0
                     else f"max_tokens is {request.max_tokens}; it must be at least 1"
+                )
+            if room < len(row.forced):
+                raise ModelError(
+                    f"{self.name}: the text to score, of question {request.question_id!r}, has "
+                    f"{len(row.forced)} tokens, but the context window leaves {room}"
                 )
             row.limit = room
             row.logprobs = self._logprobs(request)
@@ -254,12 +265,17 @@ class HFModel:
                     f"{self.name}: question {request.question_id!r}: {error}"
                 ) from error
 
+    def _forced(self, request: Request, prompt_ids: list[int]) -> list[int]:
+        """The ids of a given text; none where the model is to write its own."""
+        with self._tokenizer_lock:
+            return self._encoder.behind(request.target, prompt_ids)
+
     def _logprobs(self, request: Request) -> RowLogprobs | None:
         """What follows the row's log-probabilities; None where the request asks for none."""
-        if request.logprobs is None:
+        if request.logprobs is None and not request.target:
             return None
         asked = {}
-        for text in request.logprobs:
+        for text in request.logprobs or ():
             with self._tokenizer_lock:
                 token = self._encoder.single(text)
             if token is None:
@@ -331,7 +347,7 @@ class HFModel:
             return
 
         def choose(rows: Sequence[BatchRow], scores: Any) -> list[int]:
-            see_all(rows, scores)
+            scores = see_all(rows, scores)
             tokens = sampler.sample(rows, scores) if sampler else scores.argmax(-1)
             return [int(token) for token in tokens.tolist()]
 
@@ -342,8 +358,7 @@ class HFModel:
         import torch
 
         def see(ids: Any, scores: Any) -> Any:
-            see_all(batch, scores)
-            return scores
+            return see_all(batch, scores)
 
         width = max(len(row.prompt_ids) for row in batch)
         ids = torch.full((len(batch), width), self._loaded.pad)

@@ -28,7 +28,8 @@ class BatchRow:
     """A request on its way through the model; `limit` is the most tokens it may write.
 
     `begun`: whether its prompt opened a block of thoughts; None until somebody looked. `logprobs`:
-    of the tokens written, where the request asked for them.
+    of the tokens written, where the request asked for them. `forced`: the tokens that it is made to
+    write, where its text is given.
     """
 
     request: Request
@@ -39,6 +40,7 @@ class BatchRow:
     done: bool = False
     begun: bool | None = None
     logprobs: RowLogprobs | None = None
+    forced: list[int] = field(default_factory=list)
 
     @property
     def length(self) -> int:
@@ -65,11 +67,20 @@ def pick_batch(pending: Sequence[BatchRow], batch_size: int, batch_tokens: int) 
     return batch
 
 
-def see_all(rows: Sequence[BatchRow], scores: Any) -> None:
-    """Show raw scores (B, V) of the rows' next tokens to those that ask for log-probabilities."""
+def see_all(rows: Sequence[BatchRow], scores: Any) -> Any:
+    """Show raw scores (B, V) of the rows' next tokens to those that ask for log-probabilities.
+
+    Returns the scores; of rows whose text is given, the next token of it alone has a finite one.
+    """
     for n, row in enumerate(rows):
         if row.logprobs and not row.done:
             row.logprobs.see(scores[n])
+    forced = [n for n, row in enumerate(rows) if row.forced and not row.done]
+    if forced:
+        scores = scores.clone()
+        scores[forced] = float("-inf")
+        scores[forced, [rows[n].forced[len(rows[n].written)] for n in forced]] = 0.0
+    return scores
 
 
 class RowEnds:
@@ -123,7 +134,7 @@ class RowEnds:
             row.done = True
             usage = Usage(prompt_tokens=len(row.prompt_ids), completion_tokens=len(row.written))
             logprobs = row.logprobs.written if row.logprobs else ()
-            finish: Finish = "stop" if ended else "length"
+            finish: Finish = "stop" if ended or row.forced else "length"
             settle(row.future, found.completion(usage, finish, token_logprobs=logprobs))
 
     def _may_have_stopped(self, row: BatchRow) -> bool:
@@ -207,5 +218,6 @@ def keep_top_p(probs: Any, top_p: float) -> Any:
 
 
 def _sampling_key(request: Request, seed: int) -> bytes:
+    seed = request.seed(seed)
     parts = (str(seed), request.question_id, str(request.step), request.role, request.prompt.text())
     return hashlib.sha256("\0".join(parts).encode()).digest()

@@ -10,11 +10,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from steper.errors import ModelError
-from steper.lm.base import LOWEST_LOGPROB, Completion, TokenLogprob, lacking_logprobs
+from steper.lm.base import LOWEST_LOGPROB, Completion, Request, TokenLogprob, lacking_logprobs
 
 
-def fields_to_ask(asked: tuple[str, ...] | None, chat: bool, most: int) -> dict[str, Any]:
-    """What a request's body says to get log-probabilities; `most` a place. Nothing for None."""
+def fields_to_ask(request: Request, chat: bool, most: int, name: str) -> dict[str, Any]:
+    """What a request's body says to get log-probabilities, of `most` tokens a place.
+
+    Raises ModelError where a given text is to be scored, which the protocols have no word for.
+    """
+    if request.target:
+        raise ModelError(f"{name}: a server cannot score a given text; use hf:FOLDER")
+    asked = request.logprobs
     if asked is None:
         return {}
     top = most if asked else 0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steper.errors import ModelError, missing_extra
+from steper.lm.model_settings import OpenAISettings
 from steper.lm.model_source import one_line
 from steper.prompt.chat_template import EncodeError, check_arguments
 from steper.prompt.encode import Encoder
@@ -50,3 +51,9 @@ class ChatRenderer:
         """Tokens of `text` without special tokens."""
         with self._lock:
             return self._encoder.count(text)
+
+
+def renderer_of(settings: OpenAISettings) -> ChatRenderer | None:
+    """The renderer for a server that is sent raw text; None where it renders chats itself."""
+    arguments = settings.extra_body.get("chat_template_kwargs")
+    return ChatRenderer(settings.tokenizer, arguments) if settings.tokenizer else None

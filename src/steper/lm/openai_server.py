@@ -32,7 +32,7 @@ from steper.lm.openai_errors import (
     wait_before_retry,
 )
 from steper.lm.openai_logprobs import fields_to_ask, with_logprobs
-from steper.lm.openai_rendering import ChatRenderer
+from steper.lm.openai_rendering import renderer_of
 from steper.lm.openai_usage import UsageReader
 from steper.lm.thinking import StopGuard, opens_thoughts, spoken
 from steper.prompt.segments import Form
@@ -91,9 +91,7 @@ class OpenAIModel:
         prices = self._settings.prices
         if prices and model not in prices:
             log.warning("no price is set for %s (only for %s): no cost", model, ", ".join(prices))
-        tokenizer = self._settings.tokenizer
-        arguments = self._settings.extra_body.get("chat_template_kwargs")
-        self._renderer = ChatRenderer(tokenizer, arguments) if tokenizer else None
+        self._renderer = renderer_of(self._settings)
         self._chat = self._settings.api == "chat"
         self.form: Form = "chat" if self._chat or self._renderer else "plain"
         self.context_window = self._settings.context_window
@@ -132,6 +130,11 @@ class OpenAIModel:
 
     def __repr__(self) -> str:
         return brief("OpenAIModel", repr(self.name), self.form)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the server is told to take the likeliest token each time."""
+        return self._settings.send_temperature and not self._generation.temperature
 
     def fingerprint(self) -> dict[str, Any]:
         """Model, protocol, sampling and extra fields; not the address: a run may change servers.
@@ -251,8 +254,8 @@ class OpenAIModel:
             raise ModelError(
                 f"{self.name}: the prompt is {prompt.form}, but api is {self._settings.api!r}"
             )
-        body = self._body(request.max_tokens)
-        body |= fields_to_ask(request.logprobs, self._chat, self._settings.top_logprobs)
+        body = self._body(request.max_tokens, request.seed(self._generation.seed))
+        body |= fields_to_ask(request, self._chat, self._settings.top_logprobs, self.name)
         if not self._chat:
             body["prompt"] = self._renderer.render(prompt) if self._renderer else prompt.text()
         else:
@@ -273,7 +276,7 @@ class OpenAIModel:
             answer = await self._answer(body)
         return answer
 
-    def _body(self, max_tokens: int) -> dict[str, Any]:
+    def _body(self, max_tokens: int, seed: int = 0) -> dict[str, Any]:
         """The request body, without what is asked and where it stops."""
         settings, generation = self._settings, self._generation
         limit = settings.max_tokens_field if self._chat else "max_tokens"
@@ -281,7 +284,7 @@ class OpenAIModel:
         if settings.send_temperature:
             body["temperature"] = generation.temperature
             if generation.temperature:
-                body |= {"top_p": generation.top_p, "seed": generation.seed}
+                body |= {"top_p": generation.top_p, "seed": seed}
         return {**body, "extra_body": settings.extra_body}
 
     async def _answer(self, body: dict[str, Any], probing: bool = False) -> Answer:
@@ -356,7 +359,7 @@ class OpenAIModel:
 
     async def _count(self, messages: Messages, fields: dict[str, Any]) -> int | None:
         """The server's count of a prompt's tokens."""
-        body = {**self._body(PROBE_TOKENS), "messages": messages}
+        body = {**self._body(PROBE_TOKENS, self._generation.seed), "messages": messages}
         body["extra_body"] = {**body["extra_body"], **fields}
         return (await self._answer(body, probing=True)).prompt_tokens
 

@@ -138,6 +138,7 @@ class ScriptedModel:
         self.name = name
         self.form: Form = form
         self.context_window = context_window
+        self.greedy = False
         self._identity = identity
         self._script = script
         self._delay = delay
@@ -155,7 +156,9 @@ class ScriptedModel:
         """A model that reads its script from a JSON-lines file (see `ScriptRow`)."""
         path = Path(path)
         settings.setdefault("name", f"scripted:{path}")
-        return cls(read_script(path), identity=sha256_file(path), **settings)
+        model = cls(read_script(path), identity=sha256_file(path), **settings)
+        model.greedy = True
+        return model
 
     def __repr__(self) -> str:
         return brief("ScriptedModel", repr(self.name), self.form)

@@ -28,13 +28,22 @@ M = TypeVar("M", bound=BaseModel)
 
 AUTO = "auto"
 
+PRETRAINING_SEEDS = 1_000_000
+"""Worlds of seeds from here on are what the small models were pretrained on."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class WorldSettings(Settings):
     """A generated world (see `steper world`)."""
 
-    seed: int = Field(1, ge=0, description="seed of the facts and questions")
+    seed: int = Field(
+        1,
+        ge=0,
+        lt=PRETRAINING_SEEDS,
+        description="seed of the facts and questions; models are pretrained on worlds of seeds "
+        "from 1,000,000 on",
+    )
     domain: str = Field("culture", description="culture, or ood: other types and relations")
     train: int = Field(1200, ge=1, description="training questions")
     test: int = Field(500, ge=1, description="test questions, about entities of their own")
@@ -50,6 +59,16 @@ class AskedSettings(Settings):
     questions: Path | None = Field(None, description="file of the questions")
     benchmark: str = Field("auto", description="the questions' benchmark")
     aliases: Path | None = Field(None, description="2Wiki's id_aliases file")
+    overlap: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="what to do where a training question has its id, its text or all of its gold "
+        "passages in common with a test question: refuse to start, or drop it from training",
+    )
+    pretrained_on: tuple[Path, ...] = Field(
+        (),
+        description="files of questions that models learnt from elsewhere: test questions are "
+        "compared with them as with the training questions",
+    )
     corpus: str = Field(
         AUTO,
         description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
@@ -92,6 +111,12 @@ class TeacherSettings(Settings):
     """Who writes the trajectories."""
 
     model: str = Field("gold", description="as `steper teach --model`; shipped:teacher is ours")
+    samples: int = Field(
+        1,
+        ge=1,
+        description="trajectories of each training question, each sampled with a seed of its own; "
+        "several need generation.temperature above 0",
+    )
     prompt: PromptSettings = PromptSettings()
     generation: GenerationSettings = GenerationSettings()
     hf: HFSettings = HFSettings()

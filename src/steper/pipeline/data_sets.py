@@ -11,6 +11,7 @@ from typing import Any
 
 from steper.data import QuestionFile, build_corpus, read_question_file, sample_questions
 from steper.errors import InputError
+from steper.evaluation.leakage import GRAVE, Seen
 from steper.evaluation.official_scores import normalize_answer
 from steper.pipeline.config import AskedSettings, DataSettings
 from steper.records import Passage, Question
@@ -56,17 +57,29 @@ class DataSet:
         settings = self.settings
         sampled = settings.model_dump(include={"train_size", "test_size", "seed"})
         if settings.world is not None:
-            return {"world": settings.world.model_dump(mode="json"), **sampled}
+            world = settings.world.model_dump(mode="json")
+            return {"world": world, **sampled, **self._later(digest)}
         hashes = {"questions": digest(self.train_file)}
         hashes["test"] = digest(self.test_file) if self.test_file else "held out"
         if settings.aliases:
             hashes["aliases"] = digest(settings.aliases)
-        return {**hashes, "benchmark": settings.benchmark, **sampled}
+        return {**hashes, "benchmark": settings.benchmark, **sampled, **self._later(digest)}
+
+    def _later(self, digest: Callable[[Path], Any]) -> dict[str, Any]:
+        """What came later; left out at its default, as in the keys made before."""
+        files = [digest(path) for path in self.settings.pretrained_on]
+        told = {"pretrained_on": files} if files else {}
+        return told if self.settings.overlap == "refuse" else {**told, "overlap": "drop"}
 
     def test_key(self) -> dict[str, Any]:
         """All that decides which questions are asked, as JSON values."""
         key = self.key()
-        for name in ("train_size", *(["questions"] if self.test_file else [])):
+        unasked = (
+            "train_size",
+            "pretrained_on",
+            *(["questions", "overlap"] * bool(self.test_file)),
+        )
+        for name in unasked:
             key.pop(name, None)
         if world := key.get("world"):
             key["world"] = {name: value for name, value in world.items() if name != "train"}
@@ -93,8 +106,12 @@ class DataSet:
         settings = self.settings
         if second is None:
             return hold_out(self, first.questions)
-        check_apart(f"data.{self.name}", self, first.questions, self, second.questions)
-        train = _sampled(first.questions, settings.train_size, settings.seed, self.train_file)
+        if settings.overlap == "drop":
+            train = without_test(first.questions, second.questions, self.train_file)
+        else:
+            check_apart(f"data.{self.name}", self, first.questions, self, second.questions)
+            train = first.questions
+        train = _sampled(train, settings.train_size, settings.seed, self.train_file)
         test = _sampled(second.questions, settings.test_size, settings.seed, self.test_file)
         return train, test
 
@@ -107,6 +124,12 @@ class DataSet:
     def test(self) -> list[Question]:
         """The questions to test on."""
         return self._split[1]
+
+    @cached_property
+    def learnt_from(self) -> dict[str, list[Question]]:
+        """The questions that students learn from, and models learnt from elsewhere, by file."""
+        elsewhere = {str(p): self._read_bare(p).questions for p in self.settings.pretrained_on}
+        return {str(self.train_file): self.train, **elsewhere}
 
     def inputs(self, path: Path | None) -> dict[str, Any]:
         """File, hash, format and counts of a question file, for a run's manifest."""
@@ -175,8 +198,29 @@ def _sampled(
     return sample_questions(questions, test=size, dev=0, seed=seed).test
 
 
+def without_test(
+    questions: Sequence[Question], test: Sequence[Question], path: Path
+) -> list[Question]:
+    """The questions that have neither id, text nor all gold passages of a test question.
+
+    Raises InputError where none is left; says how many were left out.
+    """
+    seen = Seen(test)
+    train = [q for q in questions if seen.common(q) not in GRAVE]
+    if len(train) < len(questions):
+        log.warning(
+            "%s: %d questions repeat a test question, or all of its gold passages, and are not "
+            "trained on",
+            path,
+            len(questions) - len(train),
+        )
+    if not train:
+        raise InputError(f"{path}: no question is left to train on")
+    return train
+
+
 def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
-    """(train, test) of one file; what repeats a test question's text is left out of training."""
+    """(train, test) of one file; what repeats a test question or its facts is not trained on."""
     settings = data.settings
     size = settings.test_size or HELD_OUT
     if size >= len(questions):
@@ -186,17 +230,8 @@ def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Questio
         )
     test = sample_questions(questions, test=size, dev=0, seed=settings.seed).test
     ids = {q.id for q in test}
-    texts = {normalize_answer(q.text) for q in test}
     others = [q for q in questions if q.id not in ids]
-    train = [q for q in others if normalize_answer(q.text) not in texts]
-    if len(train) < len(others):
-        log.warning(
-            "%s: %d questions repeat a test question and are not trained on",
-            data.train_file,
-            len(others) - len(train),
-        )
-    if not train:
-        raise InputError(f"{data.train_file}: no question is left to train on")
+    train = without_test(others, test, data.train_file)
     return _sampled(train, settings.train_size, settings.seed, data.train_file), test
 
 
@@ -213,7 +248,8 @@ def check_apart(
     if shared:
         first = shared[0]
         how = "id" if first.id in ids else "text"
-        leave = ", or leave `test` out to hold questions out" if other is data else ""
+        ways = "leave them out of training (overlap: drop), or leave `test` out to hold some out"
+        leave = f", {ways}" if other is data else ""
         raise InputError(
             f"{place}: {len(shared)} of {len(test)} questions of {other.test_file} are in "
             f"{data.train_file}, too (the first by its {how}: {first.id!r}); test questions must "

@@ -40,6 +40,7 @@ PATHS = (
     "data.*.questions",
     "data.*.test",
     "data.*.aliases",
+    "data.*.pretrained_on",
     "data.*.corpus",
     "teacher.model",
     "students.*.model",
@@ -163,8 +164,11 @@ def resolve_paths(value: dict[str, Any], base: Path) -> None:
     for pattern in PATHS:
         *above, name = pattern.split(".")
         for section in _sections(value, above):
-            if isinstance(section.get(name), str):
-                section[name] = _resolved(name, section[name], base)
+            given = section.get(name)
+            if isinstance(given, str):
+                section[name] = _resolved(name, given, base)
+            elif isinstance(given, list):
+                section[name] = [_resolved(name, str(each), base) for each in given]
 
 
 def _sections(value: Any, keys: Sequence[str]) -> Iterator[dict[str, Any]]:

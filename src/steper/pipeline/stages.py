@@ -128,7 +128,8 @@ def open_teacher(
 def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
     """Run the teacher over a data set's training questions."""
     source, teacher = ws.data[data], ws.settings.teacher
-    _ = source.test  # refuses files that share questions, before anything is paid for
+    # Before anything is paid for.
+    ws.leakage(data).check(f"data.{data}")
     for asked in ws.asked.values():
         if asked.world is None:
             ws.check_apart(data, asked.name)
@@ -139,6 +140,7 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
         lm,
         ws.retriever(data),
         ws.folder("teach", data),
+        samples=teacher.samples,
         in_flight=teacher.in_flight,
         overwrite=overwrite,
         inputs={"questions": source.inputs(source.train_file), "corpus": source.settings.corpus},
@@ -164,7 +166,8 @@ def outcome_line(run: Run) -> str:
     cost = "" if counts["dollars"] is None else f", ${counts['dollars']:.2f}"
     used = f"; {tokens:,} tokens{cost}" if tokens else ""
     warnings = "".join(f"; {warning}" for warning in manifest.get("warnings", ()))
-    return f"{counts['questions']} questions: {run.outcomes()}{used}{warnings}"
+    several = f", {counts['trajectories']} trajectories" if "trajectories" in counts else ""
+    return f"{counts['questions']} questions{several}: {run.outcomes()}{used}{warnings}"
 
 
 def make_examples(
@@ -187,7 +190,8 @@ def make_examples(
         judge=open_teacher(ws, [], f"judge {method}", judge) if judge else None,
     )
     out = ws.folder("build", data, student, method)
-    total = build.run.manifest["counts"]["questions"]
+    asked = build.run.manifest["counts"]
+    total = asked.get("trajectories", asked["questions"])
     written = write_examples(
         build, out, overwrite=overwrite, progress=lambda n: advance(n, total, None)
     )
@@ -324,16 +328,22 @@ def compare_runs(ws: Workspace, overwrite: bool, advance: Advance, *, data: str)
     """Compare all methods on a data set's test questions, pair by pair."""
     settings, baseline = ws.settings.evaluate, ws.baseline(data)
     methods = load_methods(ws.methods(data), bootstrap=settings.bootstrap)
-    against = ws.against(data)
-    comparison = compare(methods, baseline, settings.metrics, settings.bootstrap, against)
+    against, apart = ws.against(data), ws.leakage(data).shared_gold
+    comparison = compare(methods, baseline, settings.metrics, settings.bootstrap, against, apart)
     write_json(ws.comparison_file(data), comparison.model_dump(mode="json"))
-    return f"{len(methods)} methods on {comparison.shared} questions, against {baseline}"
+    shared = comparison.shared_gold
+    told = f"; {shared} share a gold passage with training questions" if shared else ""
+    return f"{len(methods)} methods on {comparison.shared} questions, against {baseline}{told}"
 
 
 def make_report(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
     """Write the report on a data set."""
     bootstrap = ws.settings.evaluate.bootstrap
-    update = {"baseline": ws.baseline(data), "against": ws.against(data)}
+    update = {
+        "baseline": ws.baseline(data),
+        "against": ws.against(data),
+        "shared_gold": ws.leakage(data).shared_gold,
+    }
     settings = ws.settings.report.model_copy(update=update)
     methods = load_methods(ws.methods(data), bootstrap=bootstrap)
     return str(write_report(methods, ws.report_file(data), settings, bootstrap))

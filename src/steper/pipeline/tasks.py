@@ -173,6 +173,7 @@ class TaskList:
                 **self._asking_key(name),
                 "teacher": self._model_key(teacher.model, teacher),
                 "prompt": teacher.prompt.model_dump(mode="json"),
+                **({"samples": teacher.samples} if teacher.samples > 1 else {}),
             }
             output = self.ws.folder("teach", name, "trajectories.jsonl")
             work, before = partial(stages.run_teacher, data=name), self._before_asking(name)

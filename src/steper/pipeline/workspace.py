@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.data import load_corpus
+from steper.evaluation.leakage import Leakage, demonstrated, find_leakage
 from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.shipped import locate_model
@@ -64,6 +65,7 @@ class Workspace:
     data: dict[str, DataSet] = field(default_factory=dict)
     asked: dict[str, AskedSet] = field(default_factory=dict)
     _retrievers: dict[str, Retriever] = field(default_factory=dict)
+    _leakage: dict[str, Leakage] = field(default_factory=dict)
     _forms: dict[str, Form] = field(default_factory=dict)
     _model: tuple[str, LanguageModel] | None = None
 
@@ -88,6 +90,8 @@ class Workspace:
         """Refuse, as an InputError, questions only asked that a data set trains on."""
         source, asked = self.data[data], self.asked[test]
         check_apart(f"evaluate.further.{test}", source, source.train, asked, asked.test)
+        found = find_leakage(asked.test, {str(source.train_file): source.train})
+        found.check(f"evaluate.further.{test}")
 
     def folder(self, stage: Stage, *names: str) -> Path:
         """Where a stage writes what has these names."""
@@ -180,6 +184,21 @@ class Workspace:
         """The name of the method that others are compared with."""
         wanted, names = self.settings.baseline, list(self.methods(data))
         return next((n for n in names if n == wanted or n.endswith(f" {wanted}")), names[0])
+
+    def leakage(self, data: str) -> Leakage:
+        """What test questions have in common with what is learnt from, looked up once.
+
+        A data set's own training questions; those of all, for questions that are only asked; and
+        demonstrations where prompts show them, the teacher's or the students'.
+        """
+        if data not in self._leakage:
+            learnt = [self.data[data]] if data in self.data else self.data.values()
+            sources = {name: found for each in learnt for name, found in each.learnt_from.items()}
+            shown = self.settings.teacher.prompt.demos, self.settings.student_prompt().demos
+            if max(shown):
+                sources["the demonstrations"] = demonstrated(max(shown))
+            self._leakage[data] = find_leakage(self.data_set(data).test, sources)
+        return self._leakage[data]
 
     def index(self, data: str) -> Path | None:
         """Where a data set's index is made; None where it names an index or a server itself."""

@@ -215,9 +215,13 @@ class Encoder:
         """Tokens of `text` without special tokens."""
         return len(self._plain_ids(text))
 
+    def behind(self, text: str, before: Sequence[int] = ()) -> list[int]:
+        """Ids of `text` behind the ids `before`, without special tokens of its own."""
+        return self._ids(text, False, before)
+
     def single(self, text: str) -> int | None:
         """Id of the one token that `text` is inside of a text; None where it is several."""
-        ids = self._ids(text, False, ())
+        ids = self.behind(text)
         return ids[0] if len(ids) == 1 else None
 
     def _plain_ids(self, text: str) -> list[int]:

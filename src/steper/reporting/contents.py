@@ -14,6 +14,7 @@ from steper.data.world.world_questions import of_world
 from steper.evaluation.compare import Comparison, choose_baseline, compare
 from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, Method, shared_questions
 from steper.evaluation.statistics import Bootstrap
+from steper.evaluation.tables import leakage_line
 from steper.records import Question, Record
 from steper.reporting import charts, score_tables
 from steper.reporting.provenance import RunFacts, compare_settings, flatten, run_facts
@@ -33,12 +34,14 @@ BENCHMARK_NAMES = {
 class ReportSettings(Record):
     """What a report shows: `examples` trajectories drawn by `seed`, differences from `baseline`.
 
-    `against` names another method for single ones to be compared with.
+    `against` names another method for single ones to be compared with. `shared_gold` are questions
+    that share a gold passage with what was trained on: the scores of the others stand beside.
     """
 
     title: str = "Multi-step question answering: the methods compared"
     baseline: str | None = None
     against: dict[str, str] = Field(default_factory=dict)
+    shared_gold: tuple[str, ...] = ()
     examples: int = 20
     seed: int = 0
 
@@ -86,7 +89,8 @@ def gather(
         "questions": len(every),
         "shared": len(shared),
         "step_ends": any(entry.step_end for entry in entries),
-        "comparison": _comparison(methods, baseline, bootstrap, settings.against),
+        "comparison": _comparison(methods, baseline, bootstrap, settings),
+        "leakage_line": leakage_line,
         "metric_names": METRIC_NAMES,
         "metrics": [m for m in score_tables.TABLE_METRICS if any(e.scores[m] for e in entries)],
         "breakdowns": breakdowns(methods, bootstrap),
@@ -181,13 +185,14 @@ def _other_training(
 
 
 def _comparison(
-    methods: Sequence[Method], baseline: str, bootstrap: Bootstrap, against: Mapping[str, str]
+    methods: Sequence[Method], baseline: str, bootstrap: Bootstrap, settings: ReportSettings
 ) -> Comparison | None:
     """Paired differences; None for one method alone, or without gold answers."""
     scored = any(q.answers for q in shared_questions(methods).values())
     if len(methods) < 2 or not scored:
         return None
-    return compare(methods, baseline, score_tables.PANEL_METRICS, bootstrap, against)
+    metrics, apart = score_tables.PANEL_METRICS, settings.shared_gold
+    return compare(methods, baseline, metrics, bootstrap, settings.against, apart)
 
 
 def breakdowns(

@@ -122,7 +122,7 @@ def _read(method: Method, ids: set[str]) -> dict[str, Trajectory]:
     run = method.paths[0]
     whole = run / TRAJECTORIES
     found = read_records(whole, Trajectory) if whole.exists() else read_unfinished(run / PART)
-    return {t.question_id: t for t in found if t.question_id in ids}
+    return {t.question_id: t for t in found if t.question_id in ids and not t.sample}
 
 
 def _column(index: int, question: Question, found: Trajectory, score: QuestionScore) -> Column:

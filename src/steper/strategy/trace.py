@@ -104,14 +104,16 @@ class Trace:
         settings: str,
         ending: Ending,
         error: str | None = None,
+        sample: int = 0,
     ) -> Trajectory:
-        """The record of the finished question, each step with its kind."""
+        """The record of the finished attempt, each step with its kind."""
         last = len(self.steps)
         steps = tuple(
             step.model_copy(update={"kind": step_kind(step.index, last)}) for step in self.steps
         )
         return Trajectory(
             question_id=question_id,
+            sample=sample,
             question=self.question,
             strategy=strategy,
             layout=layout,

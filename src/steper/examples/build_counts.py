@@ -1,0 +1,46 @@
+"""What is counted while examples are made of a run's trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class BuildCounts:
+    """What came in and what of it became examples.
+
+    `kept` trajectories have at least one example. `dropped` counts trajectories and `dropped_steps`
+    single steps of kept ones, by their first reason (`filters.REASONS`). `unchecked`
+    counts the kept ones that a filter could not judge, by the filter's name. `diverged` counts the
+    kept ones in which the student's strategy asks for something else than was recorded, by reason.
+    `labels` counts the kept ones by where the labels of their passages come from.
+    `per_question`, of a run with several samples: how many questions have so many kept ones.
+    """
+
+    trajectories: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    dropped_steps: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
+    diverged: dict[str, int] = field(default_factory=dict)
+    examples: int = 0
+    kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
+    labels: dict[str, int] = field(default_factory=dict)
+    per_question: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All counts as JSON values; those of labels and samples where there are any."""
+        values = asdict(self)
+        for later in ("labels", "per_question"):
+            if not values[later]:
+                del values[later]
+        return values
+
+    def drop(self, reason: str) -> None:
+        """Count a dropped trajectory."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def drop_step(self, reason: str) -> None:
+        """Count a dropped step of a trajectory that stays."""
+        self.dropped_steps[reason] = self.dropped_steps.get(reason, 0) + 1
