@@ -28,11 +28,11 @@ def lines(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: "", "0 trajectories of 6 questions"),
+        (lambda text: "", "0 trajectories, but 6 were expected"),
         (lambda text: text.encode("utf-16"), "line 1: "),
         (lambda text: "\n" + text, "line 1: "),
         (lambda text: "0\n" + text, "line 1: "),
-        (lambda text: "".join(text.splitlines(True)[:4]), "4 trajectories of 6 questions"),
+        (lambda text: "".join(text.splitlines(True)[:4]), "4 trajectories, but 6 were expected"),
         (
             lambda text: "".join(text.splitlines(True)[::-1]),
             "line 1: a trajectory of question 'q5'",

@@ -76,7 +76,7 @@ def test_settings_from_a_file(student, source, tmp_path, capsys):
     assert (training["weights"], training["exp_weight"], training["max_steps"]) == ("fixed", 2.0, 1)
     config.write_text(yaml.safe_dump({"train": {"learn": 1}}))
     assert run(command) == 2
-    assert "section train, learn: unknown field" in capsys.readouterr().err
+    assert "section train: learn: unknown field" in capsys.readouterr().err
 
 
 def test_help_needs_no_torch():
