@@ -20,7 +20,7 @@ from steper.evaluation.statistics import Bootstrap
 from steper.lm.base import LanguageModel
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import as_model, open_model
-from steper.lm.shipped import locate_model
+from steper.lm.shipped import model_folder
 from steper.prompt.render import PromptSettings, recorded_prompt
 from steper.prompt.segments import Form
 from steper.records import Question, Record
@@ -56,17 +56,13 @@ class StudentCard(Record):
 
 def student_folder(model: Path | str) -> Path | None:
     """The folder of a model spec if it is a trained student's; None for any other model."""
-    folder = _folder(model)
+    folder = model_folder(model)
     return folder if (folder / STEPER).is_file() else None
-
-
-def _folder(model: Path | str) -> Path:
-    return Path(locate_model(model).removeprefix("hf:")).expanduser()
 
 
 def read_student_card(student: Path | str) -> StudentCard:
     """How a student is to be asked: a folder, or one that is shipped; InputError for any other."""
-    folder = _folder(student)
+    folder = model_folder(student)
     path = folder / STEPER
     if not path.is_file():
         raise InputError(f"{folder} is no student: it has no {STEPER}, which `steper train` writes")
@@ -139,7 +135,7 @@ def _strategy_of(
 def student_kind(student: Path | str, options: StudentOptions) -> type[Strategy[Any]]:
     """The strategy that a student is asked with."""
     card = read_student_card(student)
-    return _strategy_of(card, options.strategy, options.allow_code, _folder(student))[0]
+    return _strategy_of(card, options.strategy, options.allow_code, model_folder(student))[0]
 
 
 def open_asked(

@@ -8,7 +8,8 @@ from pipeline.made import rows
 from steper.errors import InputError
 from steper.evaluation.leakage import find_leakage
 from steper.pipeline.config import DataSettings
-from steper.pipeline.data_sets import DataSet
+from steper.pipeline.data_sets import DataSet, check_apart
+from steper.records import Question
 
 
 def data_set(folder, **settings):
@@ -44,6 +45,15 @@ def test_files_that_share_a_question_are_refused(config, field, how):
     data = data_set(config.parent, test=config.parent / "test.json")
     with pytest.raises(InputError, match=f"1 of 5 questions .* by its {how}"):
         _ = data.train
+
+
+def test_a_generated_question_of_another_world_is_another_one(config):
+    data = data_set(config.parent, test=config.parent / "test.json")
+    train = [Question(id="culture-1-train-00000", text="Who directed The Dark House?")]
+    other, same = (train[0].model_copy(update={"id": f"culture-{n}-test-00000"}) for n in (2, 1))
+    check_apart("here", data, train, data, [other])
+    with pytest.raises(InputError, match="1 of 1 questions .* by its text"):
+        check_apart("here", data, train, data, [same])
 
 
 def test_held_out_questions_leave_no_repeat_behind(config, caplog):

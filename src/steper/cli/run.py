@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -15,12 +15,15 @@ from steper.cli.terminal import PipelineBar, is_main, plain_console, quiet_trans
 from steper.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from steper.evaluation.compare import Comparison
     from steper.pipeline.config import PipelineSettings
     from steper.pipeline.pipeline import Outcome
     from steper.pipeline.plan import PlannedTask
+    from steper.pipeline.watching import Watcher
+
+T = TypeVar("T")
 
 MARKS = {"to do": "·", "resume": "→", "again": "↻", "done": "✓", "differs": "✗"}
 
@@ -90,20 +93,33 @@ def run(
             console.print(f"Smoke: {note}", soft_wrap=True)
     else:
         pipeline = Pipeline(loaded, folder)
-    wanted = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
     if dry_run:
-        show_plan(pipeline.plan(wanted, overwrite_from), folder, console)
+        show_plan(pipeline.plan(listed_stages(stages), overwrite_from), folder, console)
         return
+    show_outcome(run_shown(pipeline.run, stages, overwrite_from, console), console)
+    if smoke:
+        console.print("Smoke: the stages ran; the scores of stand-ins mean nothing.")
+
+
+def listed_stages(stages: str | None) -> list[str]:
+    """The names that `--stages` lists."""
+    return [name.strip() for name in (stages or "").split(",") if name.strip()]
+
+
+def run_shown(
+    run: Callable[[list[str], str | None, Watcher], T],
+    stages: str | None,
+    overwrite_from: str | None,
+    console: Console,
+) -> T:
+    """Run a pipeline, or a study, with a line for each task; what it comes to."""
     try:
         with quiet_transformers(), PipelineBar(console) as bar:
-            outcome = pipeline.run(wanted, overwrite_from, bar)
+            return run(listed_stages(stages), overwrite_from, bar)
     except KeyboardInterrupt:
         if overwrite_from:
             console.print("Leave --overwrite-from out to go on from here.")
         raise
-    show_outcome(outcome, console)
-    if smoke:
-        console.print("Smoke: the stages ran; the scores of stand-ins mean nothing.")
 
 
 def print_settings(settings: PipelineSettings, console: Console) -> None:

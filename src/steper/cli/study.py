@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from steper.cli.options import SWITCH
-from steper.cli.terminal import PipelineBar, plain_console, quiet_transformers, table_of
+from steper.cli.terminal import plain_console, table_of
 
 if TYPE_CHECKING:
     from steper.studies.study import Study, StudyOutcome
@@ -61,27 +61,20 @@ def study(
     dry_run
         Print the cells, what they share and about how many core-hours are left, and do nothing.
     """
+    from steper.cli.run import run_shown
     from steper.studies.study import Study
     from steper.studies.study_file import find_study, load_study
 
     console = plain_console()
     path, name, base = find_study(config)
-    overrides = [*(set_ or ()), *([f"jobs={jobs}"] if jobs is not None else ())]
-    file = load_study(path, overrides, base, name=name, quick=quick)
+    options = {} if jobs is None else {"jobs": jobs}
+    file = load_study(path, set_ or (), base, options, name=name, quick=quick)
     folder = out or Path("runs") / f"study-{name}{'-quick' * quick}"
     made = Study(file, folder)
-    wanted = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
     if dry_run:
         show_plan(made, folder, rates, console)
         return
-    try:
-        with quiet_transformers(), PipelineBar(console) as bar:
-            outcome = made.run(wanted, overwrite_from, bar)
-    except KeyboardInterrupt:
-        if overwrite_from:
-            console.print("Leave --overwrite-from out to go on from here.")
-        raise
-    show_outcome(outcome, console)
+    show_outcome(run_shown(made.run, stages, overwrite_from, console), console)
 
 
 def show_plan(study: Study, out: Path, rates: Path | None, console: Console) -> None:

@@ -18,7 +18,7 @@ from steper.data import read_question_file
 from steper.dryrun.stand_ins import cut_files, generated, write_rows
 from steper.dryrun.tiny import LLAMA, Family, family_of, is_large, make_tiny_model
 from steper.errors import ModelError
-from steper.lm.shipped import locate_model
+from steper.lm.shipped import model_folder
 from steper.pipeline.config import (
     AskedSettings,
     DataSettings,
@@ -196,7 +196,7 @@ class _Smaller:
 
 def _is_small(spec: str) -> bool:
     try:
-        folder = Path(locate_model(spec).removeprefix("hf:"))
+        folder = model_folder(spec)
     except ModelError:
         return False
     if not (folder / "config.json").is_file():

@@ -32,3 +32,11 @@ def locate_model(spec: str | Path) -> str:
     if there:
         raise ModelError(unknown_name("shipped model", name, there))
     raise ModelError(f"{spec}: no models come with this installation; name a folder or hub name")
+
+
+def model_folder(spec: str | Path) -> Path:
+    """Where a model's folder is, if its spec stands for one; nothing is there for a hub name.
+
+    Raises ModelError for a name that is not shipped.
+    """
+    return Path(locate_model(spec).removeprefix("hf:")).expanduser()

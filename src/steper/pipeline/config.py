@@ -59,16 +59,6 @@ class AskedSettings(Settings):
     questions: Path | None = Field(None, description="file of the questions")
     benchmark: str = Field("auto", description="the questions' benchmark")
     aliases: Path | None = Field(None, description="2Wiki's id_aliases file")
-    overlap: Literal["refuse", "drop"] = Field(
-        "refuse",
-        description="what to do where a training question has its id, its text or all of its gold "
-        "passages in common with a test question: refuse to start, or drop it from training",
-    )
-    pretrained_on: tuple[Path, ...] = Field(
-        (),
-        description="files of questions that models learnt from elsewhere: test questions are "
-        "compared with them as with the training questions",
-    )
     corpus: str = Field(
         AUTO,
         description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
@@ -98,6 +88,16 @@ class DataSettings(AskedSettings):
     train_size: int | None = Field(None, ge=1, description="training questions (none: all)")
     test_size: int | None = Field(
         None, ge=1, description="test questions (none: all of `test`, or 500 held out)"
+    )
+    overlap: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="what to do where a training question has its id, its text or all of its gold "
+        "passages in common with a test question: refuse to start, or drop it from training",
+    )
+    pretrained_on: tuple[Path, ...] = Field(
+        (),
+        description="files of questions that models learnt from elsewhere: test questions are "
+        "compared with them as with the training questions",
     )
 
     @model_validator(mode="after")

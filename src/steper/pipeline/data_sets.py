@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,7 @@ from typing import Any
 
 from steper.data import QuestionFile, build_corpus, read_question_file, sample_questions
 from steper.errors import InputError
-from steper.evaluation.leakage import GRAVE, Seen
-from steper.evaluation.official_scores import normalize_answer
+from steper.evaluation.leakage import GRAVE, Common, Seen
 from steper.pipeline.config import AskedSettings, DataSettings
 from steper.records import Passage, Question
 from steper.store import sha256_file
@@ -236,22 +235,27 @@ def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Questio
 
 
 def check_apart(
-    place: str, data: DataSet, train: Sequence[Question], other: DataSet, test: Sequence[Question]
+    place: str,
+    data: DataSet,
+    train: Sequence[Question],
+    other: DataSet,
+    test: Sequence[Question],
+    by: Collection[Common] = ("id", "text"),
 ) -> None:
-    """Refuse questions that are trained on and asked, by id or by normalised text.
+    """Refuse questions that are trained on and asked, by what `by` lists of `Seen.common`.
 
     `place` is where the configuration names what is asked, the test questions of `other`.
     """
-    ids = {q.id: q for q in train}
-    texts = {normalize_answer(q.text): q for q in train}
-    shared = [q for q in test if q.id in ids or normalize_answer(q.text) in texts]
+    seen = Seen(train)
+    found = ((q.id, seen.common(q)) for q in test)
+    shared = {i: common for i, common in found if common is not None and common in by}
     if shared:
-        first = shared[0]
-        how = "id" if first.id in ids else "text"
+        first, common = next(iter(shared.items()))
+        how = f"by its {common}" if common in ("id", "text") else GRAVE[common]
         ways = "leave them out of training (overlap: drop), or leave `test` out to hold some out"
         leave = f", {ways}" if other is data else ""
         raise InputError(
             f"{place}: {len(shared)} of {len(test)} questions of {other.test_file} are in "
-            f"{data.train_file}, too (the first by its {how}: {first.id!r}); test questions must "
+            f"{data.train_file}, too (the first {how}: {first!r}); test questions must "
             f"not be trained on: name other files{leave}"
         )

@@ -117,10 +117,17 @@ def load_settings(
         known = ", ".join(PipelineSettings.model_fields)
         raise InputError(f"{path}: sections were expected ({known})")
     resolve_paths(value, base or path.absolute().parent)
-    given = {apply(value, text, f"--set {text}"): f"--set {text}" for text in overrides}
+    return settings_of(value, path, apply_all(value, overrides, options))
+
+
+def apply_all(
+    value: dict[str, Any], overrides: Sequence[str], options: Mapping[str, str] | None
+) -> dict[Place, str]:
+    """Put overrides and options over a raw configuration, in place; what was given where."""
+    given = {_apply(value, text, f"--set {text}"): f"--set {text}" for text in overrides}
     for key, text in (options or {}).items():
-        given[apply(value, f"{key}={text}", f"--{key} {text}")] = f"--{key}"
-    return settings_of(value, path, given)
+        given[_apply(value, f"{key}={text}", f"--{key} {text}")] = f"--{key}"
+    return given
 
 
 def settings_of(value: dict[str, Any], path: Path, given: Mapping[Place, str]) -> PipelineSettings:
@@ -191,7 +198,7 @@ def _resolved(name: str, value: str, base: Path) -> str:
     return str((base / Path(value).expanduser()).resolve())
 
 
-def apply(value: dict[str, Any], override: str, given: str) -> Place:
+def _apply(value: dict[str, Any], override: str, given: str) -> Place:
     """Set in a raw configuration what `KEY.KEY=VALUE` says (VALUE is YAML); returns the place.
 
     Errors say that it was `given` so.

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator
 
 from steper.lm.hf_load import SMALL_PARAMETERS
 from steper.lm.model_settings import HFSettings
-from steper.lm.shipped import locate_model
+from steper.lm.shipped import locate_model, model_folder
 from steper.pipeline.plan import Load
 
 
@@ -47,7 +47,7 @@ def load_of_local(model: str, hf: HFSettings) -> Load:
     """`load_of` for a folder or hub name."""
     if hf.device_map or hf.device not in ("auto", "cpu"):
         return "alone"
-    folder = Path(locate_model(model).removeprefix("hf:"))
+    folder = model_folder(model)
     sizes = [path.stat().st_size for path in folder.glob("model*.safetensors")]
     small = sizes and sum(sizes) < BYTES * SMALL_PARAMETERS
     return "small" if small and hf.threads in (None, 1) else "large"

@@ -268,8 +268,7 @@ class TaskList:
     def _load(self, run: EvalRun) -> Load:
         settings = self.ws.settings
         if run.student is None:
-            teacher = settings.teacher
-            return load_of(settings.evaluate.teacher_model or teacher.model, teacher.hf)
+            return load_of(self.ws.model_of(run), settings.teacher.hf)
         return self._student_load(run.student, settings.students[run.student].hf)
 
     def _student_load(self, student: str, hf: HFSettings) -> Load:
@@ -284,7 +283,7 @@ class TaskList:
         settings = self.ws.settings
         if run.student is None:
             teacher = settings.teacher
-            model = self._model_key(settings.evaluate.teacher_model or teacher.model, teacher)
+            model = self._model_key(self.ws.model_of(run), teacher)
             return {"model": model, "prompt": teacher.prompt.model_dump(mode="json")}
         student = settings.students[run.student]
         if run.trained is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.data import load_corpus
-from steper.evaluation.leakage import Leakage, demonstrated, find_leakage
+from steper.evaluation.leakage import GRAVE, Leakage, demonstrated, find_leakage
 from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.shipped import locate_model
@@ -89,9 +89,7 @@ class Workspace:
     def check_apart(self, data: str, test: str) -> None:
         """Refuse, as an InputError, questions only asked that a data set trains on."""
         source, asked = self.data[data], self.asked[test]
-        check_apart(f"evaluate.further.{test}", source, source.train, asked, asked.test)
-        found = find_leakage(asked.test, {str(source.train_file): source.train})
-        found.check(f"evaluate.further.{test}")
+        check_apart(f"evaluate.further.{test}", source, source.train, asked, asked.test, GRAVE)
 
     def folder(self, stage: Stage, *names: str) -> Path:
         """Where a stage writes what has these names."""
@@ -161,6 +159,12 @@ class Workspace:
                     recipe, name = also_named(run.recipe, also), f"{run.name}.{also}"
                     who = (run.student, run.trained, run.data)
                     yield self._eval_run(recipe, whose, name, *who, asked=asked, also=also)
+
+    def model_of(self, run: EvalRun) -> str:
+        """The model that answers, as the settings name it: of a trained student what it was."""
+        if run.student is not None:
+            return self.settings.students[run.student].model
+        return self.settings.evaluate.teacher_model or self.settings.teacher.model
 
     def methods(self, data: str) -> dict[str, tuple[Path, ...]]:
         """Run folders by method's name; several are a method's seeds."""

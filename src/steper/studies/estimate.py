@@ -16,9 +16,8 @@ from typing import Any
 
 from steper.errors import InputError
 from steper.lm.model_source import count_stored_parameters
-from steper.lm.shipped import locate_model
+from steper.lm.shipped import model_folder
 from steper.pipeline.plan import STAGES, PlannedTask, Stage, Stamps, Task
-from steper.pipeline.workspace import EvalRun
 from steper.store import package_yaml, read_yaml
 from steper.studies.cells import CellWorkspace
 from steper.studies.study import Study
@@ -69,7 +68,7 @@ class Rates:
             return None
         if 0 in table:
             return table[0]
-        size = _parameters(model)
+        size = count_stored_parameters(model_folder(model))
         if size is None:
             return None
         near = min(table, key=lambda known: abs(math.log(known / size)))
@@ -81,10 +80,6 @@ def _is_table(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(k, numbers) and isinstance(v, numbers) for k, v in value.items()
     )
-
-
-def _parameters(model: str) -> int | None:
-    return count_stored_parameters(Path(locate_model(model).removeprefix("hf:")))
 
 
 def estimate(
@@ -147,12 +142,7 @@ def size_of(study: Study, task: Task) -> Size:
         model = settings.students[given["student"]].model
         return Size(_passes(cell, **given), model)
     if task.stage == "eval":
-        run: EvalRun = given["eval_run"]
-        if run.student is None:
-            model = settings.evaluate.teacher_model or settings.teacher.model
-        else:
-            model = settings.students[run.student].model
-        return Size(_test_count(cell, given["data"]), model)
+        return Size(_test_count(cell, given["data"]), cell.model_of(given["eval_run"]))
     return Size(0, "")
 
 

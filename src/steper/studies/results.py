@@ -16,7 +16,7 @@ from steper.evaluation.compare import Comparison, MethodMean, compare
 from steper.evaluation.methods import Method, Metric, load_methods
 from steper.evaluation.statistics import Bootstrap
 from steper.lm.model_source import count_stored_parameters
-from steper.lm.shipped import locate_model
+from steper.lm.shipped import model_folder
 from steper.pipeline.workspace import EvalRun, Workspace, also_named
 from steper.records import Record
 from steper.reporting.score_tables import effort
@@ -192,7 +192,7 @@ def _facts(
         recipe=first.recipe,
         student=first.student,
         trained=bool(trainings),
-        parameters=_parameters(first, cells[row.cells[0]]),
+        parameters=count_stored_parameters(model_folder(cells[row.cells[0]].model_of(first))),
         trajectories=_mean([t["counts"]["trajectories"] for t in trainings]),
         trained_tokens=_mean([t["trained"]["tokens"] for t in trainings]),
         trained_seconds=_mean([t["trained"]["seconds"] for t in trainings]),
@@ -206,16 +206,6 @@ def _facts(
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _parameters(run: EvalRun, cell: Workspace) -> int | None:
-    """The parameters of who answered; None of a model that is no local folder."""
-    settings = cell.settings
-    if run.student is not None:
-        spec = settings.students[run.student].model
-    else:
-        spec = settings.evaluate.teacher_model or settings.teacher.model
-    return count_stored_parameters(Path(locate_model(spec).removeprefix("hf:")))
 
 
 def check_rows(settings: StudySettings, cells: Mapping[str, Workspace]) -> None:

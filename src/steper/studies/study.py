@@ -73,10 +73,6 @@ class Study:
                 tasks.setdefault(task.id, task)
         return tasks
 
-    def sharing(self, task: Task) -> list[str]:
-        """The cells that have a task."""
-        return [name for name, cell in self.cells.items() if task.id in {t.id for t in cell.tasks}]
-
     def _last_task(self) -> Task:
         """The task that compares all runs and writes tables, plots and page."""
         runs = [task for task in self._shared_tasks().values() if task.stage == "eval"]

@@ -28,7 +28,7 @@ from steper.pipeline.load import (
     STUDIES,
     Configuration,
     Place,
-    apply,
+    apply_all,
     find_configuration,
     lines_of,
     merge,
@@ -88,13 +88,14 @@ def load_study(
     path: Path | str,
     overrides: Sequence[str] = (),
     base: Path | None = None,
+    options: Mapping[str, str] | None = None,
     *,
     name: str | None = None,
     quick: bool = False,
 ) -> StudyFile:
-    """The study of a YAML file, with `KEY.KEY=VALUE` overrides over it.
+    """The study of a YAML file, with `KEY.KEY=VALUE` overrides and `options` over it.
 
-    The file's relative paths start from `base`; None: from its folder. `quick` puts its section of
+    Both, and `base`, are as in `steper.pipeline.load.load_settings`. `quick` puts its section of
     that name over the others; `cells` there stand in place of the file's.
     Raises InputError or SettingsError, one line with file, line and place, for whatever is wrong.
     """
@@ -107,7 +108,7 @@ def load_study(
     if quick:
         where |= _lifted(where, "quick")
         _hurry(path, value, where)
-    where |= {apply(value, text, f"--set {text}"): f"--set {text}" for text in overrides}
+    where |= apply_all(value, overrides, options)
     _check_keys(value, (), SECTIONS, path, where)
     common = {key: part for key, part in value.items() if key not in OWN}
     cells = {
