@@ -93,6 +93,11 @@ def _not_written(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be written ({reason}){mend}")
 
 
+def first_line(error: BaseException, longest: int) -> str:
+    """The first line of what an error says, for a message of one line."""
+    return next((line for line in str(error).splitlines() if line.strip()), "")[:longest]
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """One line for an unknown name, with the nearest known ones."""
     known = sorted(known)

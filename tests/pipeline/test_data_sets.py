@@ -52,7 +52,7 @@ def test_a_generated_question_of_another_world_is_another_one(config):
     train = [Question(id="culture-1-train-00000", text="Who directed The Dark House?")]
     other, same = (train[0].model_copy(update={"id": f"culture-{n}-test-00000"}) for n in (2, 1))
     check_apart("here", data, train, data, [other])
-    with pytest.raises(InputError, match="1 of 1 questions .* by its text"):
+    with pytest.raises(InputError, match=r"1 of 1 questions .* by its text"):
         check_apart("here", data, train, data, [same])
 
 

@@ -6,7 +6,7 @@ In: test questions, and the questions of each source that a student may have lea
 - `id`: the question's id,
 - `text`: its text, normalised as answers are (of generated questions: in the same world, because
   the names are the same in every world, and the facts and answers are others),
-- `gold_set`: all of its gold passages (two at the least), so that the same facts answer both,
+- `gold_set`: the same set of gold passages (two at the least), so that the same facts answer both,
 - `gold_passage`: one of them. Benchmarks share these by their making (2Wiki's own training and
   development questions do), so it is reported, with the scores of the other questions beside.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-from steper.data.world.world_questions import of_world
+from steper.data.world.world_questions import world_of
 from steper.errors import InputError
 from steper.evaluation.official_scores import normalize_answer
 from steper.evaluation.retrieval import UNIQUE_TITLES, normalize_text, normalize_title
@@ -81,7 +81,7 @@ class Seen:
         self._ids = {q.id for q in listed}
         self._worlds: dict[str, set[str]] = {}
         for question in listed:
-            text, world = normalize_answer(question.text), world_of(question)
+            text, world = normalize_answer(question.text), world_of(question.id)
             self._worlds.setdefault(text, set()).add(world)
         self._by_text = _Golds(listed, _by_text)
         self._by_title = _Golds([q for q in listed if titles_tell(q)], _by_title)
@@ -99,7 +99,8 @@ class Seen:
 
     def _has_text(self, question: Question) -> bool:
         """Whether one of them has its text; not where the two are of different worlds."""
-        worlds, own = self._worlds.get(normalize_answer(question.text), set()), world_of(question)
+        worlds = self._worlds.get(normalize_answer(question.text), set())
+        own = world_of(question.id)
         return bool(worlds) if not own else not worlds.isdisjoint({own, ""})
 
 
@@ -129,12 +130,7 @@ def titles_tell(question: Question) -> bool:
 
     Generated worlds are written in 2Wiki's format, and each has another article of the same name.
     """
-    return question.benchmark in UNIQUE_TITLES and not world_of(question)
-
-
-def world_of(question: Question) -> str:
-    """The generated world that a question is about (`culture-11`); "" for others."""
-    return question.id.rsplit("-", 2)[0] if of_world(question.id) else ""
+    return question.benchmark in UNIQUE_TITLES and not world_of(question.id)
 
 
 def _by_title(passage: Passage) -> str:

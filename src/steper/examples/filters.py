@@ -34,7 +34,7 @@ REASONS = {
     "dropped": "dropped by the teacher",
     "test_question_id": "its question's id is in an excluded file",
     "test_question_text": "its question stands in an excluded file",
-    "test_gold_set": "all of its gold passages are those of a question in an excluded file",
+    "test_gold_set": "a question in an excluded file has the same set of gold passages",
     "no_gold_answer": "its question has no gold answer to compare with",
     "wrong_answer": "the answer is wrong",
     "too_many_steps": "more steps than --max-steps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steper.errors import ModelError, missing_extra
+from steper.errors import ModelError, first_line, missing_extra
 from steper.lm.model_source import find_source
 from steper.prompt.segments import Form
 
@@ -27,5 +27,6 @@ def model_tokenizer(model: str, **options: Any) -> Any:
     except ImportError:
         raise missing_extra("transformers", "hf") from None
     except (OSError, ValueError, KeyError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ModelError(f"{model}: its tokenizer cannot be read ({reason[:200]})") from None
+        raise ModelError(
+            f"{model}: its tokenizer cannot be read ({first_line(error, 200)})"
+        ) from None

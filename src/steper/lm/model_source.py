@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from steper.artifact import model_digest
-from steper.errors import ModelError, SteperError, missing_extra
+from steper.errors import ModelError, SteperError, first_line, missing_extra
 from steper.store import read_json
 
 ADAPTER_CONFIG, GENERATION_CONFIG = "adapter_config.json", "generation_config.json"
@@ -256,8 +256,9 @@ def one_line(name: object, kind: str) -> Iterator[None]:
     except SteperError:
         raise
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
         what = f"cannot be loaded as {kind}"
         if isinstance(error, OSError) and not Path(str(name)).expanduser().exists():
             what = "no such folder, and the Hugging Face hub does not give it"
-        raise ModelError(f"{name}: {what} ({type(error).__name__}: {reason[:300]})") from error
+        raise ModelError(
+            f"{name}: {what} ({type(error).__name__}: {first_line(error, 300)})"
+        ) from error

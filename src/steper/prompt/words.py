@@ -12,6 +12,7 @@ from functools import cache
 
 from pydantic import Field
 
+from steper.grounding import lexical_support
 from steper.records import Passage, Record
 from steper.store import package_yaml
 
@@ -49,6 +50,11 @@ class Demo(Record):
     def passages(self) -> tuple[Passage, ...]:
         """All passages, in the order they arrive."""
         return tuple(p for passages in self.arriving() for p in passages)
+
+    def told_by(self, passage: Passage) -> list[str]:
+        """The sentences that stand on a passage."""
+        text = f"{passage.title} {passage.text}"
+        return [h.sentence for h in self.hops if lexical_support(h.sentence, text) == "full"]
 
     def chain(self, cue: str) -> str:
         """All sentences, then the answer after `cue`: the whole reasoning in one text."""

@@ -67,10 +67,14 @@ def _supporting(
     statement: str, before: Sequence[str], passages: Sequence[Passage], context: Context
 ) -> Passage | None:
     """The first passage that supports all of a statement, else the first that does in part."""
-    found = {"full": [], "partial": [], "none": []}  # type: dict[str, list[Passage]]
+    partial = None
     for passage in passages:
-        found[context.labeller.support(passage, statement, before)].append(passage)
-    return next(iter((*found["full"], *found["partial"])), None)
+        support = context.labeller.support(passage, statement, before)
+        if support == "full":
+            return passage
+        if support == "partial":
+            partial = partial or passage
+    return partial
 
 
 CON = Recipe(

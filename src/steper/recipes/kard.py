@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from steper.prompt.render import Turn
 from steper.recipes.base import Context, Draft, Inference, Ranking, Recipe
-from steper.recipes.whole_text import PROMPT, answered, check, supervised, told
+from steper.recipes.whole_text import PROMPT, Told, answered, check, supervised, told
 from steper.strategy.replay import Replay
 
 CANDIDATES = 32
@@ -30,7 +30,7 @@ def with_silver_knowledge(replay: Replay, context: Context) -> Iterator[Draft]:
     if not replay.steps:
         return
     known = told(replay, context)
-    found = context.search(_rationale(replay, context), max(1, len(known.passages)))
+    found = context.search(_rationale(known), max(1, len(known.passages)))
     passages = tuple(hit.passage for hit in found)
     prompt = context.student.render(replay.trajectory.question, [Turn(passages)])
     target = tuple(answered(context, [known.reasoning], known))
@@ -40,7 +40,7 @@ def with_silver_knowledge(replay: Replay, context: Context) -> Iterator[Draft]:
 def ranking(replay: Replay, context: Context) -> Ranking:
     """Candidates of rationale and question, all scored for the rationale."""
     question = replay.trajectory.question
-    by_rationale = context.search(_rationale(replay, context), DEPTH)
+    by_rationale = context.search(_rationale(told(replay, context)), DEPTH)
     scores = {hit.passage.id: hit.score for hit in by_rationale}
     # A retriever that finds fewer has no word in common with the others.
     last = by_rationale[-1].score if len(by_rationale) == DEPTH else 0.0
@@ -58,9 +58,8 @@ def ranking(replay: Replay, context: Context) -> Ranking:
     )
 
 
-def _rationale(replay: Replay, context: Context) -> str:
+def _rationale(known: Told) -> str:
     """R with its answer, the authors' query."""
-    known = told(replay, context)
     return " ".join(filter(None, (known.reasoning, known.closing, known.answer)))
 
 

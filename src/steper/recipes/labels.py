@@ -8,7 +8,7 @@ names and numbers; the examples' manifest counts which it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from steper.errors import InputError
@@ -41,13 +41,15 @@ Statement: {statement}"""
 class Labeller:
     """Labels the passages of one question's trajectory.
 
-    With `gold` only gold passages support anything; which statement one supports is looked up.
+    With `gold` only gold passages support anything; which statement one supports is looked up. A
+    judge is asked once about a passage and a statement.
     """
 
     question: Question
     by: Labels = "auto"
     judge: Callable[[str], str] | None = None
     similarity: Similarity | None = None
+    _judged: dict[tuple[str, str], Support] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.by == "gold" and not self.question.gold:
@@ -79,7 +81,10 @@ class Labeller:
             alike = self.similarity(text, statement)
             return "full" if alike >= FULL else "partial" if alike >= PARTIAL else "none"
         if self.source == "judge":
-            return self._judged(passage, statement)
+            asked = passage.id, statement
+            if asked not in self._judged:
+                self._judged[asked] = self._ask_judge(passage, statement)
+            return self._judged[asked]
         if self.source == "gold" and not self._is_gold(passage):
             return "none"
         return lexical_support(statement, text, (self.question.text, *before))
@@ -88,7 +93,7 @@ class Labeller:
         benchmark = self.question.benchmark
         return any(same_passage(gold, passage, benchmark) for gold in self.question.gold)
 
-    def _judged(self, passage: Passage, statement: str) -> Support:
+    def _ask_judge(self, passage: Passage, statement: str) -> Support:
         assert self.judge is not None
         asked = JUDGED.format(title=passage.title, text=passage.text, statement=statement)
         said = self.judge(asked)

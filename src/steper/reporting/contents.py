@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from pydantic import Field
 
-from steper.data.world.world_questions import of_world
+from steper.data.world.world_questions import world_of
 from steper.evaluation.compare import Comparison, choose_baseline, compare
 from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, Method, shared_questions
 from steper.evaluation.statistics import Bootstrap
@@ -85,7 +85,7 @@ def gather(
         "bootstrap": bootstrap,
         "benchmarks": list(dict.fromkeys(BENCHMARK_NAMES[q.benchmark] for q in every.values())),
         "asked": asked_of(every),
-        "of_world": all(of_world(i) for i in every),
+        "of_world": all(world_of(i) for i in every),
         "questions": len(every),
         "shared": len(shared),
         "step_ends": any(entry.step_end for entry in entries),
@@ -112,7 +112,7 @@ def gather(
 def asked_of(questions: Mapping[str, Question]) -> list[str]:
     """What the questions are: a generated world's are in a benchmark's format, and not its own."""
     names = (
-        "a generated world" if of_world(i) else BENCHMARK_NAMES[q.benchmark]
+        "a generated world" if world_of(i) else BENCHMARK_NAMES[q.benchmark]
         for i, q in questions.items()
     )
     return list(dict.fromkeys(names))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.artifact import model_digest
-from steper.errors import ModelError, missing_extra
+from steper.errors import ModelError, first_line, missing_extra
 from steper.records import Passage
 from steper.retrieve.base import Found
 from steper.text import limit_words
@@ -91,7 +91,6 @@ def load_cross_encoder(folder: Path | str) -> CrossEncoder:
         model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ModelError(f"{folder}: no model to rerank with ({reason[:200]})") from None
+        raise ModelError(f"{folder}: no model to rerank with ({first_line(error, 200)})") from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return CrossEncoder(model.eval().to(device), tokenizer)

@@ -57,7 +57,8 @@ def _direct(demo: Demo) -> DemoTurns:
     return [(demo.passages(), demo.answer)]
 
 
-def _cot(demo: Demo) -> DemoTurns:
+def whole_chain(demo: Demo) -> DemoTurns:
+    """A demonstration that tells the whole chain at once, from all passages."""
     return [(demo.passages(), demo.chain("So the answer is:"))]
 
 
@@ -72,5 +73,5 @@ def chain_reader(words: Words) -> Reader:
 
 READERS = {
     "direct": Reader("direct", _words("direct", _direct), ("\n",)),
-    "cot": Reader("cot", _words("cot", _cot), ("\n\n",), REASONING_TOKENS),
+    "cot": Reader("cot", _words("cot", whole_chain), ("\n\n",), REASONING_TOKENS),
 }

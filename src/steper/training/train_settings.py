@@ -178,12 +178,12 @@ class TrainSettings(Settings):
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON values; compared on resume."""
-        unset = {name for name in LATER if getattr(self, name) == LATER[name]}
-        return self.model_dump(mode="json", exclude=PASSING | unset)
+        later = self.model_dump(mode="json", include=LATER, exclude_defaults=True)
+        return self.model_dump(mode="json", exclude=PASSING | LATER) | later
 
 
-LATER: dict[str, Any] = {"chat_template_kwargs": {}, "reranker": None, "reranker_epochs": 3}
-"""Settings that came later: at these defaults a fingerprint leaves them out."""
+LATER = {"chat_template_kwargs", "reranker", "reranker_epochs"}
+"""Settings that came later: at their defaults a fingerprint leaves them out."""
 
 
 PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}

@@ -31,7 +31,7 @@ The shipped models learn which of two years is first, but hardly whose year it i
 more of them would add noise to every comparison of methods on these worlds.
 """
 
-_ID = re.compile(r"[a-z_]+-\d+-(train|dev|test)-\d{5,}")
+_ID = re.compile(r"([a-z_]+-\d+)-(train|dev|test)-\d{5,}")
 
 _MISSES = 2000
 """Draws in a row without a new question after which a part counts as exhausted."""
@@ -40,9 +40,13 @@ MIN_YEARS_APART = 5
 """Compared years differ by at least this much."""
 
 
-def of_world(question_id: str) -> bool:
-    """Whether a question of this id was generated; its file has a benchmark's format."""
-    return bool(_ID.fullmatch(question_id))
+def world_of(question_id: str) -> str:
+    """The generated world that a question of this id is about (`culture-11`); "" for others.
+
+    Its file has a benchmark's format.
+    """
+    found = _ID.fullmatch(question_id)
+    return found[1] if found else ""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from steper.grounding import lexical_support
 from steper.prompt.words import Demo, DemoTurns, Words
-from steper.records import Passage
 from steper.store import package_text
 from steper.strategy.con.notes import IRRELEVANT, numbered, what_notes_say
 from steper.strategy.single_pass import SinglePass
@@ -13,14 +11,8 @@ from steper.strategy.single_pass import SinglePass
 def demonstrate(demo: Demo) -> DemoTurns:
     """All notes, then the answer."""
     passages = demo.passages()
-    notes = numbered([_note(passage, demo) for passage in passages])
+    notes = numbered([" ".join(demo.told_by(passage)) or IRRELEVANT for passage in passages])
     return [(passages, f"{notes} So the answer is: {demo.answer}.")]
-
-
-def _note(passage: Passage, demo: Demo) -> str:
-    text = f"{passage.title} {passage.text}"
-    said = [h.sentence for h in demo.hops if lexical_support(h.sentence, text) == "full"]
-    return " ".join(said) or IRRELEVANT
 
 
 class ChainOfNote(SinglePass):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from steper.prompt.words import Demo, DemoTurns, Words
+from steper.prompt.words import Words
 from steper.store import package_text
+from steper.strategy.readers import whole_chain
 from steper.strategy.single_pass import SinglePass
 
 __all__ = ["Kard"]
-
-
-def demonstrate(demo: Demo) -> DemoTurns:
-    """The whole chain at once."""
-    return [(demo.passages(), demo.chain("So the answer is:"))]
 
 
 class Kard(SinglePass):
@@ -21,7 +17,7 @@ class Kard(SinglePass):
     words = Words(
         "kard",
         package_text(__package__, "instruction.txt"),
-        demonstrate,
+        whole_chain,
         shown="Knowledge:\n{passages}\n\n",
         nothing="Knowledge: None\n\n",
     )

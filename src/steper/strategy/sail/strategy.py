@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from steper.grounding import lexical_support
 from steper.prompt.words import Demo, DemoTurns, Words
-from steper.records import Passage
 from steper.store import package_text
 from steper.strategy.sail.verification import verification, without_verification
 from steper.strategy.single_pass import SinglePass
@@ -13,13 +11,8 @@ from steper.strategy.single_pass import SinglePass
 def demonstrate(demo: Demo) -> DemoTurns:
     """The verification and the whole chain at once."""
     passages = demo.passages()
-    said = verification([_informs(passage, demo) for passage in passages])
+    said = verification([bool(demo.told_by(passage)) for passage in passages])
     return [(passages, f"{said} {demo.chain('So the answer is:')}")]
-
-
-def _informs(passage: Passage, demo: Demo) -> bool:
-    text = f"{passage.title} {passage.text}"
-    return any(lexical_support(hop.sentence, text) == "full" for hop in demo.hops)
 
 
 class Sail(SinglePass):

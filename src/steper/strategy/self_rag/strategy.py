@@ -17,7 +17,6 @@ from typing import Literal, cast
 
 from pydantic import Field
 
-from steper.grounding import lexical_support
 from steper.lm.base import Completion
 from steper.prompt.render import Turn
 from steper.prompt.segments import Prompt, Segment
@@ -76,14 +75,10 @@ def demonstrate(demo: Demo) -> DemoTurns:
     """All segments at once."""
     text = ""
     for hop in demo.hops:
-        read = next(p for p in (*_supporting(hop.sentence, demo), *demo.passages()))
+        passages = demo.passages()
+        read = next((p for p in passages if hop.sentence in demo.told_by(p)), passages[0])
         text += "".join((*with_paragraph(read, 350), f"{RELEVANT} {hop.sentence}{FULL}"))
     return [((), f"{text}{CONTINUE} So the answer is: {demo.answer}.{UTILITY[-1]}")]
-
-
-def _supporting(sentence: str, demo: Demo) -> list[Passage]:
-    texts = [(p, f"{p.title} {p.text}") for p in demo.passages()]
-    return [p for p, text in texts if lexical_support(sentence, text) == "full"]
 
 
 @dataclass
