@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from runs import CASES, INLINE, question, run_case
 from doubles import FILM, DictRetriever, drive
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS, byte_level
 from steper.errors import InputError, MissingExtraError, SettingsError
+from steper.examples.asked import check_recipe
 from steper.examples.build import build_examples
 from steper.examples.example_folder import ExampleFolder, write_examples
 from steper.examples.example_settings import ExampleSettings
@@ -22,6 +24,8 @@ from steper.recipes import RECIPES
 from steper.recipes.labels import Labeller
 from steper.records import Passage
 from steper.retrieve.base import Found
+from steper.store import write_jsonl
+from steper.strategy import STRATEGIES
 from steper.strategy.actions import Generate
 from steper.training.data import lay_out
 from steper.training.objective import kind_sums
@@ -123,11 +127,35 @@ def test_kard_s_rankings_score_all_candidates_for_the_rationale(tmp_path):
     assert not (tmp_path / "con" / "rankings.jsonl").exists()
 
 
+def test_kard_ranks_for_trajectories_that_gave_examples_alone(tmp_path):
+    """Of two samples of a question the wrong one is no example, and no ranking either."""
+    run, _ = run_case(CASES["ircot"], tmp_path / "run", BARE, "chat")
+    (right,) = run.trajectories()
+    wrong = right.model_copy(update={"sample": 1, "answer": "1951"})
+    write_jsonl(run.path / "trajectories.jsonl", [right, wrong])
+    build = build_examples(run, ExampleSettings(recipe="kard"), retriever=DictRetriever(FILM))
+    assert len(list(build)) == 1
+    assert build.counts.kept == 1
+    assert len(list(build.rankings())) == 1
+
+
+def test_a_recipe_with_rankings_says_what_is_made_of_them():
+    kard = RECIPES.find("kard")
+    mine = replace(kard, inference=replace(kard.inference, reranker=None))
+    settings = ExampleSettings(recipe="kard", reasoning="anew")
+    student = STRATEGIES.find("kard")(prompt=PromptSettings(reasoning="anew"))
+    check_recipe(kard, settings, student, corpus=True, judge=False)
+    with pytest.raises(SettingsError, match=r"has rankings .* names no `reranker`"):
+        check_recipe(mine, settings, student, corpus=True, judge=False)
+
+
 @pytest.mark.parametrize("recipe", READERS)
 @pytest.mark.parametrize("case", ["self_ask", "self_ask, reader", "ircot, direct reader"])
 def test_any_loop_s_trajectories_are_learnt_from(recipe, case, tmp_path):
     """Self-Ask's chain is the reader's reference text; the answer is stated in the reader's cue."""
-    for example in built(tmp_path, recipe, case):
+    examples = list(built(tmp_path, recipe, case))
+    assert examples
+    for example in examples:
         _, target = texts(example)
         assert target.endswith(" So the answer is: 1950.")
         if case == "self_ask" and recipe != "con":
@@ -136,10 +164,16 @@ def test_any_loop_s_trajectories_are_learnt_from(recipe, case, tmp_path):
 
 @pytest.mark.parametrize("recipe", READERS)
 def test_a_student_of_another_strategy_has_the_run_s_limits(recipe, tmp_path):
-    run, _ = run_case(CASES["ircot forced at the cap"], tmp_path, BARE, "chat")
+    own = CASES["ircot forced at the cap"]
+    case = replace(own, settings={**own.settings, "k": 3, "max_passages": 7})
+    run, _ = run_case(case, tmp_path, BARE, "chat")
     retriever = DictRetriever(FILM) if recipe == "kard" else None
     student = build_examples(run, ExampleSettings(recipe=recipe), retriever=retriever).student
-    assert (student.name, student.settings.max_steps) == (recipe.partition("_")[0], 2)
+    assert student.name == recipe.partition("_")[0]
+    limits = student.settings
+    # SAIL never saw more than three.
+    assert (limits.max_steps, limits.max_passages) == (2, 3 if recipe == "sail" else 7)
+    assert limits.k == 3
     assert student.settings.gather == ("question" if recipe == "sail" else "written")
 
 

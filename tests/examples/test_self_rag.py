@@ -18,6 +18,7 @@ from steper.recipes.self_rag import Labelled, choose
 from steper.records import Passage
 from steper.retrieve.base import Found
 from steper.strategy.actions import Generate, Search
+from steper.strategy.context import Budget
 from steper.strategy.self_rag.reflection import (
     CONTINUE,
     FULL,
@@ -35,7 +36,7 @@ from steper.strategy.self_rag.reflection import (
     support,
     utility,
 )
-from steper.strategy.self_rag.strategy import SelfRag, SelfRagSettings
+from steper.strategy.self_rag.strategy import SelfRag, SelfRagSettings, Shelf
 from steper.strategy.trace import Trace
 
 BARE = PromptSettings(instruction=False, demos=0)
@@ -139,10 +140,11 @@ def test_whether_to_retrieve_is_decided_by_probabilities():
     assert decided(Completion(text=RETRIEVE), begun=False) == (1.0, NO_RETRIEVAL)
 
 
-def play(answers, settings):
+def play(answers, settings, room=None):
     """Run a student whose model answers by the end of its prompt; returns record and prompts."""
     trace, asked = Trace(question().text), []
-    actions = SelfRag(settings, PromptSettings(instruction=False, demos=0), "chat").run(trace)
+    prompt = PromptSettings(instruction=False, demos=0)
+    actions = SelfRag(settings, prompt, "chat", Budget(room)).run(trace)
     result = None
     try:
         while True:
@@ -178,13 +180,53 @@ def test_the_best_passage_s_segment_stays_and_retrieval_is_adaptive():
     assert ending.answer == "1950"
     kept = next(a for a in asked if isinstance(a, Generate) and CONTINUE in a.prompt.text())
     written = "".join(s.text for s in kept.prompt.segments if s.role == "assistant")
-    if "Ann Lee was born in Gold Rain" in written:  # first segment: only Gold Rain was found
-        assert written.count("[Retrieval]") == 2
+    assert "Ann Lee was born in Gold Rain" in written  # first segment: only Gold Rain was found
+    assert written.count("[Retrieval]") == 2
     assert written.endswith("[Relevant] Ann Lee was born in 1950.[Fully supported]" + CONTINUE)
-    assert [step.context for step in trace.steps if step.query]  # each search is on record
+    searches = [a.query for a in asked if isinstance(a, Search)]
+    assert [step.query for step in trace.steps if step.query] == searches
+    assert len(searches) == 2
+    assert all(step.context for step in trace.steps if step.query)
     assert len(trace.steps) == sum(isinstance(a, Generate) for a in asked)
     always, *_ = play(answers, SelfRagSettings(k=3, retrieve_above=0.0, max_steps=3))
     assert sum(1 for step in always.steps if step.query) == 3
+
+
+def test_a_decision_is_neither_cut_off_nor_a_statement():
+    """It is one token because one was asked for."""
+    trace, asked, _ = play(answers, SelfRagSettings(k=3))
+    generated = [a for a in asked if isinstance(a, Generate)]
+    decisions = [s for s, a in zip(trace.steps, generated, strict=True) if a.max_tokens == 1]
+    assert len(decisions) == 3
+    assert {(step.finish, step.rationale, step.context) for step in decisions} == {
+        ("stop", "?", ())
+    }
+
+
+@pytest.mark.parametrize("room", [10_000, 130])
+def test_a_search_of_which_no_passage_is_read_is_on_record(room):
+    """None is found short enough, or none has room in the prompt."""
+    settings = SelfRagSettings(k=3, max_passage_words=600 if room == 130 else 1, max_steps=1)
+    trace, asked, _ = play(answers, settings, room)
+    (search,) = [a for a in asked if isinstance(a, Search)]
+    (step,) = [step for step in trace.steps if step.query]
+    assert step.query == search.query
+    assert [trace.passages[hit.passage_id].title for hit in step.hits] == ["Gold Rain"]
+    assert step.context == ()
+    assert [trace.passages[p].title for p in step.dropped] == ["Gold Rain"] * (room == 130)
+
+
+def test_passages_that_are_alike_are_read_once():
+    copy = Passage.make("Gold Rain", FILM["Gold Rain"] + " ")
+    shelf = Shelf(SelfRagSettings())
+    assert copy.id != PASSAGES["Gold Rain"].id
+    found = [Found(passage, 1.0) for passage in (PASSAGES["Gold Rain"], copy)]
+    assert shelf.take(found) == [PASSAGES["Gold Rain"]]
+    assert shelf.take(found[1:]) == [PASSAGES["Gold Rain"]]
+    assert shelf.take([Found(PASSAGES["Ann Lee"], 1.0)]) == [
+        PASSAGES["Ann Lee"],
+        PASSAGES["Gold Rain"],
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_TOKENIZERS)

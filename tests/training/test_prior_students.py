@@ -68,6 +68,13 @@ def test_the_loss_is_kl_from_the_rationale_s_ranking():
     assert all(temperature(s, 100) > temperature(s + 1, 100) > 0 for s in range(100))
 
 
+def test_samples_of_a_question_are_kept_out_together(base, tmp_path):
+    twice = [ranking for ranking in rankings(20) for _ in range(2)]
+    about = train_reranker(twice, str(base), tmp_path / "reranker", epochs=1, seed=0)
+    assert (about["questions"], about["held_out"]["questions"]) == (19, 1)
+    assert about["steps"] == 3  # 38 rankings, 16 a step
+
+
 def test_a_reranker_learns_what_the_rationale_prefers(base, tmp_path):
     out = tmp_path / "reranker"
     about = train_reranker(rankings(20), str(base), out, epochs=16, seed=0)
