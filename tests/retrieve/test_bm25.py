@@ -14,7 +14,7 @@ from steper.records import Passage
 from steper.retrieve import BM25Index, BM25Settings, bm25
 from steper.retrieve import passages as passages_module
 from steper.retrieve.analysis import Analyzer
-from steper.retrieve.bm25 import top
+from steper.retrieve.bm25 import BLOCK, top
 from steper.retrieve.bm25_scores import score_matrix
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -123,6 +123,22 @@ def test_top_breaks_ties_by_corpus_order(values, k):
     scores = np.array(values, dtype=np.float32)
     ranked = sorted((n for n, v in enumerate(values) if v > 0), key=lambda n: (-values[n], n))
     assert top(scores, k).tolist() == ranked[:k]
+
+
+@pytest.mark.parametrize("scores_of", ["spread", "few", "alike", "none"])
+@pytest.mark.parametrize("k", [1, 10, 5000])
+def test_top_of_many_is_what_sorting_all_gives(scores_of, k):
+    """Enough scores for blocks, with some that fill no block."""
+    rng = np.random.default_rng(k)
+    scores = rng.random(300 * BLOCK + 7).astype(np.float32)
+    if scores_of == "few":
+        scores[rng.random(len(scores)) < 0.9999] = 0
+    elif scores_of == "alike":
+        scores = np.round(scores, 1)
+    elif scores_of == "none":
+        scores[:] = 0
+    order = np.argsort(-scores, kind="stable")
+    assert top(scores, k).tolist() == [n for n in order[:k].tolist() if scores[n] > 0]
 
 
 def test_title_and_text_are_both_searched(build, passages):

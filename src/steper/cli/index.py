@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from steper.cli.options import FLAT
-from steper.cli.terminal import plain_console
+from steper.cli.terminal import counting, plain_console
 from steper.errors import InputError
 from steper.retrieve.retriever_settings import BM25Settings
 
@@ -48,7 +46,7 @@ def index(
 
     began = time.perf_counter()
     # Taken before the corpus is read: a second process is refused at once, not after hours.
-    with _progress() as on_progress, writing_to(out), replacing_index(out) as new:
+    with counting() as on_progress, writing_to(out), replacing_index(out) as new:
         passages = _passages(corpus, questions)
         built = BM25Index.build(passages, settings, spool=new.parent, on_progress=on_progress)
         with closing(built):
@@ -74,15 +72,3 @@ def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
     if questions is not None:
         raise InputError(f"--questions goes with --corpus auto only, not with --corpus {corpus}")
     return load_corpus(Path(corpus))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """A line that counts passages while they are read, on standard error; gone at the end."""
-    console = plain_console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("reading passages", total=None)
-        yield lambda count: progress.update(task, description=f"{count:,} passages read")

@@ -26,6 +26,7 @@ SUMMARIES = {
     "compare": "Compare runs over the same questions, pair by pair.",
     "report": "Write runs over the same questions as one HTML page that needs no network.",
     "leakage": "Say what test questions have in common with what was learnt from.",
+    "data": "Turn an official dump into a corpus file.",
     "world": "Generate a small encyclopedia with multi-hop questions.",
     "run": "Run a whole pipeline: world, index, teach, build, train, eval, compare, report.",
     "study": "Run a study: several pipelines that share what is equal, with one table, plot and "

@@ -14,6 +14,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -250,3 +251,15 @@ def describe_row(row: dict[str, Any]) -> str:
     if row.get("seconds"):
         parts.append(f"{row['tokens'] / row['seconds']:,.0f} tok/s")
     return "  ".join(parts)
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[int], None]]:
+    """A line that counts passages while they are read, on standard error; gone at the end."""
+    console = plain_console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("reading passages", total=None)
+        yield lambda count: progress.update(task, description=f"{count:,} passages read")

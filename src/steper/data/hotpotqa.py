@@ -2,9 +2,8 @@
 
 A distractor item has ten paragraphs, the gold ones among them; a fullwiki item has those that the
 authors' retriever found, so gold passages may be missing: they are counted, not invented. The
-corpus of the fullwiki setting, 5,233,329 abstracts, is not part of these files: download
-`enwiki-20171001-pages-meta-current-withlinks-abstracts` from the HotpotQA site and write it as
-`{"title", "text"}` JSON lines for `load_corpus`. Test files have no answers and no facts.
+corpus of the fullwiki setting, 5,233,329 abstracts, is not part of these files: `steper data`
+(`hotpotqa_abstracts`) makes it of the official dump. Test files have no answers and no facts.
 Hugging Face's copy (`id` for `_id`, and columns) is read, too.
 """
 

@@ -47,6 +47,10 @@ PROGRESS_EVERY = 1000
 PARALLEL_FROM = 50_000
 
 
+BLOCK = 256
+"""Scores whose highest is looked at first, to find the best of many."""
+
+
 class BM25Index:
     """A searchable corpus; a `Retriever`. Make one with `build` or `load`."""
 
@@ -244,9 +248,11 @@ def top(scores: Array, k: int) -> Array:
 
     Of equal scores the lower number comes first. `scores` (n,) float32; returns (≤ k,) int64.
     """
-    least = 0.0
-    if k < len(scores):
-        least = np.partition(scores, -k)[-k]
+    # The k highest of all blocks' maxima are k scores: no lower one can be among the best k. Of
+    # two million scores the maxima are found in a tenth of the time that a partition takes.
+    blocks = scores[: len(scores) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    several = blocks.max(axis=1) if len(blocks) > k else scores
+    least = np.partition(several, -k)[-k] if k < len(several) else 0.0
     found = np.flatnonzero(scores >= least) if least > 0 else np.flatnonzero(scores > 0)
     order = np.argsort(-scores[found], kind="stable")
     best: Array = found[order[:k]]
