@@ -1,15 +1,15 @@
 """An index of millions of passages: time, peak memory, bytes on disk, milliseconds a query.
 
     python benchmarks/size.py CORPUS.jsonl QUESTIONS.json [--passages 5000000] [--folder FOLDER]
-                              [--java JAVA --anserini JAR]
+                              [--lucene]
 
 The passages are made of a real corpus: a random title and three random sentences each, and rare
 words, whose ranks follow Zipf's law, so that the vocabulary grows with the corpus as a real one's
 does (Heaps' law); sentences alone hold some 31,000 terms, however many passages are made of them.
-Each measurement is a process of its own with one thread (Lucene's, too), one after the other.
-Queries are the questions, k = 10. With Anserini's jar and Java 21 or newer the same passages are
-indexed and searched by Lucene: titles and texts as two fields whose scores are added up, k1 = 1.2,
-b = 0.75, the english analyzer of Anserini (Porter).
+Each measurement is a process of its own, one after the other; nothing runs in several threads but
+what Java does beside (compiling, collecting garbage). Queries are the questions, k = 10, asked one
+by one, twice. With --lucene the same passages are indexed and searched by Lucene, through our door
+to it (steper.retrieve.lucene says what that needs), with the same fields, k1 and b.
 
 A folder that is named is kept, and what it holds already is not made again.
 """
@@ -31,8 +31,6 @@ from typing import Any
 
 K, RARE, RARE_WORDS, EXPONENT = 10, 4, 4_000_000, 1.0
 """Passages a query, rare words a passage, how many there are, Zipf's exponent."""
-
-LUCENE = "io.anserini"
 
 
 def make_corpus(source: Path, out: Path, count: int, seed: int = 0) -> None:
@@ -85,14 +83,23 @@ def build(corpus: Path, index: Path) -> None:
     made.close()
 
 
+def build_lucene(corpus: Path, index: Path) -> None:
+    """Lucene's."""
+    from steper.data import load_corpus
+    from steper.retrieve.lucene import LuceneIndex
+
+    index.mkdir()
+    LuceneIndex.write(load_corpus(corpus), index)
+
+
 def search(index: Path, questions: Path) -> None:
-    """Milliseconds a query, one by one, after one round that maps what is searched."""
+    """Milliseconds a query: of the first round, which maps what is searched, and of the second."""
     from steper.data import load_questions
-    from steper.retrieve import BM25Index
+    from steper.retrieve import open_retriever
 
     queries = [q.text for q in load_questions(questions)]
     began = time.perf_counter()
-    opened = BM25Index.load(index, n_threads=1)
+    opened = open_retriever(index, n_threads=1)
     opening = time.perf_counter() - began
     times: list[list[float]] = []
     for _ in range(2):
@@ -101,48 +108,16 @@ def search(index: Path, questions: Path) -> None:
             start = time.perf_counter()
             opened.search([query], K)
             times[-1].append(1000 * (time.perf_counter() - start))
-    warm = sorted(times[1])
     figures = {
         "open_s": opening,
-        "cold_ms": sum(times[0]) / len(queries),
-        "ms": sum(warm) / len(warm),
-        "median_ms": warm[len(warm) // 2],
+        "first_ms": sum(times[0]) / len(queries),
+        "ms": sum(times[1]) / len(queries),
+        "median_ms": sorted(times[1])[len(queries) // 2],
     }
     print(json.dumps(figures))
 
 
-def lucene(java: str, jar: Path, folder: Path, corpus: Path, questions: Path) -> dict[str, Any]:
-    """Lucene's index and searches, through Anserini."""
-    from steper.data import load_questions
-
-    docs, index = folder / "docs", folder / "lucene"
-    docs.mkdir(exist_ok=True)
-    (docs / "corpus.jsonl").unlink(missing_ok=True)
-    (docs / "corpus.jsonl").hardlink_to(corpus)
-    topics = folder / "topics.tsv"
-    texts = [" ".join(q.text.split()) for q in load_questions(questions)]
-    lines = [f"{n}\t{text}" for n, text in enumerate(texts)]
-    topics.write_text("\n".join(lines) + "\n")
-    run = [java, "-Xmx8g", "-cp", str(jar)]
-    made = measured(
-        *run, f"{LUCENE}.index.IndexCollection", "-collection", "JsonCollection", "-input",
-        str(docs), "-generator", "DefaultLuceneDocumentGenerator", "-index", str(index),
-        "-threads", "1", "-fields", "title",
-    )  # fmt: skip
-    ask = [
-        *run, f"{LUCENE}.search.SearchCollection", "-index", str(index), "-topics", str(topics),
-        "-topicReader", "TsvInt", "-output", str(folder / "run.txt"), "-bm25", "-bm25.k1", "1.2",
-        "-bm25.b", "0.75", "-hits", str(K), "-threads", "1", "-fields", "contents=1.0", "title=1.0",
-    ]  # fmt: skip
-    # Starting and warming Java up costs seconds: of twice the topics, the second half is counted.
-    once = measured(*ask)
-    again = [f"{n + len(lines)}\t{text}" for n, text in enumerate(texts)]
-    topics.write_text("\n".join([*lines, *again]) + "\n")
-    twice = measured(*ask)
-    return {
-        "build": made | {"bytes": bytes_of(index)},
-        "search": {"ms": 1000 * (twice["wall_s"] - once["wall_s"]) / len(lines)},
-    }
+PARTS = {"build": build, "build_lucene": build_lucene, "search": search}
 
 
 def bytes_of(folder: Path) -> int:
@@ -157,8 +132,7 @@ def main() -> None:
     parser.add_argument("questions", type=Path)
     parser.add_argument("--passages", type=int, default=5_000_000)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--java", default="java")
-    parser.add_argument("--anserini", type=Path)
+    parser.add_argument("--lucene", action="store_true")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part:
@@ -166,25 +140,24 @@ def main() -> None:
         if part == "corpus":
             make_corpus(Path(first), Path(second), given.passages)
         else:
-            {"build": build, "search": search}[part](Path(first), Path(second))
+            PARTS[part](Path(first), Path(second))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = given.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        made, index = folder / f"corpus-{given.passages}.jsonl", folder / f"index-{given.passages}"
+        made = folder / f"corpus-{given.passages}.jsonl"
         again = [sys.executable, __file__, str(given.corpus), str(given.questions)]
         again += ["--passages", str(given.passages), "--part"]
         if not made.exists():  # a process of its own: what it holds counts to those after it
             measured(*again, "corpus", str(given.corpus), str(made))
-        results: dict[str, Any] = {"passages": given.passages}
-        if not index.exists():
-            results["build"] = measured(*again, "build", str(made), str(index))
-        results["bytes"] = bytes_of(index)
-        results["search"] = measured(*again, "search", str(index), str(given.questions))
-        print(json.dumps({"steper": results}))
-        if given.anserini:
-            theirs = lucene(given.java, given.anserini, folder, made, given.questions)
-            print(json.dumps({"lucene": theirs}))
+        for part in ("build", "build_lucene")[: 1 + given.lucene]:
+            index = folder / f"{part}-{given.passages}"
+            results: dict[str, Any] = {"passages": given.passages}
+            if not index.exists():
+                results["build"] = measured(*again, part, str(made), str(index))
+            results["bytes"] = bytes_of(index)
+            results["search"] = measured(*again, "search", str(index), str(given.questions))
+            print(json.dumps({part: results}), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from steper.store import field_error, sha256_file, write_json
 
 FORMAT = 2
 READABLE = (1, FORMAT)
-MANIFEST_FILE = "index.json"
+MANIFEST_FILE, LUCENE_FILE = "index.json", "lucene.json"
 KIND = "steper bm25 index"
 SMALL_BYTES = 64 << 20
 """Indexes up to this size are read through whenever they are opened, larger ones once a state."""
@@ -54,7 +54,8 @@ class IndexManifest(BaseModel):
 def check_target(path: Path) -> None:
     """Raise InputError where no index can be written: at a file, or a folder of other things."""
     if path.is_dir():
-        if any(path.iterdir()) and not (path / MANIFEST_FILE).is_file():
+        ours = any((path / name).is_file() for name in (MANIFEST_FILE, LUCENE_FILE))
+        if any(path.iterdir()) and not ours:
             raise InputError(
                 f"{path} is a folder that is not an index; name another folder, or empty this one"
             )

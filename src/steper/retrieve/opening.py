@@ -11,6 +11,7 @@ from steper.retrieve.base import Retriever
 from steper.retrieve.bm25 import BM25Index
 from steper.retrieve.function import FunctionRetriever
 from steper.retrieve.http import HttpRetriever
+from steper.retrieve.lucene import LuceneIndex, is_lucene_index
 
 GROUP = "steper.retrievers"
 
@@ -18,9 +19,9 @@ GROUP = "steper.retrievers"
 def open_retriever(spec: str | Path, *, n_threads: int | None = None) -> Retriever:
     """The retriever that `spec` names.
 
-    An index's folder; a server's http(s) address; `package.module:Name` of a retriever, a class of
-    one, or a function `(query, k) -> passages`; or a plug-in's `NAME` or `NAME:REST`, whose entry
-    point is called with REST. Raises InputError when it is none of these, RetrievalError when the
+    An index's folder, ours or Lucene's; a server's http(s) address; `package.module:Name` of a
+    retriever, a class of one, or a function `(query, k) -> passages`; or a plug-in's `NAME` or
+    `NAME:REST`, whose entry point is called with REST. Raises InputError when it is none of these, RetrievalError when the
     index can't be used. A server is not asked anything yet.
     """
     scheme, separator, _ = str(spec).partition("://")
@@ -38,6 +39,8 @@ def open_retriever(spec: str | Path, *, n_threads: int | None = None) -> Retriev
         if plugin is not None:
             return as_retriever(load_object("retriever", plugin)(rest))
         return as_retriever(load_object("retriever", str(spec)))
+    if is_lucene_index(Path(spec)):
+        return LuceneIndex(spec)
     return BM25Index.load(Path(spec), n_threads=n_threads)
 
 
