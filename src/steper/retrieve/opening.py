@@ -21,8 +21,9 @@ def open_retriever(spec: str | Path, *, n_threads: int | None = None) -> Retriev
 
     An index's folder, ours or Lucene's; a server's http(s) address; `package.module:Name` of a
     retriever, a class of one, or a function `(query, k) -> passages`; or a plug-in's `NAME` or
-    `NAME:REST`, whose entry point is called with REST. Raises InputError when it is none of these, RetrievalError when the
-    index can't be used. A server is not asked anything yet.
+    `NAME:REST`, whose entry point is called with REST. Raises InputError when it
+    is none of these, RetrievalError when the index can't be used. A server is not asked anything
+    yet.
     """
     scheme, separator, _ = str(spec).partition("://")
     if separator:
