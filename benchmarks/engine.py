@@ -21,7 +21,7 @@ from steper.prompt.render import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve.base import Found
 from steper.runs import teach
-from steper.strategy import IRCoT
+from steper.strategy.ircot import IRCoT
 from steper.strategy.actions import Generate, Search
 from steper.strategy.trace import Trace
 
