@@ -21,8 +21,8 @@ from steper.prompt.render import PromptSettings
 from steper.records import Passage, Question
 from steper.retrieve.base import Found
 from steper.runs import teach
-from steper.strategy.ircot import IRCoT
 from steper.strategy.actions import Generate, Search
+from steper.strategy.ircot import IRCoT
 from steper.strategy.trace import Trace
 
 LOW, HIGH = 0.020, 0.200
