@@ -92,8 +92,19 @@ class Run:
         return iter(sorted(known, key=lambda t: (order[t.question_id], t.sample)))
 
     def questions(self) -> Iterator[Question]:
-        """The questions, with their gold annotation."""
-        return read_records(self.path / "questions.jsonl", Question)
+        """The questions, with their gold annotation.
+
+        Raises InputError where the file holds none, or one id twice: then it was changed.
+        """
+        path, seen = self.path / "questions.jsonl", set[str]()
+        again = "the file was changed; the `steper teach` that made the run writes it anew"
+        for question in read_records(path, Question):
+            if question.id in seen:
+                raise InputError(f"{path}: question {question.id!r} stands twice; {again}")
+            seen.add(question.id)
+            yield question
+        if not seen:
+            raise InputError(f"{path} holds no questions; {again}")
 
 
 def make_strategy(

@@ -340,9 +340,10 @@ def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
     made_with = manifest.get("settings") if isinstance(manifest, dict) else None
     if not isinstance(made_with, dict) or not {"strategy", "prompt"} <= made_with.keys():
         raise InputError(f"{run.path / 'manifest.json'}: not the manifest of a run")
-    if manifest["status"] != "complete" and not partial:
+    status = manifest.get("status")
+    if status != "complete" and not partial:
         raise InputError(
-            f"{run.path} is unfinished ({manifest['status']}): finish it with the same "
+            f"{run.path} is unfinished (its status is {status!r}): finish it with the same "
             "`steper teach`, or use --partial"
         )
     return made_with

@@ -214,7 +214,7 @@ def _hashes_before(path: Path) -> dict[str, str] | None:
     """The hashes that an earlier world's own file names; None where there is none of those."""
     try:
         about = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     hashes = about.get("sha256") if isinstance(about, dict) else None
     return hashes if isinstance(hashes, dict) else None
