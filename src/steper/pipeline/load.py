@@ -48,6 +48,8 @@ PATHS = (
     "evaluate.further.*.questions",
     "evaluate.further.*.aliases",
     "evaluate.further.*.corpus",
+    "train.reranker",
+    "recipes.*.train.reranker",
     "train.trainer.deepspeed",
     "recipes.*.train.trainer.deepspeed",
 )
@@ -191,7 +193,7 @@ def _resolved(name: str, value: str, base: Path) -> str:
     """A path from `base`; what is no path (auto, an address, a hub name) stays."""
     if name == "corpus" and (value == AUTO or "://" in value or names_code(value)):
         return value
-    if name in ("model", "teacher_model"):
+    if name in ("model", "teacher_model", "reranker"):
         folder = base / Path(value.removeprefix("hf:")).expanduser()
         is_path = value.startswith((".", "~", "hf:.", "hf:~")) or folder.is_dir()
         return str(folder.resolve()) if is_path else value

@@ -229,10 +229,11 @@ class TaskList:
             spec = locate_model(settings.students[student].model)
             lengths = settings.length_of(method)
             for seed in settings.seeds:
-                key = {
-                    "training": settings.train_settings(method, seed, student).fingerprint(),
-                    "student": self._digest(spec) or spec,
-                }
+                train = settings.train_settings(method, seed, student)
+                key = {"training": train.fingerprint(), "student": self._digest(spec) or spec}
+                if train.reranker:
+                    start = locate_model(train.reranker)
+                    key["reranker"] = self._digest(start) or start
                 folder = self.ws.trained(data, student, method, seed)
                 work = partial(
                     stages.train_student, data=data, student=student, method=method, seed=seed

@@ -77,10 +77,13 @@ class CrossEncoderReranker:
         return {"kind": "cross-encoder", "digest": model_digest(self._folder)}
 
 
-def load_cross_encoder(folder: Path | str) -> CrossEncoder:
-    """The cross-encoder in a folder, on a GPU where there is one; ModelError where there is none.
+def load_cross_encoder(
+    folder: Path | str, device: str | None = None, dtype: str = "auto"
+) -> CrossEncoder:
+    """The cross-encoder in a folder; ModelError where there is none.
 
-    Raises MissingExtraError without transformers.
+    On a GPU where there is one, unless `device` says where; `dtype` is that of its files (auto), or
+    the one to train in. Raises MissingExtraError without transformers.
     """
     try:
         import torch
@@ -88,9 +91,11 @@ def load_cross_encoder(folder: Path | str) -> CrossEncoder:
     except ImportError as error:
         raise missing_extra(error.name or "transformers", "hf") from None
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, dtype=dtype
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: no model to rerank with ({first_line(error, 200)})") from None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return CrossEncoder(model.eval().to(device), tokenizer)

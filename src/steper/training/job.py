@@ -52,7 +52,7 @@ from steper.training.model import (
     uses_bfloat16,
 )
 from steper.training.objective import Objective
-from steper.training.reranker import train_reranker
+from steper.training.reranker import find_start, train_reranker
 from steper.training.trainer import StepTrainer
 
 log = logging.getLogger(__name__)
@@ -129,11 +129,12 @@ def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
 
 
 def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -> dict[str, Any]:
-    manifest, digest = source.manifest, local_digest(student)
-    rankings = source.path / RANKINGS
+    manifest, rankings = source.manifest, source.path / RANKINGS
+    reranker = rankings.exists() and settings.reranker
     return {
         "training": settings.fingerprint(),
-        "student": {"digest": digest, "name": None if digest else student},
+        "student": _known_by(student),
+        **({"reranker": _known_by(locate_model(reranker))} if reranker else {}),
         "examples": {
             "sha256": sha256_file(source.path / EXAMPLES),
             "recipe": manifest["recipe"],
@@ -141,6 +142,12 @@ def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -
             **({"rankings_sha256": sha256_file(rankings)} if rankings.exists() else {}),
         },
     }
+
+
+def _known_by(model: str) -> dict[str, str | None]:
+    """A local model is known by its files, wherever they are; another one by its name."""
+    digest = local_digest(model)
+    return {"digest": digest, "name": None if digest else model}
 
 
 def _processes(settings: TrainSettings) -> int:
@@ -176,6 +183,8 @@ class Job:
         self.manifest = self.source.manifest
         self.form: Form = self.manifest["settings"]["form"]
         self.base = Base.find(self.student, self.settings)
+        ranks = (self.source.path / RANKINGS).exists()
+        self.reranker_start = find_start(self.settings, self.student) if ranks else None
         self.tokens: list[str] = self.manifest["settings"].get("tokens", [])
         self.tokenizer = load_tokenizer(self.base, self.form, self.tokens)
         self.config = self.base.load(self.base.source.config)
@@ -346,12 +355,12 @@ class Job:
     def _reranker(self) -> dict[str, Any]:
         """Train the student's reranker where its examples have rankings; what came of it."""
         rankings = list(self.source.rankings())
-        if not rankings:
+        if not rankings or self.reranker_start is None:
             return {}
         settings, name = self.settings, self.manifest["settings"]["inference"]["reranker"]
-        start = locate_model(settings.reranker or self.student)
-        out = self.folder.path / name
-        return {name: train_reranker(rankings, start, out, settings.reranker_epochs, settings.seed)}
+        out, device = self.folder.path / name, "cpu" if settings.device == "cpu" else None
+        how = (settings.reranker_epochs, settings.seed, device)
+        return {name: train_reranker(rankings, self.reranker_start, out, *how)}
 
 
 def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:

@@ -22,10 +22,12 @@ from typing import Any
 
 import torch
 
-from steper.errors import InputError
+from steper.errors import InputError, SettingsError
+from steper.lm.model_source import find_source
+from steper.lm.shipped import locate_model
 from steper.recipes.base import Ranking
 from steper.retrieve.cross_encoder import CrossEncoder, load_cross_encoder
-from steper.training.train_settings import TINY
+from steper.training.train_settings import TINY, TrainSettings
 
 DRAWN, BATCH, HELD_OUT, WARMUP = 8, 16, 0.05, 0.05
 """Candidates of a question, questions in a step, share kept out, share of steps to warm up."""
@@ -45,13 +47,36 @@ class RerankerScore:
     top1_before: float
 
 
+def find_start(settings: TrainSettings, student: str) -> str:
+    """The model that a reranker begins with: a folder or hub name.
+
+    Raises SettingsError where it is packed (GGUF) or an adapter (LoRA), of which transformers makes
+    no sequence classifier, and what `find_source` raises.
+    """
+    source = find_source(locate_model(settings.reranker or student).removeprefix("hf:"))
+    if not source.gguf and source.adapter is None:
+        return source.weights
+    what = "a GGUF file" if source.gguf else "a LoRA adapter"
+    named = "--reranker" if settings.reranker else "the student, for --reranker names no other,"
+    raise SettingsError(
+        f"the reranker would begin with {source.name} ({named} is {what}), of which transformers "
+        "makes no sequence classifier; name a whole model's folder or hub name with --reranker"
+    )
+
+
 def train_reranker(
-    rankings: Sequence[Ranking], start: str, out: Path, epochs: int, seed: int
+    rankings: Sequence[Ranking],
+    start: str,
+    out: Path,
+    epochs: int,
+    seed: int,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Train a reranker, write it to the folder `out`, and return what a manifest says of it.
 
-    `start` is a model's folder or hub name. Raises ModelError where it cannot be loaded, InputError
-    where no ranking has two candidates.
+    `start` is a model's folder or hub name (see `find_start`); it is trained in float32, whatever
+    its files are in, on `device` (None: a GPU where there is one). Raises ModelError where it
+    cannot be loaded, InputError where no ranking has two candidates.
     """
     rng = Random(f"{seed}/reranker")
     usable = [ranking for ranking in rankings if len(ranking.candidates) > 1]
@@ -64,7 +89,7 @@ def train_reranker(
     kept_out = [ranking for ranking in usable if ranking.question_id in apart]
     learnt = [ranking for ranking in usable if ranking.question_id not in apart]
     torch.manual_seed(seed)
-    encoder = load_cross_encoder(start)
+    encoder = load_cross_encoder(start, device, "float32")
     before = evaluate(encoder, kept_out, seed)
     steps = epochs * math.ceil(len(learnt) / BATCH)
     loss = _fit(encoder, learnt, epochs, steps, rng)

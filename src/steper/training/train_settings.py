@@ -177,12 +177,15 @@ class TrainSettings(Settings):
         return 1e-3 if parameters < TINY else 5e-5 if parameters < SMALL else 5e-6
 
     def fingerprint(self) -> dict[str, Any]:
-        """The settings that decide what comes out, as JSON values; compared on resume."""
+        """The settings that decide what comes out, as JSON values; compared on resume.
+
+        Without `reranker`: a model is known by its files, wherever they are (see `job`).
+        """
         later = self.model_dump(mode="json", include=LATER, exclude_defaults=True)
-        return self.model_dump(mode="json", exclude=PASSING | LATER) | later
+        return self.model_dump(mode="json", exclude=PASSING | LATER | {"reranker"}) | later
 
 
-LATER = {"chat_template_kwargs", "reranker", "reranker_epochs"}
+LATER = {"chat_template_kwargs", "reranker_epochs"}
 """Settings that came later: at their defaults a fingerprint leaves them out."""
 
 
