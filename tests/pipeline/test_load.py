@@ -142,7 +142,7 @@ def test_the_students_prompts_have_no_demonstrations_of_the_teachers(config):
     assert settings.student_prompt().passage_words == 20
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_valid(path):
     settings = load_settings(path)
     assert set(settings.recipes) >= {"vanilla_kd", "steper"}

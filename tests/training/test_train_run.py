@@ -238,7 +238,7 @@ def test_bfloat16_and_checkpointing_and_uniform_weights(student, source, tmp_pat
         group_by_length=True,
     )  # fmt: skip
     done = train(source, student, tmp_path / "out", given)
-    assert done.manifest["resolved"]["bf16"]
+    assert done.manifest["resolved"]["mixed_precision"] == "bf16"
     assert done.manifest["sigma"] is None
     assert not any("sigma_init" in row for row in rows_of(done.path))
     assert AutoModelForCausalLM.from_pretrained(done.path).dtype == torch.float32

@@ -24,15 +24,13 @@ from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
 from steper.retrieve.opening import names_code
 from steper.store import field_error, read_yaml
+from steper.training.sharding import RECIPE_FOLDERS, SHIPPED_SHARDING, is_shipped
 
 Place = tuple[str | int, ...]
 """The keys and numbers that lead to a value."""
 
 SUFFIX = ".yaml"
 
-PACKAGE = Path(__file__).parents[1]
-FOLDERS = (PACKAGE / "assets" / "recipes", PACKAGE.parents[1] / "recipes")
-"""Of an installed package; of a checkout, or an editable install of one."""
 STUDIES = "studies"
 """Below that folder: the studies that come with the package."""
 
@@ -50,8 +48,12 @@ PATHS = (
     "evaluate.further.*.corpus",
     "train.reranker",
     "recipes.*.train.reranker",
+    "train.sharding",
+    "recipes.*.train.sharding",
     "train.trainer.deepspeed",
     "recipes.*.train.trainer.deepspeed",
+    "train.trainer.fsdp_config",
+    "recipes.*.train.trainer.fsdp_config",
 )
 """The settings that hold paths; models and corpora may be other things, too."""
 
@@ -69,9 +71,10 @@ class Configuration(NamedTuple):
 
 def shipped_recipes(below: str = "") -> dict[str, Path]:
     """Name → file of every recipe that comes with the package; `below`: of a folder of them."""
-    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    folder = next((folder for folder in RECIPE_FOLDERS if folder.is_dir()), None)
     files = (folder / below).glob(f"*{SUFFIX}") if folder else ()
-    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
+    found = (path for path in files if path.name not in SHIPPED_SHARDING.values())
+    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
 
 
 def find_configuration(given: str, what: str = "recipe", below: str = "") -> Configuration:
@@ -192,6 +195,8 @@ def _sections(value: Any, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
 def _resolved(name: str, value: str, base: Path) -> str:
     """A path from `base`; what is no path (auto, an address, a hub name) stays."""
     if name == "corpus" and (value == AUTO or "://" in value or names_code(value)):
+        return value
+    if name == "sharding" and is_shipped(value):
         return value
     if name in ("model", "teacher_model", "reranker"):
         folder = base / Path(value.removeprefix("hf:")).expanduser()

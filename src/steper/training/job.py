@@ -10,12 +10,12 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from steper.errors import SettingsError, missing_extra, needing_room
+from steper.errors import missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
@@ -36,10 +36,11 @@ except ImportError as error:
 if find_spec("accelerate") is None:
     raise missing_extra("accelerate", "train")
 
+from steper.training.arguments import make_arguments
 from steper.training.data import Data, load_data
+from steper.training.in_force import count_trained
 from steper.training.model import (
     Base,
-    count_parameters,
     export,
     load_student,
     load_tokenizer,
@@ -47,13 +48,19 @@ from steper.training.model import (
     merge_finished,
     name_base,
     pick_attention,
+    restore_dtype,
     stop_at,
     stored_dtype,
-    uses_bfloat16,
 )
 from steper.training.objective import Objective
+from steper.training.processes import (
+    barrier,
+    count_processes,
+    join_processes,
+    leave_processes,
+)
 from steper.training.reranker import find_start, train_reranker
-from steper.training.trainer import StepTrainer
+from steper.training.trainer import StepTrainer, check_taken_up
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +115,11 @@ def train(
     if folder.complete and not overwrite and resume_from is None:
         merged = main and settings.merge and _merge(student, folder, settings)
         return Trained(out, folder.manifest, up_to_date=not merged)
-    processes = _processes(settings)
+    processes = count_processes(settings)
     job = Job(source, student, folder, settings, processes, main, progress)
     try:
         with needing_room(out):
             job.run(overwrite, resume_from)
-        leave_processes()
     finally:
         folder.close()
     return Trained(out, folder.manifest)
@@ -150,22 +156,6 @@ def _known_by(model: str) -> dict[str, str | None]:
     return {"digest": digest, "name": None if digest else model}
 
 
-def _processes(settings: TrainSettings) -> int:
-    """How many processes train together, as torchrun tells; SettingsError if that is not wanted."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if settings.processes is not None and settings.processes != count:
-        raise SettingsError(
-            f"processes is {settings.processes}, but {count} train together; start them with "
-            f"torchrun --nproc-per-node {settings.processes} -m steper train … "
-            "(accelerate launch --cpu starts a single one)"
-        )
-    if settings.batch_size % count:
-        raise SettingsError(
-            f"batch_size is {settings.batch_size}, which {count} processes cannot share evenly"
-        )
-    return count
-
-
 @dataclass
 class Job:
     """One training in one process; `main` is the process that writes."""
@@ -182,6 +172,7 @@ class Job:
     def __post_init__(self) -> None:
         self.manifest = self.source.manifest
         self.form: Form = self.manifest["settings"]["form"]
+        self.asked = self.settings.asked_sharding()
         self.base = Base.find(self.student, self.settings)
         ranks = (self.source.path / RANKINGS).exists()
         self.reranker_start = find_start(self.settings, self.student) if ranks else None
@@ -219,9 +210,12 @@ class Job:
         resume = self.folder.last_checkpoint()
         if self.main:
             self.folder.cut_log(int(resume.name.rpartition("-")[2]) if resume else 0)
-        _barrier()
+        barrier()
+        if resume:
+            check_taken_up(resume, self.asked, self.processes)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         self._export(trainer)
+        leave_processes()  # none waits for what the main one still does
         if self.main:
             self._finish(trainer)
 
@@ -229,77 +223,39 @@ class Job:
         """The student, loaded, in a trainer of its own."""
         settings, data = self.settings, self.data
         # Before the model, which DeepSpeed's settings in the arguments may shard while it loads.
-        args = self._arguments(self.resolved["steps"])
-        _barrier()
-        if args.world_size != self.processes:
-            raise SettingsError(
-                f"{self.processes} processes were started, but transformers sees {args.world_size}"
-            )
+        args = make_arguments(
+            settings,
+            self.asked,
+            self.config,
+            self.resolved["steps"],
+            self.processes,
+            self.folder.checkpoints,
+            bool(data.eval),
+        )
+        join_processes(self.asked, args)
         transformers.set_seed(settings.seed)
         trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
         attention = pick_attention(settings, trees)
         model = load_student(self.base, attention, trees)
         if self.tokens:
             make_room(model, self.tokenizer)
-        if args.device.type == "cpu" and model.num_parameters() < SMALL_PARAMETERS:
+        parameters = count_trained(model)
+        if args.device.type == "cpu" and parameters < SMALL_PARAMETERS:
             torch.set_num_threads(1)
         weights = settings.weights or self.manifest["weights"]
         objective = Objective(weights, settings, data.learnt_kinds(), self.resolved["steps"])
         self.resolved |= {
             "weights": weights,
             "lr": args.learning_rate,
-            "bf16": args.bf16,
             "attention": attention,
             "device": args.device.type,
-            "processes": self.processes,
             "micro_batch_size": args.per_device_train_batch_size,
             "accumulation": args.gradient_accumulation_steps,
-            "parameters": model.num_parameters(),
-            "trained_parameters": model.num_parameters(only_trainable=True),
+            "parameters": parameters,
+            "trained_parameters": count_trained(model, only_trainable=True),
         }
-        return StepTrainer(model, args, data, objective, settings, self.tokenizer, self._log_row)
-
-    def _arguments(self, steps: int) -> transformers.TrainingArguments:
-        """transformers' own settings."""
-        settings = self.settings
-        parameters = count_parameters(self.config, settings)
-        on_gpu = settings.device == "auto" and torch.cuda.is_available()
-        on_cpu = settings.device == "cpu" or not (on_gpu or torch.backends.mps.is_available())
-        share = settings.batch_size // self.processes
-        micro = next(
-            n for n in range(min(settings.micro_batch_size, share), 0, -1) if share % n == 0
-        )
-        distributed = {"ddp_backend": "gloo"} if on_cpu and self.processes > 1 else {}
-        return transformers.TrainingArguments(
-            **{
-                "dataloader_pin_memory": not on_cpu,
-                **distributed,
-                **(_checkpointing() if settings.gradient_checkpointing else {}),
-                **settings.trainer,
-            },
-            output_dir=str(self.folder.checkpoints),
-            per_device_train_batch_size=micro,
-            per_device_eval_batch_size=micro,
-            gradient_accumulation_steps=share // micro,
-            max_steps=steps,
-            learning_rate=settings.default_lr(parameters),
-            lr_scheduler_type=settings.schedule,
-            warmup_steps=round(settings.warmup * steps),
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            bf16=uses_bfloat16(settings, on_gpu, parameters),
-            seed=settings.seed,
-            logging_steps=1,
-            eval_strategy=_every(settings.eval_every) if self.data.eval else "no",
-            eval_steps=settings.eval_every,
-            save_strategy=_every(settings.save_every),
-            save_steps=settings.save_every or 500,
-            save_total_limit=settings.keep_checkpoints,
-            report_to=settings.report_to,
-            use_cpu=on_cpu,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-        )
+        given = (settings, self.asked, self.tokenizer, self._log_row)
+        return StepTrainer(model, args, data, objective, *given)
 
     def _log_row(self, row: dict[str, Any]) -> None:
         kept = {("lr" if k == "learning_rate" else k): v for k, v in row.items() if k != "steps"}
@@ -320,6 +276,8 @@ class Job:
             trainer.save_model(str(path))  # gathers the shards
             whole.generation_config.save_pretrained(path)
             (path / "training_args.bin").unlink(missing_ok=True)
+            if self.main and not adapted:
+                restore_dtype(path, stored_dtype(self.config))
         elif self.main:
             dtype, merge = stored_dtype(self.config), self.settings.merge
             export(model, self.tokenizer, path, dtype, end, merge)
@@ -345,7 +303,7 @@ class Job:
             **self._reranker(),
             "student": self.student,
             "examples": {"path": str(self.source.path), "settings": manifest["settings_hash"]},
-            "resolved": self.resolved,
+            "resolved": {**self.resolved, **asdict(trainer.in_force)},
             "counts": asdict(self.data.counts),
             "trained": {"steps": trainer.state.global_step, **trainer.counted()},
             "sigma": trainer.objective.sigma if learned else None,
@@ -371,27 +329,3 @@ def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:
     if settings.max_tokens is not None:
         return max(1, round(settings.max_tokens * per_epoch / data.counts.tokens)), per_epoch
     return max(1, math.ceil(settings.epochs * per_epoch)), per_epoch
-
-
-def _every(steps: int | None) -> str:
-    return "epoch" if steps is None else "steps"
-
-
-def _checkpointing() -> dict[str, Any]:
-    """Gradient checkpointing by the name that this version of transformers has for it."""
-    known = {each.name for each in fields(transformers.TrainingArguments)}
-    name = "activation" if "activation_checkpointing" in known else "gradient"
-    options = {"use_reentrant": False}
-    return {f"{name}_checkpointing": True, f"{name}_checkpointing_kwargs": options}
-
-
-def leave_processes() -> None:
-    """Wait for all processes of a distributed training and end its communication."""
-    _barrier()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _barrier() -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()

@@ -208,6 +208,17 @@ def write_weights(model: Any, out: Path, dtype: torch.dtype | None) -> None:
     (model if dtype is None else model.to(dtype)).save_pretrained(out)
 
 
+def restore_dtype(folder: Path, dtype: torch.dtype | None) -> None:
+    """Write the weights of a folder anew in `dtype`, where they are in another one.
+
+    Shards are gathered and written as they were trained, in float32.
+    """
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if dtype is not None and stored_dtype(config) != dtype:
+        load = transformers.AutoModelForCausalLM.from_pretrained
+        write_weights(load(folder, dtype=dtype), folder, dtype)
+
+
 def write_adapter(model: Any, out: Path) -> None:
     """Write a LoRA model's adapter and, for those who ask it, where its texts end."""
     model.save_pretrained(out)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from steper.lm.model_settings import Attention, DType, Settings, TemplateArguments
+from steper.training.sharding import Sharding, asked_sharding
 
 Weighting = Literal["learned", "uniform", "fixed"]
 Pack = Literal["steps", "none"]
@@ -125,6 +126,12 @@ class TrainSettings(Settings):
     processes: int | None = Field(
         None, ge=1, description="fail unless so many processes train together (none: any number)"
     )
+    sharding: str | None = Field(
+        None,
+        description="how processes share weights, gradients and optimizer: zero3 (DeepSpeed) or "
+        "fsdp2, the shipped configurations, or a file of yours, DeepSpeed's .json or FSDP's .yaml "
+        "(none: each has all)",
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; only for models you trust"
@@ -137,7 +144,7 @@ class TrainSettings(Settings):
     reranker_epochs: int = Field(3, ge=1, description="passes over the reranker's questions")
     trainer: dict[str, Any] = Field(
         default_factory=dict,
-        description="further TrainingArguments of transformers (deepspeed, fsdp, optim, …)",
+        description="further TrainingArguments of transformers (optim, adam_beta2, …)",
     )
 
     @model_validator(mode="after")
@@ -146,6 +153,8 @@ class TrainSettings(Settings):
             raise ValueError("max_steps and max_tokens exclude each other; give one of them")
         if self.merge and not self.lora_rank:
             raise ValueError("merge goes with lora_rank; without LoRA there is nothing to merge")
+        if self.sharding is not None and (shards := SHARDING_ARGUMENTS & set(self.trainer)):
+            raise ValueError(f"sharding and trainer.{min(shards)} exclude each other")
         if self.optimizer != "adamw":
             self._check_optimizer()
         taken = sorted(set(self.trainer) & OWN_ARGUMENTS)
@@ -179,10 +188,19 @@ class TrainSettings(Settings):
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON values; compared on resume.
 
-        Without `reranker`: a model is known by its files, wherever they are (see `job`).
+        Of `reranker` the digest stands beside them (see `job`), of `sharding` the contents here.
         """
+        values = self.model_dump(mode="json", exclude=PASSING | LATER | {"reranker", "sharding"})
         later = self.model_dump(mode="json", include=LATER, exclude_defaults=True)
-        return self.model_dump(mode="json", exclude=PASSING | LATER | {"reranker"}) | later
+        # A configuration by what it says, wherever its file is.
+        if shards := self.asked_sharding().arguments:
+            trainer = {k: v for k, v in self.trainer.items() if k not in SHARDING_ARGUMENTS}
+            values["trainer"] = {**trainer, **shards}
+        return values | later
+
+    def asked_sharding(self) -> Sharding:
+        """What `sharding` or `trainer` asks for; errors see `sharding.asked_sharding`."""
+        return asked_sharding(self.sharding, self.trainer)
 
 
 LATER = {"chat_template_kwargs", "reranker_epochs"}
@@ -191,6 +209,9 @@ LATER = {"chat_template_kwargs", "reranker_epochs"}
 
 PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}
 """Settings that may change when a training is taken up again."""
+
+SHARDING_ARGUMENTS = frozenset({"deepspeed", "fsdp", "fsdp_config"})
+"""Of transformers' arguments, those that `sharding` stands for."""
 
 _OWN_ARGUMENTS = """
 output_dir per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps

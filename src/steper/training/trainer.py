@@ -23,14 +23,18 @@ from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
 from steper.training.adamw_bf16 import AdamWBF16
 from steper.training.data import Batch, Collator, Data, OrderSampler, TreeDataset
+from steper.training.in_force import InForce, check_in_force, read_in_force
 from steper.training.model import sliding_window
 from steper.training.objective import Objective, kind_sums
 from steper.training.optimizer import muon_with_adamw
+from steper.training.processes import barrier
+from steper.training.sharding import Sharding
 from steper.training.train_settings import TrainSettings
 from steper.training.tree import ancestor_mask
 
 SIGMA_FILE = "sigma.json"
-"""Beside each checkpoint: σ, the state of its optimizer, tokens and seconds so far."""
+"""Beside each checkpoint: σ, the state of its optimizer, tokens and seconds so far, and how many
+processes wrote it in which shards."""
 
 LogRow = dict[str, Any]
 TellRow = Callable[[LogRow], None]
@@ -42,9 +46,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     A micro-batch's share of L_j is Σ w ℓ / W_j with W_j = Σ w over the *whole* step and all
     processes, so shares add up to L_j, and so do their gradients. Data-parallel wrappers average
     gradients over processes; the loss is multiplied by their number to make that a sum.
+
+    `in_force` is what the first step was found to use.
     """
 
     optimizer: Any
+    in_force: InForce
 
     def __init__(
         self,
@@ -53,11 +60,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         data: Data,
         objective: Objective,
         settings: TrainSettings,
+        asked: Sharding,
         tokenizer: Any,
         log_row: TellRow,
     ) -> None:
         self.objective = objective
-        self._own_settings = settings
+        self._own_settings, self._asked = settings, asked
         rows = TreeDataset(data.train, settings.batch_size)
         multiple = args.per_device_eval_batch_size * args.world_size
         super().__init__(
@@ -246,11 +254,26 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         metrics[f"{metric_key_prefix}_loss"] = sum(means.values()) / max(1, len(means))
         return EvalLoopOutput(None, None, metrics, len(dataloader.dataset))
 
+    def read_in_force(self) -> None:
+        """Read back what is in force; SettingsError where it is not what was asked for."""
+        self.in_force = read_in_force(self)
+        check_in_force(self.in_force, self._asked, self)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # The last that a process writes of its own: a checkpoint is whole when all have.
+        super()._save_rng_state(output_dir)
+        barrier()
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before the rest: a checkpoint is whole once the Trainer has written its own state.
         if self.args.should_save:
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            state = {"objective": self.objective.state(), "counters": self.counted()}
+            state = {
+                "objective": self.objective.state(),
+                "counters": self.counted(),
+                "processes": self.in_force.processes,
+                "sharding": self.in_force.sharding,
+            }
             write_json(folder / SIGMA_FILE, state)
         super()._save_checkpoint(model, trial)
 
@@ -265,11 +288,17 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
 
 class _Rows(TrainerCallback):  # type: ignore[misc]
-    """Hands each row of the log on, in the main process, and tells the sampler its epoch."""
+    """Hands each row of the log on, in the main process, and tells the sampler its epoch.
+
+    Before the first step it has read back what is in force.
+    """
 
     def __init__(self, trainer: StepTrainer, log_row: TellRow) -> None:
         self._trainer = trainer
         self._log_row = log_row
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer.read_in_force()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # Not left to the data loader: it forgets the epoch when a resumed one skips batches.
@@ -278,6 +307,21 @@ class _Rows(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             self._log_row({"step": state.global_step, "steps": state.max_steps, **logs})
+
+
+def check_taken_up(checkpoint: Path, asked: Sharding, processes: int) -> None:
+    """SettingsError where as many processes cannot go on from a checkpoint.
+
+    Whole weights are taken up by any number, to the same end. Shards are those of one number.
+    """
+    path = checkpoint / SIGMA_FILE
+    state = read_json(path)
+    before = state.get("processes", processes)
+    if asked.kind != "none" and before != processes:
+        raise SettingsError(
+            f"{path}: {before} processes shared its weights ({asked.kind}), and {processes} cannot "
+            f"take up their shards; start {before}, or begin anew with --overwrite"
+        )
 
 
 def own_optimizer(settings: TrainSettings, args: TrainingArguments) -> Any:

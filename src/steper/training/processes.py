@@ -1,0 +1,98 @@
+"""The processes that train together: how many, where they wait for each other, how they part."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from steper.errors import SettingsError, missing_extra
+from steper.training.sharding import Sharding
+from steper.training.train_settings import TrainSettings
+
+
+def count_processes(settings: TrainSettings) -> int:
+    """How many processes train together, as torchrun tells; SettingsError if that is not wanted."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if settings.processes is not None and settings.processes != count:
+        raise SettingsError(
+            f"processes is {settings.processes}, but {count} train together; start them with "
+            f"torchrun --nproc-per-node {settings.processes} -m steper train … "
+            "(accelerate launch --cpu starts a single one)"
+        )
+    if settings.batch_size % count:
+        raise SettingsError(
+            f"batch_size is {settings.batch_size}, which {count} processes cannot share evenly"
+        )
+    return count
+
+
+def check_sharding(asked: Sharding, on_cpu: bool, processes: int) -> None:
+    """Refuse, before a model is loaded, sharding that would not be in force, or that others set."""
+    for name, launcher in (("DEEPSPEED", asked.deepspeed), ("FSDP", asked.kind[:4] == "FSDP")):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" and not launcher:
+            raise SettingsError(
+                f"ACCELERATE_USE_{name} is set in the environment (by accelerate launch), of which "
+                "steper's settings know nothing; start with torchrun and name a sharding"
+            )
+    if asked.kind.startswith("FSDP") and on_cpu:
+        raise SettingsError(
+            f"{asked.kind} was asked for, and on a CPU accelerate would train without sharding; "
+            "use --sharding zero3 there, or none"
+        )
+    if asked.kind.startswith("FSDP") and processes == 1:
+        raise SettingsError(
+            f"{asked.kind} was asked for, but a single process trains, which has nobody to share "
+            "with; start several with torchrun, or ask for none"
+        )
+    if asked.deepspeed and find_spec("deepspeed") is None:
+        raise missing_extra("deepspeed", "deepspeed")
+    if asked.deepspeed and "LOCAL_RANK" not in os.environ:
+        raise SettingsError(
+            f"{asked.kind} was asked for, and DeepSpeed's processes are started by torchrun, a "
+            "single one, too: torchrun --nproc-per-node 1 -m steper train …"
+        )
+
+
+def join_processes(asked: Sharding, args: Any) -> None:
+    """Let this process join the others; `args` are the TrainingArguments."""
+    size = args.world_size  # the first who asks for it, or for the device, joins them
+    if asked.deepspeed:
+        _join_deepspeed(args.device.type)
+    barrier()
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if size != count:
+        raise SettingsError(f"{count} processes were started, but transformers sees {size}")
+
+
+def _join_deepspeed(device: str) -> None:
+    """Tell DeepSpeed of the processes, which accelerate does on GPUs alone.
+
+    Without it a model that loads in shards would be told of a single process.
+    """
+    import deepspeed
+    from deepspeed.accelerator import get_accelerator
+
+    found = get_accelerator().device_name()
+    if found != device:
+        raise SettingsError(
+            f"this training is to run on {device}, but DeepSpeed has settled on {found}; set "
+            f"DS_ACCELERATOR={device} in the environment"
+        )
+    if device == "cpu":
+        deepspeed.init_distributed("gloo", auto_mpi_discovery=False)
+
+
+def barrier() -> None:
+    """Wait for all processes of a distributed training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def leave_processes() -> None:
+    """Wait for all processes of a distributed training and end its communication."""
+    barrier()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
