@@ -7,9 +7,7 @@ import pytest
 from pipeline.made import CONFIG
 from steper.errors import ModelError, SettingsError, SteperError
 from steper.lm.shipped import locate_model
-from steper.pipeline.load import load_settings
-
-RECIPES = Path(__file__).parents[2] / "recipes"
+from steper.pipeline.load import load_settings, shipped_recipes
 
 
 def refused(path, overrides=()):

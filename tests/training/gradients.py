@@ -12,7 +12,8 @@ import torch
 from transformers import TrainerCallback
 
 from steper.examples.example_folder import ExampleFolder
-from steper.training.job import Job, leave_processes
+from steper.training.job import Job
+from steper.training.processes import leave_processes
 from steper.training.train_folder import TrainFolder
 from steper.training.train_settings import TrainSettings
 
@@ -24,10 +25,26 @@ class _Capture(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         named = self.model.named_parameters()
-        self.steps.append({n: p.grad.detach().clone() for n, p in named if p.grad is not None})
+        self.steps.append({n: whole(p.grad) for n, p in named if p.grad is not None})
 
 
-def first_steps(examples: Path, student: Path, out: Path, **settings):
+def whole(gradient):
+    """A gradient gathered from its shards, where it has some."""
+    gathered = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
+    return gathered.detach().clone()
+
+
+def shard(trainer) -> None:
+    """Shard the model by torch's own `fully_shard`, which accelerate leaves out on a CPU."""
+    from torch.distributed.fsdp import fully_shard
+
+    for layer in trainer.model.model.layers:
+        fully_shard(layer)
+    fully_shard(trainer.model)
+    trainer.accelerator.prepare_model = lambda model, **_: model  # it is wrapped already
+
+
+def first_steps(examples: Path, student: Path, out: Path, sharded: bool = False, **settings):
     """{"gradients": [{name: tensor}], "rows": log rows} of the training; SGD that hardly moves.
 
     So later steps differ by their data and σ, and not by what optimizers make of rounding.
@@ -46,10 +63,13 @@ def first_steps(examples: Path, student: Path, out: Path, **settings):
     )
     out.mkdir(parents=True, exist_ok=True)
     trainer = job.trainer()
+    if sharded:
+        shard(trainer)
     capture = _Capture(trainer.model)
     trainer.add_callback(capture)
     trainer.train()
-    return {"gradients": capture.steps, "rows": rows}
+    found = trainer.in_force.sharding
+    return {"gradients": capture.steps, "rows": rows, "sharding": found}
 
 
 def main(jobs: list[dict], out: Path) -> None:

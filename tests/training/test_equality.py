@@ -182,3 +182,18 @@ def test_two_processes_change_nothing(folder, student, tmp_path):
             alone.append(plain)
     for shared, plain in zip(torchrun(jobs, tmp_path), alone, strict=True):
         assert_equal(shared, plain)
+
+
+@pytest.mark.slow
+def test_fully_sharded_weights_change_nothing(folder, student, tmp_path):
+    """torch's own FSDP2 over two processes: each holds half of every weight."""
+    jobs, alone = [], []
+    for layout, weights in (("passages_first", "learned"), ("append_only", "uniform")):
+        source = folder(layout, "chat")
+        common = {"weights": weights, "batch_size": 8, "epochs": 2, "micro_batch_size": 2}
+        alone.append(first_steps(source, student, tmp_path / layout, **common))
+        settings = {**common, "sharded": True}
+        jobs.append({"examples": str(source), "student": str(student), "settings": settings})
+    for shared, plain in zip(torchrun(jobs, tmp_path), alone, strict=True):
+        assert (shared["sharding"], plain["sharding"]) == ("FSDP2", "none")
+        assert_equal(shared, plain)

@@ -107,6 +107,17 @@ class DataSettings(AskedSettings):
         return self
 
 
+class LaunchSettings(Settings):
+    """How trainings are started."""
+
+    processes: int = Field(
+        1,
+        ge=1,
+        description="processes of this machine that train a student together, started by torchrun, "
+        "one for each GPU; with 1, trainings run side by side, each on a GPU of its own",
+    )
+
+
 class TeacherSettings(Settings):
     """Who writes the trajectories."""
 
@@ -225,6 +236,7 @@ class PipelineSettings(Settings):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="a student is trained for each")
     evaluate: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
+    launch: LaunchSettings = LaunchSettings()
     jobs: Jobs = Field(
         "auto",
         description="tasks that run side by side, at most; auto: small models on a core each, "

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,7 @@ def train_student(
 ) -> str:
     """Train a student on a recipe's examples."""
     from steper.training.job import train
+    from steper.training.launch import train_in_processes
 
     ws.close_model()
     settings = ws.settings.train_settings(method, seed, student)
@@ -230,7 +232,9 @@ def train_student(
         done = [read_json(ws.trained(data, student, m, seed) / MANIFEST) for m in lengths]
         tokens = _tokens(*(manifest["trained"] for manifest in done))
         settings = settings.model_copy(update={"max_tokens": tokens})
-    trained = train(
+    processes = ws.settings.launch.processes
+    start = partial(train_in_processes, processes) if processes > 1 else train
+    trained = start(
         ws.folder("build", data, student, method),
         locate_model(ws.settings.students[student].model),
         ws.trained(data, student, method, seed),

@@ -240,7 +240,8 @@ class TaskList:
                 )
                 before = [trained[self.ws.trained(data, student, m, seed)] for m in lengths]
                 name, output = f"{data}/{student}/{method}-{seed}", folder / STEPER
-                load = self._student_load(student, HFSettings())
+                together = self.ws.settings.launch.processes > 1
+                load = "alone" if together else self._student_load(student, HFSettings())
                 trained[folder] = self._task(
                     "train", name, output, key, work, built, *before, load=load
                 )
