@@ -42,6 +42,7 @@ def shard(trainer) -> None:
         fully_shard(layer)
     fully_shard(trainer.model)
     trainer.accelerator.prepare_model = lambda model, **_: model  # it is wrapped already
+    trainer.args.save_strategy = "no"  # which would need accelerate's own wrapping
 
 
 def first_steps(examples: Path, student: Path, out: Path, sharded: bool = False, **settings):
@@ -87,5 +88,6 @@ def main(jobs: list[dict], out: Path) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "TypedStorage", UserWarning)  # torch's own, in fully_shard
     torch.set_num_threads(1)
     main(json.loads(sys.argv[1]), Path(sys.argv[2]))
