@@ -45,7 +45,8 @@ def compare(
         The run or group that the others are compared with. Default: the first.
     metric
         em, f1, precision, recall, acc, acc_token, gold_recall, all_gold, too_early (answered before
-        all gold passages were found) or invented (steps that state what nothing shown holds); can
+        all gold passages were found), invented (steps that state what nothing shown holds),
+        initialization, expansion or aggregation (the abilities, docs/evaluation.md); can
         be repeated.
         Default: em, f1 and acc.
     trained_on

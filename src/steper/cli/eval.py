@@ -146,6 +146,7 @@ def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
     """Write the scores into the run's folder and print them."""
     from steper.evaluation.scoring import METRICS, write_evaluation
     from steper.evaluation.tables import (
+        ability_line,
         counts_line,
         effort_lines,
         run_tables,
@@ -165,6 +166,8 @@ def _write_and_show(evaluation: Evaluation, run: Path, json: bool) -> None:
     for line in effort_lines(metrics.effort) if metrics.effort else ():
         out.print(line)
     for line in support_lines(metrics):
+        out.print(line)
+    for line in ability_line(metrics):
         out.print(line)
     for line in samples_line(metrics):
         out.print(line)

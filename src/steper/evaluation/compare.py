@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, get_args
 
-import numpy as np
 from pydantic import Field
 
 from steper.errors import InputError, unknown_name
@@ -44,25 +43,32 @@ from steper.text import percent
 DEFAULT_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
 
 
-class MethodMean(Record):
+class MethodMean(GrownRecord):
     """A method's mean over the paired questions.
 
-    `seeds`: each run's own mean; `spread`: their standard deviation (n - 1), None for one run.
+    `seeds`: each run's own mean; `spread`: their standard deviation (n - 1), None for one run. `n`:
+    how many questions of its own it is over, where methods differ in that (see `abilities`).
     """
+
+    later: ClassVar[tuple[str, ...]] = ("n",)
 
     method: str
     mean: Estimate
     seeds: tuple[float, ...]
     spread: float | None = None
+    n: int | None = None
 
 
-class Difference(Record):
+class Difference(GrownRecord):
     """A method against the baseline, or `against` another: method - that, as a fraction.
 
     `relative` is that as a fraction of the baseline's mean, None where this is or may be 0.
     `p_holm` is `p_value` corrected for the other comparisons of the metric, None if there are none.
-    `seeded`: the same over other seeds, too; None on a single question.
+    `seeded`: the same over other seeds, too; None on a single question. `n`: over how many
+    questions that both have, where that is not the metric's.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("n",)
 
     method: str
     difference: Estimate
@@ -71,6 +77,7 @@ class Difference(Record):
     p_holm: float | None = None
     seeded: Seeded | None = None
     against: str | None = None
+    n: int | None = None
 
     @property
     def label(self) -> str:
@@ -137,38 +144,64 @@ def compare_metric(
     settings: Bootstrap,
     against: Mapping[str, str],
 ) -> MetricComparison | None:
-    """All methods by one metric on those of the questions `ids` that have it; None if none has."""
-    first = methods[0].scores[0]
-    ids = [i for i in ids if value_of(first[i], metric) is not None]
-    if not ids:
+    """All methods by one metric on those of the questions `ids` that have it; None if none has.
+
+    Where that depends on what a method did (abilities), means are each over its own questions, and
+    differences over those that both have; one without any is left out.
+    """
+    known = {method.name: _having(method, metric, ids) for method in methods}
+    every = list(dict.fromkeys(i for own in known.values() for i in own))
+    if not every:
         return None
-    values = {method.name: method.values(metric, ids) for method in methods}
-    paired = {name: table.mean(axis=0) for name, table in values.items()}
-    estimates = estimate_means(np.stack(list(paired.values()), axis=1), settings)
-    means = []
-    for (name, table), estimate in zip(values.items(), estimates, strict=True):
-        seeds = table.mean(axis=1)
-        spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
-        means.append(
-            MethodMean(method=name, mean=estimate, seeds=tuple(seeds.tolist()), spread=spread)
-        )
-    differences = _differences(values, baseline, settings, against)
-    return MetricComparison(metric=metric, n=len(ids), means=tuple(means), differences=differences)
+    apart = any(len(own) < len(every) for own in known.values())
+    values = {method.name: method.values(metric, known[method.name]) for method in methods}
+    means = [
+        _mean(name, table, settings, len(known[name]) if apart else None)
+        for name, table in values.items()
+    ]
+    differences = _differences(values, known if apart else None, baseline, settings, against)
+    return MetricComparison(
+        metric=metric, n=len(every), means=tuple(means), differences=differences
+    )
+
+
+def _having(method: Method, metric: Metric, ids: Sequence[str]) -> list[str]:
+    """Those of the questions whose value all runs of a method have."""
+    return [i for i in ids if all(value_of(run[i], metric) is not None for run in method.scores)]
+
+
+def _mean(name: str, table: Floats, settings: Bootstrap, n: int | None) -> MethodMean:
+    """A method's mean of (runs, questions); of no question it is 0, with n = 0."""
+    if not table.size:
+        return MethodMean(method=name, mean=Estimate(value=0, low=0, high=0), seeds=(), n=0)
+    estimate = estimate_means(table.mean(axis=0)[:, None], settings)[0]
+    seeds = table.mean(axis=1)
+    spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
+    return MethodMean(method=name, mean=estimate, seeds=tuple(seeds.tolist()), spread=spread, n=n)
 
 
 def _differences(
     tables: Mapping[str, Floats],
+    known: Mapping[str, Sequence[str]] | None,
     baseline: str,
     settings: Bootstrap,
     against: Mapping[str, str],
 ) -> tuple[Difference, ...]:
-    """Each method against its baseline, with Holm's correction over all."""
+    """Each method against its baseline, with Holm's correction over all.
+
+    `known` are the questions of each table where they differ: then those count that both have.
+    """
     found = []
     for name, table in tables.items():
         own = against.get(name, baseline)
         if name == own:
             continue
-        base = tables[own]
+        base, n = tables[own], None
+        if known is not None:
+            table, base = _paired(table, known[name], base, known[own])
+            n = table.shape[1]
+        if not table.shape[1]:
+            continue
         test = compare_paired(table.mean(axis=0), base.mean(axis=0), settings)
         several = table.shape[1] > 1
         found.append(
@@ -179,12 +212,22 @@ def _differences(
                 p_value=test.p_value,
                 seeded=compare_seeded(table, base, settings.confidence) if several else None,
                 against=own if own != baseline else None,
+                n=n,
             )
         )
     if len(found) < 2:
         return tuple(found)
     corrected = holm([d.p_value for d in found])
     return tuple(d.model_copy(update={"p_holm": p}) for d, p in zip(found, corrected, strict=True))
+
+
+def _paired(
+    table: Floats, own: Sequence[str], base: Floats, others: Sequence[str]
+) -> tuple[Floats, Floats]:
+    """The columns of two tables that are the same question's, in the first one's order."""
+    place = {i: n for n, i in enumerate(others)}
+    both = [n for n, i in enumerate(own) if i in place]
+    return table[:, both], base[:, [place[own[n]] for n in both]]
 
 
 def check_metrics(names: Iterable[str]) -> tuple[Metric, ...]:

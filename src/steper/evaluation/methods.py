@@ -33,6 +33,9 @@ Metric = Literal[
     "all_gold",
     "too_early",
     "invented",
+    "initialization",
+    "expansion",
+    "aggregation",
 ]
 
 METRIC_NAMES: dict[Metric, str] = {
@@ -46,12 +49,18 @@ METRIC_NAMES: dict[Metric, str] = {
     "all_gold": "All gold retrieved",
     "too_early": "Answered too early",
     "invented": "Steps that invent",
+    "initialization": "Initialization",
+    "expansion": "Expansion",
+    "aggregation": "Aggregation",
 }
 
 RETRIEVAL_METRICS: frozenset[Metric] = frozenset({"gold_recall", "all_gold"})
 
 SUPPORT_METRICS: frozenset[Metric] = frozenset({"too_early", "invented"})
 """What answers stand on (see `steper.evaluation.metrics.Support`): less is better."""
+
+ABILITY_METRICS: frozenset[Metric] = frozenset({"initialization", "expansion", "aggregation"})
+"""See `steper.evaluation.abilities`: of questions that gave occasion, other ones for each run."""
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +96,10 @@ class Method:
 
 
 def value_of(score: QuestionScore, metric: Metric) -> float | None:
-    """One question's value; None where it lacks the gold that the metric takes."""
+    """One question's value; None without the gold, or the occasion, that the metric takes."""
+    if metric in ABILITY_METRICS:
+        shown: float | None = getattr(score.abilities, metric) if score.abilities else None
+        return shown
     if metric in SUPPORT_METRICS:
         share: float | None = getattr(score, metric)
         return share

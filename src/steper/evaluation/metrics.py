@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from pydantic import Field
 
+from steper.evaluation.abilities import Abilities
 from steper.evaluation.official_scores import AnswerScore
 from steper.evaluation.retrieval import Coverage
 from steper.evaluation.statistics import Bootstrap, Estimate, estimate_means
@@ -23,13 +24,15 @@ METRICS_VERSION = 1
 T = TypeVar("T")
 
 
-class QuestionScore(Record):
+class QuestionScore(GrownRecord):
     """All that is measured of one question's trajectory.
 
     `answer` is what was scored: empty unless the trajectory's status is `answered`. `score` is None
     where the question has no gold answer, `coverage` where it has no gold passages. `inventing` of
     its `steps` state a name or number that neither the question nor a passage shown to them holds.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("abilities",)
 
     question_id: str
     benchmark: Benchmark
@@ -44,6 +47,7 @@ class QuestionScore(Record):
     steps: int = 0
     searches: int = 0
     inventing: int = 0
+    abilities: Abilities | None = None
     usage: Usage = Usage()
     unpriced: int = 0
 
@@ -117,6 +121,21 @@ class Support(Record):
     invented: Estimate
 
 
+class Ability(Record):
+    """A mean over the `n` questions that gave occasion for it, as a fraction."""
+
+    n: int
+    mean: Estimate
+
+
+class AbilityMetrics(Record):
+    """The three abilities over questions with gold facts; None where no question had occasion."""
+
+    initialization: Ability | None = None
+    expansion: Ability | None = None
+    aggregation: Ability | None = None
+
+
 class Outcome(Record):
     """How many trajectories ended so; `reason` is what their errors share."""
 
@@ -167,7 +186,7 @@ class Metrics(GrownRecord):
     `provenance` the versions that scored it.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("samples",)
+    later: ClassVar[tuple[str, ...]] = ("samples", "abilities")
 
     version: int = METRICS_VERSION
     run: str | None = None
@@ -189,6 +208,7 @@ class Metrics(GrownRecord):
     steps: tuple[StepRetrieval, ...]
     effort: Effort | None
     support: Support | None = None
+    abilities: AbilityMetrics | None = None
     samples: SampleMetrics | None = None
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
@@ -309,3 +329,16 @@ def support(scores: Sequence[QuestionScore], settings: Bootstrap) -> Support | N
     early = [[s.too_early] for s in scores if s.too_early is not None]
     too_early = estimate_means(early, settings)[0] if early else None
     return Support(too_early=too_early, invented=invented)
+
+
+def ability_metrics(scores: Sequence[QuestionScore], settings: Bootstrap) -> AbilityMetrics | None:
+    """Means of the abilities; None if no question has facts that can be looked up."""
+    measured = [score.abilities for score in scores if score.abilities is not None]
+    if not measured:
+        return None
+    found = {}
+    for name in AbilityMetrics.model_fields:
+        values = [[value] for each in measured if (value := getattr(each, name)) is not None]
+        if values:
+            found[name] = Ability(n=len(values), mean=estimate_means(values, settings)[0])
+    return AbilityMetrics(**found)

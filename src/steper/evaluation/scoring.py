@@ -14,10 +14,12 @@ from typing import Any
 
 from steper.artifact import MANIFEST
 from steper.errors import InputError
+from steper.evaluation.abilities import measure_abilities
 from steper.evaluation.metrics import (
     Group,
     Metrics,
     QuestionScore,
+    ability_metrics,
     effort,
     group,
     outcomes,
@@ -66,6 +68,7 @@ class Evaluation(Record):
 def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
     """Scores of one trajectory; unless it answered, its answer counts as empty."""
     answer = trajectory.answer if trajectory.status == "answered" else ""
+    score = score_answer(answer, question.answers, question.benchmark) if question.answers else None
     priced = [s.usage.dollars is not None for s in trajectory.steps if s.usage.prompt_tokens]
     return QuestionScore(
         question_id=question.id,
@@ -76,13 +79,12 @@ def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
         stop_reason=trajectory.stop_reason,
         reason=trajectory.reason,
         answer=answer,
-        score=score_answer(answer, question.answers, question.benchmark)
-        if question.answers
-        else None,
+        score=score,
         coverage=coverage(question, trajectory),
         steps=sum(step.generated for step in trajectory.steps),
         searches=sum(step.query is not None for step in trajectory.steps),
         inventing=_inventing(question, trajectory),
+        abilities=measure_abilities(question, trajectory, None if score is None else score.em == 1),
         usage=trajectory.usage,
         unpriced=priced.count(False),
     )
@@ -147,6 +149,7 @@ def _summarise(
         steps=step_metrics([s.coverage for s in scores if s.coverage], settings),
         effort=effort(scores, settings),
         support=support(scores, settings),
+        abilities=ability_metrics(scores, settings),
         bootstrap=settings,
         warnings=tuple(warnings),
     )

@@ -9,9 +9,15 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from steper.evaluation.compare import Comparison, MetricComparison
-from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, SUPPORT_METRICS
+from steper.evaluation.compare import Comparison, MethodMean, MetricComparison
+from steper.evaluation.methods import (
+    ABILITY_METRICS,
+    METRIC_NAMES,
+    RETRIEVAL_METRICS,
+    SUPPORT_METRICS,
+)
 from steper.evaluation.metrics import (
+    AbilityMetrics,
     AnswerMetrics,
     Effort,
     Group,
@@ -28,7 +34,7 @@ _OUTCOME_ROWS = 12
 _ANSWER_ROWS: dict[str, str] = {
     name: label
     for name, label in METRIC_NAMES.items()
-    if name not in RETRIEVAL_METRICS | SUPPORT_METRICS
+    if name not in RETRIEVAL_METRICS | SUPPORT_METRICS | ABILITY_METRICS
 }
 _RETRIEVAL_ROWS = {
     "recall": "Gold passages retrieved",
@@ -157,6 +163,19 @@ def support_lines(metrics: Metrics) -> list[str]:
     return lines
 
 
+def ability_line(metrics: Metrics) -> list[str]:
+    """The abilities in one line, each with the number of questions that gave occasion for it."""
+    measured = metrics.abilities
+    if measured is None or not _searched(metrics):
+        return []
+    parts = [
+        f"{name} {with_interval(ability.mean)} of {ability.n}"
+        for name in AbilityMetrics.model_fields
+        if (ability := getattr(measured, name)) is not None
+    ]
+    return [f"Abilities, %: {'; '.join(parts)} questions"] if parts else []
+
+
 def effort_lines(effort: Effort) -> list[str]:
     """Steps and searches in one line, tokens and dollars in another."""
     steps = f"{effort.steps.value:.2f} steps and {effort.searches.value:.2f} searches a question"
@@ -237,9 +256,16 @@ def score_rows(
     rows = [["", *(["step end"] * told), *(METRIC_NAMES[one.metric] for one in shown)]]
     for i, name in enumerate(comparison.methods):
         ends = [comparison.step_end.get(name) or "-"] * told
-        means = (with_interval(one.means[i].mean) for one in shown)
+        means = (mean_of(one.means[i]) for one in shown)
         rows.append([name, *ends, *means])
     return rows
+
+
+def mean_of(found: MethodMean) -> str:
+    """A method's mean with its interval, and of how many questions where methods differ in that."""
+    if found.n is None:
+        return with_interval(found.mean)
+    return f"{with_interval(found.mean)} of {found.n}" if found.n else "-"
 
 
 def leakage_line(comparison: Comparison) -> str:

@@ -29,9 +29,14 @@ CSV_COLUMNS = _CSV_COLUMNS.split()
 
 
 def mean_sd(mean: MethodMean) -> str:
-    """`61.0 ± 1.2`: the mean and its standard deviation over seeds, if there are several."""
+    """`61.0 ± 1.2`: the mean and its standard deviation over seeds, if there are several.
+
+    With the number of questions that it is over where rows differ in that; – where that is 0.
+    """
+    if mean.n == 0:
+        return "–"
     spread = "" if mean.spread is None else f" ± {100 * mean.spread:.1f}"
-    return f"{percent(mean.mean.value)}{spread}"
+    return f"{percent(mean.mean.value)}{spread}" + (f" of {mean.n:,}" if mean.n else "")
 
 
 def score_table(results: StudyResults) -> Table:
