@@ -83,6 +83,11 @@ def check_recipe(
     """
     if recipe.check is not None:
         recipe.check(settings.target, settings.end_of_turn, student)
+    if recipe.rank is not None and not recipe.asked(settings.target).reranker:
+        raise SettingsError(
+            f"recipe {recipe.name} has rankings (`rank`) and its inference names no `reranker` to "
+            'make of them; name a folder: Inference(…, reranker="reranker")'
+        )
     judges = recipe.judges or (recipe.labels and settings.labels == "judge")
     for needed, there, what in (
         (recipe.searches, corpus, "searches, so it needs a corpus: --corpus"),

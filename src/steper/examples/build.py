@@ -77,7 +77,7 @@ class Build:
     judge: LanguageModel | None = None
     similarity: Similarity | None = None
     counts: BuildCounts = field(default_factory=BuildCounts)
-    _learnt: set[str] = field(default_factory=set)
+    _learnt: set[tuple[str, int]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = counts = BuildCounts()
@@ -143,7 +143,7 @@ class Build:
         """What a reranker of the students learns, of each trajectory that gave examples."""
         rank, questions = self.recipe.rank, {q.id: q for q in self.run.questions()}
         for trajectory in self.run.trajectories():
-            if rank is not None and trajectory.question_id in self._learnt:
+            if rank is not None and trajectory.key in self._learnt:
                 question = questions[trajectory.question_id]
                 replay = Replay(trajectory, self.teacher)
                 yield rank(replay, self._context(question, trajectory))
@@ -185,7 +185,7 @@ class Build:
         for reason in replay.diverged:
             self.counts.diverged[reason] = self.counts.diverged.get(reason, 0) + 1
         self.counts.kept += 1
-        self._learnt.add(context.question.id)
+        self._learnt.add(replay.trajectory.key)
         if self.recipe.labels:
             source = context.labeller.source
             self.counts.labels[source] = self.counts.labels.get(source, 0) + 1

@@ -76,7 +76,8 @@ class Loop:
         self.gathered.add(found)
         appended = self.prompt.layout == "append_only"
         # What is written anew holds the text of the steps before, too.
-        times = len(self.rationales) + 1 if self.prompt.written_anew and not cue else 1
+        anew = self.prompt.written_anew and not cue
+        times = 1 + sum(map(bool, self.rationales)) if anew else 1
         limit = times * self.max_tokens
         fitted = self._fit(
             self.gathered, self.rationales, self.trace.question, cue, appended, limit

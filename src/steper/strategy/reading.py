@@ -150,8 +150,12 @@ def with_whole_titles(said: Iterable[str], titles: Sequence[str]) -> list[str]:
 
 def _in_title(before: str, after: str, titles: Sequence[str]) -> bool:
     """Whether one of the titles begins in the first text and ends in the second."""
-    text, end = f"{before} {after}".lower(), len(before)
-    for name in (title.partition(" (")[0].lower() for title in titles):
+    names = [title.partition(" (")[0].lower() for title in titles]
+    longest = max(map(len, names), default=0)
+    # No title reaches further than its length, and all that was written may be one long line.
+    before, after = before[-longest:].lower(), after[:longest].lower()
+    text, end = f"{before} {after}", len(before)
+    for name in names:
         start = text.rfind(name, max(0, end - len(name)), end + len(name))
         if 0 <= start < end < start + len(name):
             return True

@@ -57,9 +57,12 @@ def train_reranker(
     usable = [ranking for ranking in rankings if len(ranking.candidates) > 1]
     if not usable:
         raise InputError("no question has two candidates to rank, so there is no reranker to train")
-    rng.shuffle(usable)
-    kept_out = usable[: int(len(usable) * HELD_OUT)]
-    learnt = usable[len(kept_out) :]
+    # Of a question that was sampled several times all rankings are on one side.
+    questions = list(dict.fromkeys(ranking.question_id for ranking in usable))
+    rng.shuffle(questions)
+    apart = set(questions[: int(len(questions) * HELD_OUT)])
+    kept_out = [ranking for ranking in usable if ranking.question_id in apart]
+    learnt = [ranking for ranking in usable if ranking.question_id not in apart]
     torch.manual_seed(seed)
     encoder = load_cross_encoder(start)
     before = evaluate(encoder, kept_out, seed)
@@ -68,10 +71,10 @@ def train_reranker(
     score = evaluate(encoder, kept_out, seed)
     encoder.model.save_pretrained(out)
     encoder.tokenizer.save_pretrained(out)
-    held_out = RerankerScore(len(kept_out), *score, before[0]) if kept_out else None
+    held_out = RerankerScore(len(apart), *score, before[0]) if kept_out else None
     return {
         "start": start,
-        "questions": len(learnt),
+        "questions": len(questions) - len(apart),
         "steps": steps,
         "loss": loss,
         "held_out": asdict(held_out) if held_out else None,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from steper.retrieve.base import Found
 from steper.store import package_text
 from steper.strategy.actions import Action, Actions, Generate, Search
 from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.context import Gathered
 from steper.strategy.self_rag.reflection import (
     CONTINUE,
     DECISIONS,
@@ -89,18 +90,16 @@ class Shelf:
     passages: list[Passage] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._gathered = Gathered(self.settings)
+
     def take(self, found: Sequence[Found]) -> list[Passage]:
-        """What the next segment is tried over: what was found within the limits of length and
-        number, then what was found before and not kept.
+        """What the next segment is tried over: what was found within a loop's limits, also where
+        it was found before, then what was found before and not kept.
         """
-        new: list[Passage] = []
-        known = {passage.id for passage in self.passages}
-        for passage in (hit.passage for hit in found):
-            added = [p for p in new if p.id not in known]
-            short = len(passage.text.split()) <= self.settings.max_passage_words
-            room = len(known) + len(added) < self.settings.max_passages
-            if short and (room or passage.id in known):
-                new.append(passage)
+        self._gathered.add(found)
+        within = {passage.id for passage in self._gathered.all}
+        new = [hit.passage for hit in found if hit.passage.id in within]
         earlier = [p for p in self.passages if p not in new]
         self.passages = [*new, *earlier]
         gathered = self.settings.read == "gathered"
@@ -141,35 +140,43 @@ class SelfRag(Strategy[SelfRagSettings]):
         if decision is None:
             return None
         retrieve, otherwise = decided(decision, bool(written))
-        trace.add(decision, decision.text)
+        # One token was asked for, so no limit cut it; and it states nothing.
+        trace.add(decision.model_copy(update={"finish": "stop"}), statement_of(decision.text))
+        searched: dict[str, Any] = {}
         if retrieve > self.settings.retrieve_above:
-            best = yield from self._best(trace, written, query, shelf)
-            if best is not None:
-                return best
+            found = cast("list[Found]", (yield Search(query, self.settings.k)))
+            tried = shelf.take(found)
+            opened = {p.id: with_paragraph(p, self.prompt.passage_words) for p in tried}
+            fits = {p.id for p in tried if self._prompt(trace, (*written, *opened[p.id]))}
+            dropped = [p for p in tried if p.id not in fits]
+            searched = {"query": query, "found": found, "dropped": dropped}
+            if fits:
+                read = [(p, opened[p.id]) for p in tried if p.id in fits]
+                return (yield from self._best(trace, written, read, shelf, searched))
         completion = yield from self._write(trace, (*written, otherwise))
         if completion is None:
             return None
-        trace.add(completion, statement_of(completion.text))
+        trace.add(completion, statement_of(completion.text), **searched)
         return otherwise, f" {completion.text.strip()}"
 
-    def _best(self, trace: Trace, written: tuple[str, ...], query: str, shelf: Shelf) -> Sub:
-        """The best-scored segment of those that each read one passage; None where none was read."""
-        found = cast("list[Found]", (yield Search(query, self.settings.k)))
-        asked: str | None = query
+    def _best(
+        self,
+        trace: Trace,
+        written: tuple[str, ...],
+        read: Sequence[tuple[Passage, Sequence[str]]],
+        shelf: Shelf,
+        searched: dict[str, Any],
+    ) -> Sub:
+        """The best-scored segment of those that each read one passage."""
         scored: list[tuple[float, Passage, tuple[str, ...]]] = []
-        for passage in shelf.take(found):
-            opened = with_paragraph(passage, self.prompt.passage_words)
-            completion = yield from self._write(trace, (*written, *opened), passage)
-            if completion is None:
-                continue
-            hits = found if asked else ()
+        for passage, opened in read:
+            written_so = self._write(trace, (*written, *opened), passage)
+            completion = cast(Completion, (yield from written_so))
             said = statement_of(completion.text)
-            trace.add(completion, said, query=asked, found=hits, context=[passage])
-            asked = None
+            # The search stands in the first step that comes of it.
+            trace.add(completion, said, context=[passage], **({} if scored else searched))
             text = completion.text.strip()
             scored.append((self.score(completion), passage, (*opened, text)))
-        if not scored:
-            return None
         _, kept, pieces = max(scored, key=lambda each: each[0])
         shelf.kept.add(kept.id)
         return pieces
@@ -205,10 +212,8 @@ class SelfRag(Strategy[SelfRagSettings]):
         cue: str = "",
     ) -> Generator[Action, list[Found] | Completion, Completion | None]:
         """What the model writes after these pieces; None where they have no room."""
-        asked = self.render(trace.question, [Turn()])
-        begun = tuple(Segment("assistant", piece) for piece in pieces)
-        prompt = Prompt(asked.form, (*asked.segments, *begun))
-        if not self.budget.fits(prompt):
+        prompt = self._prompt(trace, pieces)
+        if prompt is None:
             return None
         action = Generate(
             step=len(trace.steps) + 1,
@@ -222,3 +227,10 @@ class SelfRag(Strategy[SelfRagSettings]):
             logprobs=of,
         )
         return cast(Completion, (yield action))
+
+    def _prompt(self, trace: Trace, pieces: Sequence[str]) -> Prompt | None:
+        """The question and these pieces of the assistant's turn; None where they have no room."""
+        asked = self.render(trace.question, [Turn()])
+        begun = tuple(Segment("assistant", piece) for piece in pieces)
+        prompt = Prompt(asked.form, (*asked.segments, *begun))
+        return prompt if self.budget.fits(prompt) else None
