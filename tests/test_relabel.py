@@ -1,4 +1,4 @@
-"""A teacher's steps at a student's states: asked once each, resumed, and learnt as they were asked."""
+"""A teacher's steps at a student's states: asked once each, resumed, learnt as asked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from steper.gold.teacher import GoldTeacher
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
+from steper.records import Passage
 from steper.relabel import relabel
 from steper.runs import Run, teach
 from steper.strategy.ircot import IRCoT
@@ -90,7 +91,7 @@ def test_what_was_written_is_not_asked_for_again(wrong_run, tmp_path):
     assert [r.step for r in asked] == [3]
     whole = relabel(wrong_run[0], teacher(), tmp_path / "undisturbed", TEACHERS)
     assert _lines(Run(out)) == _lines(whole)
-    with pytest.raises(SettingsError, match="prompt.demos is 1 there, 0 now"):
+    with pytest.raises(SettingsError, match=r"prompt\.demos is 1 there, 0 now"):
         relabel(wrong_run[0], teacher(), out, BARE)
 
 
@@ -98,22 +99,30 @@ def _lines(run):
     return (run.path / "trajectories.jsonl").read_bytes()
 
 
-def test_the_gold_teacher_tells_what_the_student_got_wrong(wrong_run, tmp_path):
+def test_the_gold_teacher_tells_what_the_student_got_wrong(tmp_path):
+    texts = ["Ann Lee directed Gold Rain.", *WRONG[1:]]  # the first fact as gold words it
+    student, _ = run_case(Case("ircot", texts, {}), tmp_path / "student", BARE, "chat")
     gold = GoldTeacher([question()], look_ahead=False)
-    run = relabel(wrong_run[0], gold, tmp_path / "labels", BARE)
+    run = relabel(student, gold, tmp_path / "labels", BARE)
     written = [t.steps[-1].rationale for t in run.trajectories()]
-    assert "Ann Lee" in written[0]
+    assert written[0] == texts[0]
+    assert "1950" in written[1]
     assert "1950" in written[2]
     assert "1949" not in " ".join(written)
 
 
 def test_a_state_without_its_gold_passage_is_dropped_by_itself(tmp_path):
-    texts = ["It rained gold.", "It rained again.", "So the answer is: 1949."]
-    run, _ = run_case(Case("ircot", texts, {}), tmp_path / "student", BARE, "chat")
-    labels = relabel(run, GoldTeacher([question()], look_ahead=False), tmp_path / "labels", BARE)
-    statuses = {t.status for t in labels.trajectories()}
-    assert labels.manifest["counts"]["failed"] == 0
-    assert "dropped" in statuses or "capped" in statuses
+    texts = ["Ann Lee directed Gold Rain.", "So the answer is: 1949."]
+    run, _ = run_case(Case("ircot", texts, {"k": 1}), tmp_path / "student", BARE, "chat")
+    hops = question().model_copy(update={"gold": question().gold[:1]})
+    other = Passage.make("Nowhere", "Ann Lee was born in 1950.")
+    second = hops.decomposition[1].model_copy(update={"passage_id": other.id})
+    unfound = hops.model_copy(
+        update={"gold": (*hops.gold, other), "decomposition": (hops.decomposition[0], second)}
+    )
+    labels = relabel(run, GoldTeacher([unfound], look_ahead=False), tmp_path / "labels", BARE)
+    assert [t.status for t in labels.trajectories()] == ["capped", "dropped"]
+    assert labels.manifest["counts"]["errors"] == {"gold_passage_not_retrieved": 1}
 
 
 def test_the_examples_prompts_are_what_the_student_is_asked_at_its_states(wrong_run, tmp_path):
@@ -128,9 +137,9 @@ def test_the_examples_prompts_are_what_the_student_is_asked_at_its_states(wrong_
             ids, one = encoder.prompt(prompt), encoder.example(example)
             assert one.ids[: len(ids)] == ids
             assert one.prompt == len(ids)
-            learnt = encoder.tokenizer.decode([i for i, k in zip(one.ids, one.kinds) if k >= 0])
-            assert RIGHT[example.step - 1] in learnt
-            assert WRONG[1] not in learnt
+            assert all(k < 0 for k in one.kinds[: len(ids)])
+    learnt = ["".join(s.text for s in e.segments if s.kind) for e in examples]
+    assert [text.strip() for text in learnt] == RIGHT
 
 
 def test_a_wrong_answer_and_a_repeat_are_left_out_and_hopeless_states_stay(wrong_run, tmp_path):

@@ -182,9 +182,8 @@ def build(
 ) -> Written:
     """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
 
-    `strategy` is the run's own where that is a class of yours. `student` is a model whose tokenizer
-    decides the form, `exclude` files of test questions, `settings` those of ExampleSettings;
-    `corpus` and `judge` are for recipes that want them. See `build_examples`, `write_examples`.
+    `strategy` is the run's own where it is a class of yours, `student` a model whose tokenizer says
+    the form, `settings` are ExampleSettings'. See `build_examples` and `write_examples`.
     """
     if student is not None:
         settings = {"form": student_form(locate_model(fspath(student))), **settings}
