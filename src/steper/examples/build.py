@@ -83,17 +83,17 @@ class Build:
 
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = BuildCounts()
-        yield from self._of_run()
+        taken = self._taken([q.id for q in self.run.questions()])
+        yield from self._of_run(taken)
         for build in self.more:
             build.counts = self.counts
-            yield from build._of_run()
+            yield from build._of_run(taken)
 
-    def _of_run(self) -> Iterator[StepExample]:
-        """The examples of this run alone, added to the counts."""
+    def _of_run(self, taken: Collection[str]) -> Iterator[StepExample]:
+        """The examples of this run alone, of the questions `taken`, added to the counts."""
         counts = self.counts
         self._learnt.clear()
         questions = {q.id: q for q in self.run.questions()}
-        taken = self._taken(questions)
         sampled = "samples" in self.run.manifest["settings"]
         for question_id, group in groupby(self.run.trajectories(), lambda t: t.question_id):
             samples = list(group)
@@ -104,7 +104,7 @@ class Build:
                     f"{self.run.path}: a trajectory is of question {question_id!r}, "
                     "which is not in questions.jsonl"
                 )
-            if question.id not in taken:
+            if question_id not in taken:
                 for _ in samples:
                     counts.drop("not_taken")
                 continue
