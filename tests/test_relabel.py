@@ -9,6 +9,7 @@ import pytest
 from doubles import FILM, DictRetriever
 from examples.runs import IRCOT, Case, question, run_case
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
+from steper.cli.main import run as run_command
 from steper.errors import InputError, ModelError, SettingsError
 from steper.examples.build import build_examples
 from steper.examples.example_settings import ExampleSettings
@@ -205,3 +206,28 @@ def test_a_teacher_with_too_small_a_window_drops_the_state(wrong_run, tmp_path):
     run = relabel(wrong_run[0], small, tmp_path / "labels", BARE)
     reasons = [t.reason for t in run.trajectories()]
     assert "state_not_reached" in reasons
+
+
+def test_the_commands_label_and_learn_from_both_runs(wrong_run, tmp_path, capsys):
+    student, out = wrong_run[0], tmp_path / "labels"
+    own = teach([question()], IRCoT(None, BARE), teacher(), DictRetriever(FILM), tmp_path / "t")
+    bare = ["--no-instruction", "--demos", "0"]
+    assert run_command(["relabel", str(student.path), "--model", "gold", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "3 teacher calls, 0 tokens" in shown
+    relabel_anew = ["relabel", str(student.path), "--model", "gold", "--out", str(out), *bare]
+    assert run_command(relabel_anew) == 2
+    assert "prompt.demos is 3 there, 0 now" in capsys.readouterr().err
+    assert run_command([*relabel_anew, "--overwrite"]) == 0
+    build = ["build", str(own.path), str(out), "--recipe", "steper_onpolicy"]
+    assert run_command([*build, "--out", str(tmp_path / "examples")]) == 0
+    assert "4 trajectories: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", ["nothing", "labels"])
+def test_the_command_names_a_run_that_has_no_states(named, wrong_run, tmp_path, capsys):
+    relabel(wrong_run[0], teacher(), tmp_path / "labels", TEACHERS)
+    arguments = ["relabel", str(tmp_path / named), "--model", "gold", "--out", str(tmp_path / "o")]
+    assert run_command(arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "o").exists()
