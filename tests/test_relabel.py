@@ -15,6 +15,7 @@ from steper.examples.build import build_examples
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.gold.teacher import GoldTeacher
+from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
@@ -94,6 +95,21 @@ def test_what_was_written_is_not_asked_for_again(wrong_run, tmp_path):
     assert _lines(Run(out)) == _lines(whole)
     with pytest.raises(SettingsError, match=r"prompt\.demos is 1 there, 0 now"):
         relabel(wrong_run[0], teacher(), out, BARE)
+
+
+def test_a_run_that_was_broken_off_goes_on_where_it_stopped(wrong_run, tmp_path):
+    def ends(request):
+        if request.step == 3:
+            raise FatalModelError("the key was refused")
+        return RIGHT[request.step - 1]
+
+    out, asked = tmp_path / "labels", []
+    with pytest.raises(FatalModelError):
+        relabel(wrong_run[0], ScriptedModel(ends, form="chat"), out, TEACHERS, in_flight=1)
+    assert Run(out).manifest["status"] == "running"
+    relabel(wrong_run[0], teacher(asked=asked), out, TEACHERS)
+    assert [r.step for r in asked] == [3]
+    assert Run(out).manifest["counts"]["generations"] == 3
 
 
 def _lines(run):
