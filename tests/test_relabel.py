@@ -148,6 +148,7 @@ def test_the_examples_prompts_are_what_the_student_is_asked_at_its_states(wrong_
     settings = ExampleSettings(recipe="steper_onpolicy", form="chat", instruction=False)
     examples = list(build_examples(labels, settings))
     assert [e.kind for e in examples] == ["init", "exp", "agg"]
+    assert len({e.trajectory for e in examples}) == 1  # a batch counts trajectories
     for kind in ("byte_level", "unigram"):
         encoder = Encoder(KINDS_OF_TOKENIZERS[kind](chat=True))
         for prompt, example in zip(prompts, examples, strict=True):

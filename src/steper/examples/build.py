@@ -228,7 +228,7 @@ class Build:
         name = _name(trajectory)
         return StepExample(
             id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
-            trajectory=name,
+            trajectory=_together(trajectory),
             question_id=trajectory.question_id,
             recipe=self.recipe.name,
             strategy=self.student.name,
@@ -308,6 +308,13 @@ def _name(trajectory: Trajectory) -> str:
     """What no other trajectory is called, of this run or another."""
     sample = f"@{trajectory.sample}" if trajectory.sample else ""
     return f"{trajectory.settings}/{trajectory.question_id}{sample}"
+
+
+def _together(trajectory: Trajectory) -> str:
+    """What its examples are batched as: the states of a student's trajectory are one, as it was."""
+    if trajectory.begun is None:
+        return _name(trajectory)
+    return f"{trajectory.settings}/{trajectory.question_id}"
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
