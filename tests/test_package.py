@@ -29,6 +29,7 @@ LAYERS = [
     {"data"},
     {"strategy"},
     {"engine", "journal", "runs"},
+    {"relabel"},
     {"evaluation"},
     {"recipes"},
     {"examples"},

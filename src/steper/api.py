@@ -177,14 +177,13 @@ def build(
     partial: bool = False,
     overwrite: bool = False,
     allow_code: bool = False,
+    more_runs: Places = (),
     **settings: Any,
 ) -> Written:
     """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
 
-    `strategy` is the run's own where that is a class of yours. `student` is a model whose tokenizer
-    decides the form, `more_filters` are functions, `exclude` files of test questions, `settings`
-    those of ExampleSettings; `corpus` and `judge` are for recipes that want them. Errors: see
-    `build_examples` and `write_examples`.
+    `strategy` is the run's own where it is a class of yours, `student` a model whose tokenizer says
+    the form, `settings` are ExampleSettings'. See `build_examples` and `write_examples`.
     """
     if student is not None:
         settings = {"form": student_form(locate_model(fspath(student))), **settings}
@@ -204,6 +203,7 @@ def build(
             judge=None if judge is None else as_model(judge),
             partial=partial,
             allow_code=allow_code,
+            more_runs=[Path(more) for more in _listed(more_runs)],
         )
         return write_examples(made, Path(out), exports=exports, overwrite=overwrite)
 

@@ -7,7 +7,6 @@ what is pending. A question at step 1 shares a batch with one at step 4.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import Counter
@@ -25,13 +24,16 @@ from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
 from steper.lm.futures import outcome_of
 from steper.records import Attempt, Passage, Question, StopReason, Trajectory, Usage
 from steper.retrieve.base import Found, Retriever
-from steper.strategy.actions import Action, Actions, Generate, Search
+from steper.strategy.actions import Action, Actions, Generate, Search, request_digest
 from steper.strategy.base import Strategy
 from steper.strategy.trace import Ending, Trace
 
 log = logging.getLogger(__name__)
 
 ActionRow = dict[str, Any]
+
+Start = Callable[[Attempt], tuple[Trace, Actions]]
+"""Where an attempt begins: the trace that it writes, and the generator that does."""
 
 TURN = 32
 """Results taken, and queries searched, at a time: a small number keeps the model fed meanwhile."""
@@ -77,7 +79,8 @@ class Engine:
     many) under way, which bounds memory: with more questions than requests the model stays busy
     while others search, and to the end. `record` is called with finished actions before anything
     depends on them. A question whose model or search fails is recorded as failed; `max_failures`
-    generations, or searches, that fail in a row end the run with the error.
+    generations, or searches, that fail in a row end the run with the error. `start` is for attempts
+    that do not begin with the question alone.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Engine:
         record: Callable[[Sequence[ActionRow]], None] | None = None,
         recorded: dict[tuple[str, int], list[ActionRow]] | None = None,
         progress: Callable[[Stats], None] | None = None,
+        start: Start | None = None,
     ) -> None:
         self.strategy = strategy
         self.lm = lm
@@ -105,6 +109,7 @@ class Engine:
         self._record = record
         self._recorded = recorded or {}
         self._progress = progress
+        self._start = start or self._from_the_question
         self._inbox: SimpleQueue[tuple[_Flight, Any]] = SimpleQueue()
         self._flights: set[_Flight] = set()
         self._searches: list[_Flight] = []
@@ -145,13 +150,17 @@ class Engine:
             attempt = next(source, None)
             if attempt is None:
                 break
-            trace, recorded = Trace(attempt.question.text), self._recorded.pop(attempt.key, [])
-            flight = _Flight(*attempt, trace, self.strategy.run(trace), recorded)
+            recorded = self._recorded.pop(attempt.key, [])
+            flight = _Flight(*attempt, *self._start(attempt), recorded)
             self._flights.add(flight)
             self._advance(flight, None)
             started = True
         self.stats.in_flight = len(self._flights)
         return started
+
+    def _from_the_question(self, attempt: Attempt) -> tuple[Trace, Actions]:
+        trace = Trace(attempt.question.text)
+        return trace, self.strategy.run(trace)
 
     def _dispatch(self) -> None:
         """Hand everything pending to the model and, in one batch, to the retriever."""
@@ -280,7 +289,7 @@ class Engine:
         except StopIteration as stop:
             self._finish(flight, stop.value)
             return
-        except ModelError as error:  # what was written cannot be read
+        except (ModelError, QuestionDropped) as error:  # what was written cannot be gone on from
             self._fail(flight, error)
             return
         flight.pending = action
@@ -351,17 +360,6 @@ def _results(events: list[tuple[_Flight, Any]]) -> list[tuple[_Flight, Any]]:
         elif outcome is not _SEARCHED:
             results.append((flight, outcome))
     return results
-
-
-def request_digest(action: Action) -> str:
-    """What identifies an action's request, so that a record is never replayed for another one."""
-    if isinstance(action, Search):
-        text = f"search\0{action.k}\0{action.query}"
-    else:
-        said = "\0".join(f"{s.role}\1{s.text}" for s in action.prompt.segments)
-        text = f"generate\0{action.role}\0{action.max_tokens}\0{action.stop}\0{said}"
-        text += "" if action.logprobs is None else f"\0logprobs\0{action.logprobs}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _row(flight: _Flight, result: Any) -> ActionRow:

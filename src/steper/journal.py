@@ -196,13 +196,13 @@ class RunFolder:
         *,
         inputs: dict[str, Any] | None = None,
         step_end: str = "",
-        samples: int = 1,
+        attempts: Sequence[Attempt] | None = None,
         overwrite: bool = False,
         retry_failed: bool = False,
     ) -> None:
         self.path = path
         self.questions = questions
-        self.attempts = [Attempt(q, sample) for q in questions for sample in range(samples)]
+        self.attempts = [Attempt(q) for q in questions] if attempts is None else attempts
         self.settings = as_json(settings)
         self.inputs = as_json(inputs or {})
         self.step_end = step_end

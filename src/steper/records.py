@@ -221,6 +221,7 @@ class StopReason(str, Enum):
     EMPTY_GENERATION = "empty_generation"
     NO_MARKER = "no_marker"
     CONTEXT_BUDGET = "context_budget"
+    ONE_STEP = "one_step"
     FAILED = "failed"
     DROPPED = "dropped"
 
@@ -233,11 +234,13 @@ class Trajectory(GrownRecord):
 
     `settings` is the hash of the settings in the run's manifest. `sample` counts the attempts of a
     run at one question, from 0.
+    `begun`, where another model began it: so many first steps are that one's, and so is the search
+    of the one that follows; None where all is this model's own.
     `status`: `answered`; `capped` (a guard ended it without an answer); `failed` (the model or the
     retriever gave up; `error` says why); `dropped` (the teacher could not go on; `error` says why).
     """
 
-    later: ClassVar[tuple[str, ...]] = ("sample",)
+    later: ClassVar[tuple[str, ...]] = ("sample", "begun")
 
     schema_version: Literal[1] = SCHEMA_VERSION
     question_id: str
@@ -253,6 +256,7 @@ class Trajectory(GrownRecord):
     status: Status
     stop_reason: StopReason
     error: str | None = None
+    begun: int | None = Field(None, ge=0)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -260,9 +264,14 @@ class Trajectory(GrownRecord):
         return self.question_id, self.sample
 
     @property
+    def own_steps(self) -> tuple[Step, ...]:
+        """The steps that this model wrote: all, but for those of another that began."""
+        return self.steps[self.begun or 0 :]
+
+    @property
     def usage(self) -> Usage:
-        """Tokens and cost of all steps together."""
-        return sum((step.usage for step in self.steps), Usage())
+        """Tokens and cost of all own steps together."""
+        return sum((step.usage for step in self.own_steps), Usage())
 
     @property
     def reason(self) -> str | None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from steper.doors import fingerprint_of
-from steper.engine import Engine, Stats
+from steper.engine import Engine, Start, Stats
 from steper.errors import InputError, SettingsError
 from steper.journal import RunFolder, read_unfinished
 from steper.lm.base import LanguageModel, continues_turns, is_greedy
 from steper.notebook import run_html
 from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
-from steper.records import Question, Trajectory
+from steper.records import Attempt, Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
@@ -75,6 +75,30 @@ class Run:
         """Settings, counts, versions."""
         manifest: dict[str, Any] = read_json(self.path / "manifest.json")
         return manifest
+
+    def made_with(self, partial: bool = False) -> dict[str, Any]:
+        """The settings that the run was made with.
+
+        Raises InputError where it is none, or, unless `partial`, is unfinished.
+        """
+        if not (self.path / "manifest.json").exists():
+            raise InputError(f"{self.path} is not a run folder: it has no manifest.json")
+        manifest = self.manifest
+        made_with = manifest.get("settings") if isinstance(manifest, dict) else None
+        if not isinstance(made_with, dict) or not {"strategy", "prompt"} <= made_with.keys():
+            raise InputError(f"{self.path / 'manifest.json'}: not the manifest of a run")
+        status = manifest.get("status")
+        if status != "complete" and not partial:
+            raise InputError(
+                f"{self.path} is unfinished (its status is {status!r}): finish it with the same "
+                "`steper teach`, or use --partial"
+            )
+        return made_with
+
+    @property
+    def of_states(self) -> bool:
+        """Whether its trajectories are single steps at a student's states; see `relabel`."""
+        return "states_of" in (self.manifest.get("settings") or {})
 
     def outcomes(self) -> str:
         """How many questions ended how: `231 answered, 9 capped`."""
@@ -190,26 +214,28 @@ def teach(
         settings,
         inputs=inputs,
         step_end=strategy.step_end,
-        samples=samples,
+        attempts=[Attempt(q, sample) for q in questions for sample in range(samples)],
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
     try:
         if not folder.complete:
-            _drive(folder, strategy, lm, retriever, in_flight, progress)
+            drive(folder, strategy, lm, retriever, in_flight, progress)
     finally:
         folder.close()
     return Run(Path(out))
 
 
-def _drive(
+def drive(
     folder: RunFolder,
     strategy: Strategy[Any],
     lm: LanguageModel,
     retriever: Retriever | None,
     in_flight: int,
     progress: Callable[[Stats], None] | None,
+    start: Start | None = None,
 ) -> None:
+    """Make all attempts of a run folder that have no trajectory yet, and finish it."""
     engine = Engine(
         strategy,
         lm,
@@ -219,6 +245,7 @@ def _drive(
         record=folder.write_actions,
         recorded=folder.recorded_actions(),
         progress=progress,
+        start=start,
     )
     pending = folder.pending()
     engine.stats.total = len(folder.attempts)
@@ -236,6 +263,8 @@ def _drive(
 
 class RunCounts:
     """What a run's manifest counts: trajectories by status and reason, steps, passages, usage.
+
+    What another model began is not counted again.
 
     The number of trajectories stands there where it is not that of the questions.
     """
@@ -261,9 +290,9 @@ class RunCounts:
         self._totals["completion_tokens"] += usage.completion_tokens
         if usage.dollars is not None:
             self._dollars = (self._dollars or 0.0) + usage.dollars
-        for step in trajectory.steps:
+        for step in trajectory.own_steps:
             self._totals["steps"] += 1
-            self._totals["searches"] += step.query is not None
+            self._totals["searches"] += step.query is not None and trajectory.begun is None
             self._totals["generations"] += step.generated
             self._totals["generations_truncated"] += step.finish == "length"
             self._totals["passages_dropped"] += len(step.dropped)

@@ -12,7 +12,7 @@ from doubles import FILM, DictRetriever, film_questions, film_script
 from lm.asking import ask
 from lm.fake_server import Reply, fake_server
 from lm.tiny import make_tiny_llama
-from steper.engine import Engine, request_digest
+from steper.engine import Engine
 from steper.errors import ModelError
 from steper.lm.base import LOWEST_LOGPROB, Completion, TokenLogprob
 from steper.lm.hf import HFModel
@@ -20,7 +20,7 @@ from steper.lm.hf_logprobs import RowLogprobs
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
 from steper.lm.openai_server import OpenAIModel
 from steper.lm.scripted import ScriptedModel
-from steper.strategy.actions import Generate
+from steper.strategy.actions import Generate, request_digest
 from steper.strategy.ircot import IRCoT
 
 ASKED = ("<|user|>", " film", " directed", "<|end|>")

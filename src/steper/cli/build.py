@@ -31,7 +31,7 @@ else:
 def build(
     run: Path,
     /,
-    *,
+    *more_runs: Path,
     recipe: str = "steper",
     out: Path,
     student: str | None = None,
@@ -54,6 +54,8 @@ def build(
     ----------
     run
         A folder that `steper teach` wrote.
+    more_runs
+        Further ones that are learnt from as well, of `steper teach` or `steper relabel`.
     recipe
         What a trajectory becomes: {recipes}, or package.module:NAME of a recipe of your own.
     out
@@ -109,6 +111,7 @@ def build(
             partial=partial,
             overwrite=overwrite,
             allow_code=allow_code,
+            more_runs=more_runs,
             **chosen.values("examples"),
         )
     _show(written)

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from steper.artifact import model_digest
+from steper.artifact import differing, listed, model_digest
 from steper.doors import fingerprint_of, origin
-from steper.errors import InputError
+from steper.errors import InputError, SettingsError
 from steper.examples.asked import (
     asked_strategies,
     check_recipe,
@@ -62,7 +62,8 @@ class Build:
     """The examples of a run; each iteration makes them anew and fills `counts`.
 
     `teacher` is the run's strategy in the student's form and prompts, on which trajectories are
-    replayed; `student` is the strategy that the student will be asked with, mostly the same.
+    replayed; `student` is the strategy that the student will be asked with, mostly the same. The
+    examples of `more` runs follow, the same but for the run.
     """
 
     run: Run
@@ -76,14 +77,23 @@ class Build:
     retriever: Retriever | None = None
     judge: LanguageModel | None = None
     similarity: Similarity | None = None
+    more: tuple[Build, ...] = ()
     counts: BuildCounts = field(default_factory=BuildCounts)
     _learnt: set[tuple[str, int]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[StepExample]:
-        self.counts = counts = BuildCounts()
+        self.counts = BuildCounts()
+        taken = self._taken([q.id for q in self.run.questions()])
+        yield from self._of_run(taken)
+        for build in self.more:
+            build.counts = self.counts
+            yield from build._of_run(taken)
+
+    def _of_run(self, taken: Collection[str]) -> Iterator[StepExample]:
+        """The examples of this run alone, of the questions `taken`, added to the counts."""
+        counts = self.counts
         self._learnt.clear()
         questions = {q.id: q for q in self.run.questions()}
-        taken = self._taken(questions)
         sampled = "samples" in self.run.manifest["settings"]
         for question_id, group in groupby(self.run.trajectories(), lambda t: t.question_id):
             samples = list(group)
@@ -94,7 +104,7 @@ class Build:
                     f"{self.run.path}: a trajectory is of question {question_id!r}, "
                     "which is not in questions.jsonl"
                 )
-            if question.id not in taken:
+            if question_id not in taken:
                 for _ in samples:
                     counts.drop("not_taken")
                 continue
@@ -120,7 +130,8 @@ class Build:
                 fit.append(trajectory)
         learnt = False
         for trajectory in by_preference(question, fit, self.filters):
-            if learnt and self.filters.per_question != "all":
+            alike = trajectory.begun is None  # states of one question are no samples of it
+            if alike and learnt and self.filters.per_question != "all":
                 self.counts.drop("other_sample")
                 continue
             made = self._examples(question, trajectory)
@@ -147,12 +158,16 @@ class Build:
                 question = questions[trajectory.question_id]
                 replay = Replay(trajectory, self.teacher)
                 yield rank(replay, self._context(question, trajectory))
+        for build in self.more:
+            yield from build.rankings()
 
     def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
         """The examples of a fit trajectory; whatever is left out is counted."""
         check_questions([question], self.student.prompt)
         replay = Replay(trajectory, self.teacher)
         problems = step_problems(question, replay, self.filters, self.more_filters)
+        begun = trajectory.begun or 0
+        problems = {i: why for i, why in problems.items() if not 0 < i <= begun}
         if 0 in problems:
             self.counts.drop(problems[0])
             return []
@@ -162,7 +177,9 @@ class Build:
         left_alone: list[str] = []
         context = self._context(question, trajectory)
         for draft in self.recipe.make(replay, context):
-            if reason := _draft_problem(draft, problems):
+            if any(index <= begun for index in draft.supervises):
+                left_out.append("not_its_own")
+            elif reason := _draft_problem(draft, problems):
                 left_out.append(reason)
             elif reason := _draft_problem(draft, alone):
                 left_alone.append(reason)
@@ -211,7 +228,7 @@ class Build:
         name = _name(trajectory)
         return StepExample(
             id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
-            trajectory=name,
+            trajectory=_together(trajectory),
             question_id=trajectory.question_id,
             recipe=self.recipe.name,
             strategy=self.student.name,
@@ -249,8 +266,30 @@ class Build:
                 "trajectories_sha256": sha256_file(trajectories),
                 "questions_sha256": sha256_file(self.run.path / "questions.jsonl"),
                 "excluded_sha256": list(self.excluded.hashes),
+                **_given("more", [build.fingerprint["inputs"] for build in self.more]),
             },
         }
+
+
+def check_alike(first: Build, others: Iterable[Build]) -> None:
+    """Refuse runs of which a student would learn to be asked in two ways."""
+    for other in others:
+        for what, of in (("prompt", _prompt_of), ("strategy", _strategy_of)):
+            differences = list(differing(of(first), of(other)))
+            if differences:
+                raise SettingsError(
+                    f"{first.run.path} and {other.run.path} would teach a student two ways of "
+                    f"being asked ({what}: {listed(differences)}); make both with the same "
+                    "settings, or set the examples' own (--demos, --layout, …)"
+                )
+
+
+def _prompt_of(build: Build) -> dict[str, Any]:
+    return build.student.prompt.model_dump(mode="json")
+
+
+def _strategy_of(build: Build) -> dict[str, Any]:
+    return build.student.fingerprint()
 
 
 def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
@@ -269,6 +308,13 @@ def _name(trajectory: Trajectory) -> str:
     """What no other trajectory is called, of this run or another."""
     sample = f"@{trajectory.sample}" if trajectory.sample else ""
     return f"{trajectory.settings}/{trajectory.question_id}{sample}"
+
+
+def _together(trajectory: Trajectory) -> str:
+    """What its examples are batched as: the states of a student's trajectory are one, as it was."""
+    if trajectory.begun is None:
+        return _name(trajectory)
+    return f"{trajectory.settings}/{trajectory.question_id}"
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
@@ -296,19 +342,35 @@ def build_examples(
     judge: LanguageModel | None = None,
     partial: bool = False,
     allow_code: bool = False,
+    more_runs: Sequence[Run | Path | str] = (),
 ) -> Build:
     """The examples that a recipe makes of a run's trajectories: an iterable that counts.
 
     `recipe` and `strategy` are given where they are objects; else the settings and the run name
     them. A run whose strategy is code outside this package and its plug-ins needs `allow_code`.
-    `exclude` are question files that training must not see. `partial` takes an unfinished run as
+    `exclude` are question files that training must not see. `more_runs` are learnt from as well,
+    such as steps at a student's states. `partial` takes an unfinished run as
     far as it is. Raises InputError where `run` is no complete run, SettingsError where the settings
     contradict the run's strategy; iteration raises InputError at a bad record.
     """
     settings = settings or ExampleSettings()
     recipe = recipe or RECIPES.find(settings.recipe)
+    if more_runs:
+        how: dict[str, Any] = {
+            "recipe": recipe,
+            "strategy": strategy,
+            "more_filters": more_filters,
+            "exclude": exclude,
+            "retriever": retriever,
+            "judge": judge,
+            "partial": partial,
+            "allow_code": allow_code,
+        }
+        first, *others = (build_examples(r, settings, filters, **how) for r in (run, *more_runs))
+        check_alike(first, others)
+        return replace(first, more=tuple(others))
     run = run if isinstance(run, Run) else Run(Path(run))
-    made_with = _checked_manifest(run, partial)
+    made_with = run.made_with(partial)
     place = run.path / "manifest.json"
     kind, own = load_strategy(
         made_with["strategy"], strategy, allow_code=allow_code, place=str(place)
@@ -330,20 +392,3 @@ def build_examples(
         judge=judge,
         similarity=open_similarity(settings.embedder) if embeds else None,
     )
-
-
-def _checked_manifest(run: Run, partial: bool) -> dict[str, Any]:
-    """The settings that a run was made with; InputError where it is none, or unfinished."""
-    if not (run.path / "manifest.json").exists():
-        raise InputError(f"{run.path} is not a run folder: it has no manifest.json")
-    manifest = run.manifest
-    made_with = manifest.get("settings") if isinstance(manifest, dict) else None
-    if not isinstance(made_with, dict) or not {"strategy", "prompt"} <= made_with.keys():
-        raise InputError(f"{run.path / 'manifest.json'}: not the manifest of a run")
-    status = manifest.get("status")
-    if status != "complete" and not partial:
-        raise InputError(
-            f"{run.path} is unfinished (its status is {status!r}): finish it with the same "
-            "`steper teach`, or use --partial"
-        )
-    return made_with

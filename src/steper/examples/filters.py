@@ -22,7 +22,7 @@ from steper.evaluation.leakage import Common, Seen
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import coverage, same_passage
 from steper.grounding import grounded_share
-from steper.records import GrownRecord, Passage, Question, Step, Trajectory
+from steper.records import GrownRecord, Passage, Question, Step, StopReason, Trajectory
 from steper.store import sha256_file
 from steper.strategy.replay import Replay
 from steper.text import limit_words
@@ -43,6 +43,7 @@ REASONS = {
     "repeated_query": "a step asks or tells again what an earlier one did",
     "other_sample": "another sample of its question is learnt",
     "truncated": "a step's text was cut off at the token limit",
+    "not_its_own": "a target would hold steps that the student wrote itself",
     "cannot_be_written": "a step's text cannot follow its prompt",
     "no_example_left": "no step of it is left",
 }
@@ -134,6 +135,8 @@ def trajectory_problem(
     """The first reason not to learn from a trajectory, or None."""
     if reason := excluded.reason(question):
         return reason
+    if trajectory.stop_reason is StopReason.ONE_STEP:
+        return None  # a step at a student's state that goes on: there is no answer to judge it by
     if trajectory.status != "answered":
         return trajectory.status
     if settings.correct != "none":

@@ -54,6 +54,12 @@ def _check_examples(settings: PipelineSettings, method: str) -> None:
         _, student = asked_strategies(recipe, examples, kind, own, prompt, place)
         check_recipe(recipe, examples, student, kind.searches, judge)
 
+    of = settings.recipes[method].states_of
+    if of is not None and settings.asked_by(of) is not kind:
+        raise SettingsError(
+            f"{place}.states_of: students of {of} are asked by the strategy "
+            f"{settings.asked_by(of).name}, the teacher by {kind.name}; it cannot go on from theirs"
+        )
     try:
         check({})
     except SettingsError as error:

@@ -15,6 +15,7 @@ from steper.evaluation.statistics import Bootstrap
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
+from steper.pipeline.method_settings import MethodSettings, check_states, with_rounds
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
 from steper.prompt.render import PromptSettings
@@ -154,39 +155,6 @@ class StudentSettings(Settings):
         return self
 
 
-class MethodSettings(Settings):
-    """One way to distil: a recipe, and what differs from the common sections for it."""
-
-    recipe: str | None = Field(
-        None, description="the recipe's name, or package.module:NAME (none: the method's own name)"
-    )
-    more_filters: tuple[str, ...] = Field(
-        (), description="further filters by name or package.module:NAME"
-    )
-    judge: str | None = Field(
-        None, description="model that a recipe asks for judgements, as in section teacher"
-    )
-    examples: dict[str, Any] = Field(default_factory=dict, description="over section examples")
-    filters: dict[str, Any] = Field(default_factory=dict, description="over section filters")
-    train: dict[str, Any] = Field(default_factory=dict, description="over section train")
-    tokens_of: str | None = Field(
-        None,
-        description="train on as many tokens as this other method of the file, not by epochs: "
-        "methods differ in the tokens that a pass computes",
-    )
-    seconds_of: str | None = Field(
-        None,
-        description="train as long as this other method of the file did: on as many tokens as fit "
-        "into its seconds, at the rate of the file's method of the same recipe that trains by "
-        "epochs. Seconds say nothing where trainings disturb each other: leave each its cores",
-    )
-
-    @property
-    def by_itself(self) -> bool:
-        """Whether its length is that of no other method."""
-        return self.tokens_of is None and self.seconds_of is None
-
-
 class EvaluationSettings(Settings):
     """Who is asked the test questions, and how answers are compared."""
 
@@ -250,7 +218,8 @@ class PipelineSettings(Settings):
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
             return {name: {} for name in value}
         if isinstance(value, dict):
-            return {name: {} if method is None else method for name, method in value.items()}
+            given = {name: {} if method is None else method for name, method in value.items()}
+            return with_rounds(given)
         return value
 
     @field_validator("data", "students", "recipes", mode="after")
@@ -274,6 +243,7 @@ class PipelineSettings(Settings):
         for name in self.evaluate.further:
             if name in self.data:
                 raise ValueError(f"evaluate.further.{name}: data has a set of that name already")
+        check_states(self.recipes)
         for name, method in self.recipes.items():
             self._check_length_of(name, method)
         return self
@@ -320,6 +290,11 @@ class PipelineSettings(Settings):
         rate = self.rate_of(name)
         assert rate is not None
         return method.seconds_of, rate
+
+    def rounds_of(self, method: str) -> tuple[str, ...]:
+        """The methods whose labelled states a method learns, its own last; see `states_of`."""
+        before = self.recipes[method].states_of
+        return () if before is None else (*self.rounds_of(before), method)
 
     @property
     def strategy_name(self) -> str:

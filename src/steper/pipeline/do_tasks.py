@@ -13,7 +13,6 @@ from steper.pipeline.plan import (
     Task,
     check_plan,
     make_plan,
-    stages_from,
 )
 from steper.pipeline.side_by_side import SideBySide
 from steper.pipeline.watching import Clerk, Watcher, do
@@ -42,8 +41,7 @@ def do_tasks(
     with stamps.locked():
         try:
             if overwrite_from:
-                anew = stages_from(overwrite_from)
-                stamps.make_stale(task for task in tasks if task.stage in anew)
+                stamps.make_stale(p.task for p in planned_tasks if p.state == "again")
             plan = make_plan(tasks, stamps, stages)
             wanted = [planned for planned in plan if planned.wanted]
             _do_all(wanted, workspace, jobs, Clerk(wanted, stamps, watcher))

@@ -12,7 +12,7 @@ A task whose stamp has the key that it would have now is done (`complete`) or to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from steper.pipeline.workspace import Workspace
 
 Stage = Literal[
-    "stand-ins", "base", "world", "index", "teach", "build", "train", "eval", "compare", "report"
+    "stand-ins",
+    "base",
+    "world",
+    "index",
+    "teach",
+    "build",
+    "train",
+    "collect",
+    "relabel",
+    "eval",
+    "compare",
+    "report",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -150,11 +161,13 @@ def make_plan(
     """How far each task is; `stages` are those wanted (all without), see `--overwrite-from`."""
     wanted = check_stages(stages) or STAGES
     anew = stages_from(overwrite_from) if overwrite_from else ()
-    plan = []
+    plan, redone = [], set[str]()
     for task in tasks:
         state, reasons = _state(task, stamps)
-        if task.stage in anew and stamps.status(task):
+        # Rounds build and train again after what an earlier one trained.
+        if anew and stamps.status(task) and (task.stage in anew or redone & set(task.needs)):
             state, reasons = "again", []
+            redone.add(task.id)
         plan.append(PlannedTask(task, state, tuple(reasons), task.stage in wanted))
     return plan
 
@@ -212,3 +225,19 @@ def stages_from(name: str) -> tuple[Stage, ...]:
     """This stage and all that follow."""
     (stage,) = check_stages([name])
     return STAGES[STAGES.index(stage) :]
+
+
+def in_order(tasks: Sequence[Task], made: Mapping[str, Task]) -> list[Task]:
+    """Tasks in their order, but each after those of `made` that it needs."""
+    placed: dict[str, Task] = {}
+
+    def place(task: Task) -> None:
+        if task.id not in placed:
+            for need in task.needs:
+                if need in made:
+                    place(made[need])
+            placed[task.id] = task
+
+    for task in tasks:
+        place(task)
+    return list(placed.values())

@@ -145,7 +145,7 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
         in_flight=teacher.in_flight,
         overwrite=overwrite,
         inputs={"questions": source.inputs(source.train_file), "corpus": source.settings.corpus},
-        progress=_told(advance),
+        progress=told(advance),
     )
     return outcome_line(run)
 
@@ -154,7 +154,7 @@ def _strategy(ws: Workspace, lm: LanguageModel, prompt: PromptSettings) -> Strat
     return make_strategy(ws.settings.strategy_name, lm, ws.settings.strategy_settings, prompt)
 
 
-def _told(advance: Advance) -> Callable[[Stats], None]:
+def told(advance: Advance) -> Callable[[Stats], None]:
     """An engine's progress as a task's."""
     return lambda stats: advance(stats.done, stats.total, stats)
 
@@ -172,9 +172,19 @@ def outcome_line(run: Run) -> str:
 
 
 def make_examples(
-    ws: Workspace, overwrite: bool, advance: Advance, *, data: str, student: str, method: str
+    ws: Workspace,
+    overwrite: bool,
+    advance: Advance,
+    *,
+    data: str,
+    student: str,
+    method: str,
+    seed: int,
 ) -> str:
-    """Make a recipe's examples of the teacher's trajectories, test questions kept out."""
+    """Make a recipe's examples of the teacher's trajectories, test questions kept out.
+
+    Those of an on-policy method are of the teacher's steps at students' states, too.
+    """
     settings, method_settings = ws.settings.example_settings(method), ws.settings.recipes[method]
     recipe, judge = RECIPES.find(settings.recipe), method_settings.judge
     if "form" not in settings.model_fields_set and recipe.asked(settings.target).form is None:
@@ -189,8 +199,9 @@ def make_examples(
         exclude=[write_test_questions(ws, data)],
         retriever=ws.retriever(data) if recipe.searches else None,
         judge=open_teacher(ws, [], f"judge {method}", judge) if judge else None,
+        more_runs=[ws.relabelled(data, student, m, seed) for m in ws.settings.rounds_of(method)],
     )
-    out = ws.folder("build", data, student, method)
+    out = ws.built(data, student, method, seed)
     asked = build.run.manifest["counts"]
     total = asked.get("trajectories", asked["questions"])
     written = write_examples(
@@ -235,7 +246,7 @@ def train_student(
     processes = ws.settings.launch.processes
     start = partial(train_in_processes, processes) if processes > 1 else train
     trained = start(
-        ws.folder("build", data, student, method),
+        ws.built(data, student, method, seed),
         locate_model(ws.settings.students[student].model),
         ws.trained(data, student, method, seed),
         settings,
@@ -272,7 +283,7 @@ def evaluate(
     source, retriever = ws.data_set(data), ws.retriever(data)
     if eval_run.data is not None and data in ws.asked:
         ws.check_apart(eval_run.data, data)
-    lm, strategy = _open(ws, source, eval_run)
+    lm, strategy = open_answering(ws, source, eval_run)
     if eval_run.trained is not None and retriever is not None:
         retriever = student_retriever(eval_run.trained, retriever, ALLOWED.allow_code)
     run = teach(
@@ -284,7 +295,7 @@ def evaluate(
         in_flight=ws.settings.evaluate.in_flight,
         overwrite=overwrite,
         inputs={"questions": source.inputs(source.test_file), "corpus": source.settings.corpus},
-        progress=_told(advance),
+        progress=told(advance),
     )
     scores = score_and_write(run.path, ws.settings.evaluate.bootstrap).metrics.overall.answers
     if scores is None:
@@ -292,7 +303,9 @@ def evaluate(
     return f"EM {with_interval(scores.em)}, F1 {with_interval(scores.f1)}; {outcome_line(run)}"
 
 
-def _open(ws: Workspace, source: DataSet, eval_run: EvalRun) -> tuple[LanguageModel, Strategy[Any]]:
+def open_answering(
+    ws: Workspace, source: DataSet, eval_run: EvalRun
+) -> tuple[LanguageModel, Strategy[Any]]:
     """The model that is asked, and the strategy with its prompts."""
     settings = ws.settings
     if eval_run.student is None:

@@ -14,10 +14,10 @@ from steper.examples.filters import FILTERS
 from steper.lm.model_settings import HFSettings
 from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
-from steper.pipeline import stages
+from steper.pipeline import on_policy, stages
 from steper.pipeline.config import StudentSettings, TeacherSettings
 from steper.pipeline.places import load_of, load_of_local
-from steper.pipeline.plan import Load, Stage, Task
+from steper.pipeline.plan import Load, Stage, Task, in_order
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.recipes import RECIPES
 from steper.retrieve import open_retriever
@@ -34,6 +34,9 @@ LATER_OPENAI_KEYS = {"send_temperature", "continuation", "tokenizer", "top_logpr
 
 Key = dict[str, Any]
 
+Whose = tuple[str, str, str, int]
+"""Data set, student, method and seed."""
+
 
 @dataclass
 class TaskList:
@@ -46,6 +49,7 @@ class TaskList:
     ws: Workspace
     before: tuple[Task, ...] = ()
     digests: dict[str, Any] = field(default_factory=dict)
+    _made: dict[str, Task] = field(default_factory=dict)
 
     def all(self) -> list[Task]:
         """Every task, stage by stage."""
@@ -56,8 +60,7 @@ class TaskList:
             *self._worlds.values(),
             *self._indexes.values(),
             *self._taught.values(),
-            *self._built.values(),
-            *self._trained.values(),
+            *self._students,
             *(task for name in names for task in self._evaluated(name)),
             *(task for name in names for task in self._compared(name)),
             *(self._reported(name) for name in names),
@@ -185,20 +188,85 @@ class TaskList:
         return self._worlds.get(name), self._indexes.get(name)
 
     @cached_property
-    def _built(self) -> dict[tuple[str, str, str], Task]:
-        settings, built = self.ws.settings, {}
-        for data in self.ws.data:
-            for student, student_settings in settings.students.items():
-                for method in settings.recipes:
-                    key = {"form of": student_settings.model, **self._recipe_key(method)}
-                    name = f"{data}/{student}/{method}"
-                    output = self.ws.folder("build", data, student, method, "manifest.json")
-                    work = partial(stages.make_examples, data=data, student=student, method=method)
-                    before = self._taught[data], self._bases.get(student)
-                    built[data, student, method] = self._task(
-                        "build", name, output, key, work, *before
-                    )
-        return built
+    def _students(self) -> list[Task]:
+        """All that makes trained students, each task after those that it builds on."""
+        settings = self.ws.settings
+        every = [
+            (data, student, method, seed)
+            for data in self.ws.data
+            for student in settings.students
+            for method in settings.recipes
+            for seed in settings.seeds
+        ]
+        # Those that take their length from another's come after it.
+        last = sorted(every, key=lambda whose: not settings.recipes[whose[2]].by_itself)
+        tasks = [*map(self._built, every), *map(self._trained, last)]
+        return in_order(tasks, self._made)
+
+    def _once(self, stage: Stage, name: str, make: Callable[[], Task]) -> Task:
+        """The task of that name, made when it is first asked for."""
+        task_id = f"{stage}/{name}"
+        if task_id not in self._made:
+            self._made[task_id] = make()
+        return self._made[task_id]
+
+    def _built(self, whose: Whose) -> Task:
+        """The examples of a student's method; of an on-policy one they have its seed, too."""
+        data, student, method, seed = whose
+        rounds = self.ws.settings.rounds_of(method)
+        name = f"{data}/{student}/{method}" + (f"-{seed}" if rounds else "")
+
+        def make() -> Task:
+            form_of = self.ws.settings.students[student].model
+            key = {"form of": form_of, **self._recipe_key(method)}
+            output = self.ws.built(*whose) / "manifest.json"
+            work = partial(stages.make_examples, **_named(whose))
+            states = [self._relabelled((data, student, m, seed)) for m in rounds]
+            before = self._taught[data], self._bases.get(student), *states
+            return self._task("build", name, output, key, work, *before)
+
+        return self._once("build", name, make)
+
+    def _collected(self, whose: Whose) -> Task:
+        """The run in which students of the round before come to the states of an on-policy one."""
+        data, student, method, seed = whose
+        method_settings = self.ws.settings.recipes[method]
+        assert method_settings.states_of is not None
+        examples = self.ws.settings.example_settings(method)
+        key = {
+            **self._asking_key(data),
+            "model": _local_key(self.ws.settings.students[student]),
+            "teacher_share": method_settings.teacher_share,
+            "of": {"questions": examples.questions, "seed": examples.seed},
+        }
+        name, output = "/".join((data, student, f"{method}-{seed}")), self.ws.collected(*whose)
+        trained = self._trained((data, student, method_settings.states_of, seed))
+        before, work = self._before_asking(data), partial(on_policy.collect, **_named(whose))
+        load = self._student_load(student, self.ws.settings.students[student].hf)
+        output /= "trajectories.jsonl"
+        return self._once(
+            "collect",
+            name,
+            lambda: self._task("collect", name, output, key, work, *before, trained, load=load),
+        )
+
+    def _relabelled(self, whose: Whose) -> Task:
+        """The teacher's steps at these states."""
+        data, student, method, seed = whose
+        teacher = self.ws.settings.teacher
+        key = {
+            "teacher": self._model_key(teacher.model, teacher),
+            "prompt": teacher.prompt.model_dump(mode="json"),
+        }
+        name, output = "/".join((data, student, f"{method}-{seed}")), self.ws.relabelled(*whose)
+        collected, work = self._collected(whose), partial(on_policy.label, **_named(whose))
+        load = load_of(teacher.model, teacher.hf)
+        output /= "trajectories.jsonl"
+        return self._once(
+            "relabel",
+            name,
+            lambda: self._task("relabel", name, output, key, work, collected, load=load),
+        )
 
     def _recipe_key(self, method: str) -> Key:
         """A method's settings of examples and filters, and its own code and models, if any."""
@@ -218,34 +286,27 @@ class TaskList:
             **{name: value for name, value in parts.items() if value},
         }
 
-    @cached_property
-    def _trained(self) -> dict[Path, Task]:
-        """Trainings by the student's folder."""
-        settings, trained = self.ws.settings, dict[Path, Task]()
-        # Those that take their length from another's come after it.
-        for (data, student, method), built in sorted(
-            self._built.items(), key=lambda item: not settings.recipes[item[0][2]].by_itself
-        ):
+    def _trained(self, whose: Whose) -> Task:
+        """The training of a student by a method with a seed."""
+        data, student, method, seed = whose
+        settings, folder = self.ws.settings, self.ws.trained(*whose)
+        name = f"{data}/{student}/{method}-{seed}"
+
+        def make() -> Task:
             spec = locate_model(settings.students[student].model)
+            train = settings.train_settings(method, seed, student)
+            key = {"training": train.fingerprint(), "student": self._digest(spec) or spec}
+            if train.reranker:
+                start = locate_model(train.reranker)
+                key["reranker"] = self._digest(start) or start
+            work = partial(stages.train_student, **_named(whose))
             lengths = settings.length_of(method)
-            for seed in settings.seeds:
-                train = settings.train_settings(method, seed, student)
-                key = {"training": train.fingerprint(), "student": self._digest(spec) or spec}
-                if train.reranker:
-                    start = locate_model(train.reranker)
-                    key["reranker"] = self._digest(start) or start
-                folder = self.ws.trained(data, student, method, seed)
-                work = partial(
-                    stages.train_student, data=data, student=student, method=method, seed=seed
-                )
-                before = [trained[self.ws.trained(data, student, m, seed)] for m in lengths]
-                name, output = f"{data}/{student}/{method}-{seed}", folder / STEPER
-                together = self.ws.settings.launch.processes > 1
-                load = "alone" if together else self._student_load(student, HFSettings())
-                trained[folder] = self._task(
-                    "train", name, output, key, work, built, *before, load=load
-                )
-        return trained
+            before = [self._trained((data, student, m, seed)) for m in lengths]
+            together, built = settings.launch.processes > 1, self._built(whose)
+            load = "alone" if together else self._student_load(student, HFSettings())
+            return self._task("train", name, folder / STEPER, key, work, built, *before, load=load)
+
+        return self._once("train", name, make)
 
     def _evaluated(self, data: str) -> list[Task]:
         """Evaluations on a data set."""
@@ -257,12 +318,15 @@ class TaskList:
                 "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
             }
             work = partial(stages.evaluate, data=data, eval_run=run)
-            answers = self._trained[run.trained] if run.trained else self._base_of(run)
+            answers = self._trained_at(run.trained) if run.trained else self._base_of(run)
             output, load = run.path / "metrics.json", self._load(run)
             tasks.append(
                 self._task("eval", run.name, output, key, work, *before, answers, load=load)
             )
         return tasks
+
+    def _trained_at(self, folder: Path) -> Task:
+        return next(task for task in self._students if task.output == folder / STEPER)
 
     def _base_of(self, run: EvalRun) -> Task | None:
         return self._bases.get(run.student) if run.student is not None else None
@@ -314,6 +378,11 @@ class TaskList:
         }
         output, work = self.ws.report_file(data), partial(stages.make_report, data=data)
         return self._task("report", data, output, key, work, *self._evaluated(data))
+
+
+def _named(whose: Whose) -> dict[str, Any]:
+    """What the stages of a student are told."""
+    return dict(zip(("data", "student", "method", "seed"), whose, strict=True))
 
 
 def _sampling_key(settings: TeacherSettings | StudentSettings) -> Key:

@@ -56,6 +56,7 @@ class Workspace:
 
         world/DATA/   index/DATA/   teach/DATA/   build/DATA/STUDENT/RECIPE/
         train/DATA/STUDENT/RECIPE-SEED/   eval/DATA/…   compare/DATA.json   report.html
+        collect/DATA/STUDENT/RECIPE-SEED/   relabel/…   (on-policy)
 
     Close it when done: it holds indexes and a model.
     """
@@ -106,6 +107,19 @@ class Workspace:
     def trained(self, data: str, student: str, method: str, seed: int) -> Path:
         """Where a trained student goes."""
         return self.folder("train", data, student, f"{method}-{seed}")
+
+    def built(self, data: str, student: str, method: str, seed: int) -> Path:
+        """Where a method's examples go; those of students' states depend on the students' seed."""
+        own = self.settings.recipes[method].states_of is not None
+        return self.folder("build", data, student, f"{method}-{seed}" if own else method)
+
+    def collected(self, data: str, student: str, method: str, seed: int) -> Path:
+        """Where the run goes in which students come to the states of an on-policy method."""
+        return self.folder("collect", data, student, f"{method}-{seed}")
+
+    def relabelled(self, data: str, student: str, method: str, seed: int) -> Path:
+        """Where the teacher's steps at these states go."""
+        return self.folder("relabel", data, student, f"{method}-{seed}")
 
     def comparison_file(self, data: str) -> Path:
         """Where a data set's comparison goes."""

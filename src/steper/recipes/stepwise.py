@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from steper.errors import SettingsError
@@ -19,7 +20,7 @@ from steper.recipes.base import (
     cumulative_draft,
     current_draft,
 )
-from steper.records import Step, StepKind
+from steper.records import Step, StepKind, StopReason
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 from steper.strategy.single import SingleStep
@@ -33,7 +34,7 @@ def of_kinds(*kinds: StepKind) -> Make:
     """
 
     def make(replay: Replay, context: Context) -> Iterator[Draft]:
-        for step in replay.steps:
+        for step in replay.steps[replay.trajectory.begun or 0 :]:
             if step.kind in kinds:
                 # A separate reader's prompt holds no earlier reasoning: it has none to accumulate.
                 whole = context.target == "cumulative" and step.role == "reason"
@@ -46,7 +47,8 @@ def of_kinds(*kinds: StepKind) -> Make:
 def _ends(replay: Replay, step: Step, context: Context) -> bool:
     """Whether the end of the turn after a step is learnt; see `recipes.base.EndOfTurn`."""
     later = replay.steps[step.index :]
-    if step.role == "read" or not any(other.role == "reason" for other in later):
+    more = replay.trajectory.stop_reason is StopReason.ONE_STEP
+    if step.role == "read" or not (more or any(other.role == "reason" for other in later)):
         return True
     return context.end_of_turn == "every_step" and not replay.goes_on(step)
 
@@ -83,6 +85,16 @@ def check(target: Target, end_of_turn: EndOfTurn, strategy: Strategy[Any]) -> No
     check_whole_text(strategy)
 
 
+def check_on_policy(target: Target, end_of_turn: EndOfTurn, strategy: Strategy[Any]) -> None:
+    """Refuse R≤s as a target: at the student's states it holds steps that the student wrote."""
+    if target == "cumulative":
+        raise SettingsError(
+            "target=cumulative teaches all reasoning so far, which at a student's own states is "
+            "partly its own; use target=current"
+        )
+    check(target, end_of_turn, strategy)
+
+
 def _stepwise(name: str, weights: Weights, about: str, *kinds: StepKind) -> Recipe:
     return Recipe(
         name,
@@ -104,3 +116,10 @@ INIT_AGG = _stepwise(
 )
 EXP_AGG = _stepwise("steper_exp_agg", "learned", "middle and final steps (ablation)", "exp", "agg")
 AGG = _stepwise("steper_agg", "learned", "final steps alone (ablation)", "agg")
+ON_POLICY = replace(
+    STEPER,
+    name="steper_onpolicy",
+    about="every step of the teacher's, and those that it wrote at the student's own states",
+    cumulative=None,
+    check=check_on_policy,
+)

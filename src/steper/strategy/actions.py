@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -44,3 +45,14 @@ class Generate:
 
 Action = Search | Generate
 Actions = Generator[Action, "list[Found] | Completion", Ending]
+
+
+def request_digest(action: Action) -> str:
+    """What identifies an action's request, so that a record is never replayed for another one."""
+    if isinstance(action, Search):
+        text = f"search\0{action.k}\0{action.query}"
+    else:
+        said = "\0".join(f"{s.role}\1{s.text}" for s in action.prompt.segments)
+        text = f"generate\0{action.role}\0{action.max_tokens}\0{action.stop}\0{said}"
+        text += "" if action.logprobs is None else f"\0logprobs\0{action.logprobs}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

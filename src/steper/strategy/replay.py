@@ -12,7 +12,7 @@ is given the recorded results all the same, and every such difference is counted
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,7 +39,7 @@ DIVERGED = {
 
 
 @dataclass
-class _Recorded(Trace):
+class RecordedTrace(Trace):
     """A trace whose prompts show the passages that the recorded ones showed."""
 
     past: Sequence[Step] = ()
@@ -48,6 +48,17 @@ class _Recorded(Trace):
         """The ids of the recorded step's context."""
         index = len(self.steps)
         return frozenset(self.past[index].context) if index < len(self.past) else None
+
+
+def recorded_reply(
+    action: Search | Generate, past: Step, passages: Mapping[str, Passage]
+) -> list[Found] | Completion:
+    """What a record says came of a step's search or generation; `passages` are its own by id."""
+    if isinstance(action, Search):
+        return [Found(passages[hit.passage_id], hit.score) for hit in past.hits]
+    # A cue that stood in the recorded prompt is text where this prompt has none.
+    text = past.raw if action.cue == past.cue else with_cue(past.cue, past.raw)
+    return Completion(text=text, finish=past.finish, usage=past.usage, thoughts=past.thoughts)
 
 
 @dataclass
@@ -65,7 +76,7 @@ class Replay:
     diverged: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        trace = _Recorded(self.trajectory.question, past=self.trajectory.steps)
+        trace = RecordedTrace(self.trajectory.question, past=self.trajectory.steps)
         actions = self.strategy.run(trace)
         reply: Any = None
         try:
@@ -73,7 +84,7 @@ class Replay:
                 action = actions.send(reply)
                 past = self._past(len(trace.steps))
                 if past is None or (isinstance(action, Generate) and not past.generated):
-                    self.diverged["goes_on"] += past is None
+                    self._goes_on(action, past)
                     break
                 reply = self._reply(action, past)
         except StopIteration:
@@ -88,6 +99,13 @@ class Replay:
             self.diverged["other_text"] += new.rationale != old.rationale
         self.diverged = +self.diverged
 
+    def _goes_on(self, action: Search | Generate, past: Step | None) -> None:
+        """More is asked for than was recorded: expected after the one step of a labelled state."""
+        if self.trajectory.stop_reason is not StopReason.ONE_STEP:
+            self.diverged["goes_on"] += past is None
+        elif isinstance(action, Generate):
+            self.requests[action.step] = action
+
     def _past(self, index: int) -> Step | None:
         steps = self.trajectory.steps
         return steps[index] if index < len(steps) else None
@@ -96,12 +114,10 @@ class Replay:
         """The recorded result of the step, whatever exactly is asked for."""
         if isinstance(action, Search):
             self.diverged["other_query"] += action.query != past.query
-            return [Found(self.passages[hit.passage_id], hit.score) for hit in past.hits]
-        self.requests[action.step] = action
-        self.diverged["other_passages"] += tuple(p.id for p in action.passages) != past.context
-        # A cue that stood in the recorded prompt is text where this prompt has none.
-        text = past.raw if action.cue == past.cue else with_cue(past.cue, past.raw)
-        return Completion(text=text, finish=past.finish, usage=past.usage, thoughts=past.thoughts)
+        else:
+            self.requests[action.step] = action
+            self.diverged["other_passages"] += tuple(p.id for p in action.passages) != past.context
+        return recorded_reply(action, past, self.passages)
 
     @cached_property
     def passages(self) -> dict[str, Passage]:

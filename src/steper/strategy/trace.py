@@ -42,11 +42,15 @@ class Ending:
 
 @dataclass
 class Trace:
-    """Steps so far of one question; the strategy appends, the engine turns it into a record."""
+    """Steps so far of one question; the strategy appends, the engine turns it into a record.
+
+    `begun` is that of the record.
+    """
 
     question: str
     steps: list[Step] = field(default_factory=list)
     passages: dict[str, Passage] = field(default_factory=dict)
+    begun: int | None = None
 
     def recorded(self) -> frozenset[str] | None:
         """The passages that the next step's prompt shows where a record says so: see `replay`."""
@@ -107,7 +111,8 @@ class Trace:
         sample: int = 0,
     ) -> Trajectory:
         """The record of the finished attempt, each step with its kind."""
-        last = len(self.steps)
+        # After a single step that was asked for, more would have come.
+        last = len(self.steps) + (ending.reason is StopReason.ONE_STEP)
         steps = tuple(
             step.model_copy(update={"kind": step_kind(step.index, last)}) for step in self.steps
         )
@@ -125,6 +130,7 @@ class Trace:
             status=ending.status,
             stop_reason=ending.reason,
             error=error,
+            begun=self.begun,
         )
 
 

@@ -141,6 +141,11 @@ def size_of(study: Study, task: Task) -> Size:
     if task.stage == "train":
         model = settings.students[given["student"]].model
         return Size(_passes(cell, **given), model)
+    if task.stage in ("collect", "relabel"):
+        share = settings.recipes[given["method"]].teacher_share
+        student = settings.students[given["student"]].model
+        model = student if task.stage == "collect" else settings.teacher.model
+        return Size((1 - share) * _train_count(cell, given["data"]), model)
     if task.stage == "eval":
         return Size(_test_count(cell, given["data"]), cell.model_of(given["eval_run"]))
     return Size(0, "")

@@ -1,0 +1,134 @@
+"""Have a teacher write the step at each state that a student came to: on-policy examples, by text.
+
+In: a run of the student's own, with real retrieval. Out: a run folder with a trajectory for each of
+its states: the student's steps up to there, then the teacher's one (`Trajectory.begun`). A teacher
+is asked once for each state and nothing is searched, so any model that writes text serves. The run
+resumes, fails and counts as any other; what was written is never asked for again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from steper.doors import fingerprint_of
+from steper.engine import Stats
+from steper.errors import InputError
+from steper.journal import RunFolder
+from steper.lm.base import LanguageModel
+from steper.prompt.render import PromptSettings
+from steper.records import Attempt, Question, StopReason, Trajectory
+from steper.runs import Run, check_questions, drive, make_strategy, questions_hash
+from steper.store import sha256_file, validated
+from steper.strategy import Strategy, load_strategy
+from steper.strategy.actions import Actions
+from steper.strategy.handover import State, hand_over, states
+from steper.strategy.trace import Trace
+from steper.text import counted
+
+States = dict[tuple[str, int], State]
+"""The state that stands behind each attempt, by the attempt's key."""
+
+
+def relabel(
+    student_run: Run | Path | str,
+    lm: LanguageModel,
+    out: Path | str,
+    prompt: PromptSettings | None = None,
+    *,
+    strategy: type[Strategy[Any]] | None = None,
+    in_flight: int = 64,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    allow_code: bool = False,
+    progress: Callable[[Stats], None] | None = None,
+) -> Run:
+    """Ask `lm` for the step at each state of a student's run; writes a run folder to `out`.
+
+    The strategy and its settings are the student run's, the prompts are the teacher's own
+    (`prompt`). A state's number among its question's is the trajectory's `sample`. `strategy` is
+    the run's, where the caller has it; else its code needs `allow_code`, see `load_strategy`.
+    Raises InputError where `student_run` is no complete run with a state, SettingsError where `out`
+    was made with other settings.
+    """
+    source = student_run if isinstance(student_run, Run) else Run(Path(student_run))
+    made_with = source.made_with()
+    if source.of_states:
+        raise InputError(
+            f"{source.path} holds a teacher's steps at a student's states; name a run of the "
+            "student's own, as `steper teach --model STUDENT` writes it"
+        )
+    place = str(source.path / "manifest.json")
+    kind, own = load_strategy(made_with["strategy"], strategy, allow_code=allow_code, place=place)
+    teacher = make_strategy(kind, lm, validated(kind.settings_type, own), prompt)
+    questions = list(source.questions())
+    attempts, found = _attempts(questions, source.trajectories())
+    if not attempts:
+        raise InputError(f"{source.path}: no trajectory has a step to be written anew")
+    check_questions(questions, teacher.prompt)
+    trajectories = source.path / "trajectories.jsonl"
+    folder = RunFolder(
+        Path(out),
+        questions,
+        {
+            "questions": {"count": len(questions), "hash": questions_hash(questions)},
+            "strategy": teacher.fingerprint(),
+            "prompt": teacher.prompt.model_dump(mode="json"),
+            "model": fingerprint_of(lm),
+            "retriever": made_with.get("retriever"),
+            "states_of": {"trajectories_sha256": sha256_file(trajectories)},
+        },
+        inputs={"run": str(source.path), "student": made_with.get("model")},
+        step_end=teacher.step_end,
+        attempts=attempts,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+    )
+    try:
+        if not folder.complete:
+            start = partial(_start, teacher, found)
+            drive(folder, teacher, lm, None, in_flight, progress, start)
+    finally:
+        folder.close()
+    return Run(Path(out))
+
+
+def _attempts(
+    questions: Iterable[Question], trajectories: Iterable[Trajectory]
+) -> tuple[list[Attempt], States]:
+    """An attempt for each state of a run, in its order."""
+    asked = {question.id: question for question in questions}
+    counts: Counter[str] = Counter()
+    attempts, found = [], States()
+    for trajectory in trajectories:
+        for state in states(trajectory):
+            attempt = Attempt(asked[trajectory.question_id], counts[trajectory.question_id])
+            counts[trajectory.question_id] += 1
+            attempts.append(attempt)
+            found[attempt.key] = state
+    return attempts, found
+
+
+def _start(strategy: Strategy[Any], found: States, attempt: Attempt) -> tuple[Trace, Actions]:
+    return hand_over(strategy, found[attempt.key])
+
+
+def labelled_line(run: Run) -> str:
+    """`812 states: 250 answers, 540 steps, 22 dropped; 812 teacher calls, 91,234 tokens`."""
+    counts = run.manifest["counts"]
+    steps = counts["stop_reasons"].get(StopReason.ONE_STEP.value, 0)
+    outcomes = {
+        "answers": counts["answered"],
+        "steps": steps,
+        "empty": counts["capped"] - steps,
+        "failed": counts["failed"],
+        "dropped": counts["dropped"],
+    }
+    cost = "" if counts["dollars"] is None else f", ${counts['dollars']:.2f}"
+    tokens = counts["prompt_tokens"] + counts["completion_tokens"]
+    total = sum(outcomes.values())
+    calls = f"{counts['generations']} teacher calls, {tokens:,} tokens{cost}"
+    return f"{total} states: {counted(outcomes)}; {calls}"
