@@ -68,6 +68,16 @@ def test_the_loss_is_kl_from_the_rationale_s_ranking():
     assert all(temperature(s, 100) > temperature(s + 1, 100) > 0 for s in range(100))
 
 
+def test_a_query_that_fills_the_window_leaves_room_for_the_passage(base, tmp_path):
+    out = tmp_path / "reranker"
+    train_reranker(rankings(2), str(base), out, epochs=1, seed=0)
+    long = "Which film is it? " * 400
+    found = [Found(passage, 1.0) for passage in passages(4)]
+    ranked = CrossEncoderReranker(out).rerank(long, found)
+    assert len({f.score for f in ranked}) > 1  # passages are told apart
+    assert CrossEncoderReranker(out).rerank("", found)
+
+
 def test_samples_of_a_question_are_kept_out_together(base, tmp_path):
     twice = [ranking for ranking in rankings(20) for _ in range(2)]
     about = train_reranker(twice, str(base), tmp_path / "reranker", epochs=1, seed=0)

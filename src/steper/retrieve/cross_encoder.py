@@ -42,6 +42,8 @@ class CrossEncoder:
 
         A model that reads from left to right then knows the passage where it knows the query.
         """
+        # What a single-pass reader wrote is its next query, and it may fill the window.
+        queries = [self._short(query) for query in queries]
         how = {"max_length": self._room, "padding": True, "return_tensors": "pt"}
         if self.tokenizer.sep_token is not None:
             return self.tokenizer(list(queries), texts, truncation="only_second", **how)
@@ -50,6 +52,12 @@ class CrossEncoder:
         return self.tokenizer(
             texts, asked, truncation="only_first", return_token_type_ids=False, **how
         )
+
+    def _short(self, query: str) -> str:
+        """A query of at most half the room, so that some of the passage is read."""
+        ids = self.tokenizer(query, add_special_tokens=False).input_ids
+        most = self._room // 2
+        return query if len(ids) <= most else str(self.tokenizer.decode(ids[:most]))
 
 
 class CrossEncoderReranker:
