@@ -44,6 +44,7 @@ from steper.examples.filters import (
     trajectory_problem,
 )
 from steper.examples.step_example import StepExample
+from steper.examples.without_gold import Verdicts, inconsistent
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
@@ -128,6 +129,11 @@ class Build:
                 self.counts.drop(reason)
             else:
                 fit.append(trajectory)
+        if share := self.filters.consistent:
+            apart = inconsistent(samples, share)
+            for _ in filter(lambda t: t.key in apart, fit):
+                self.counts.drop("not_consistent")
+            fit = [trajectory for trajectory in fit if trajectory.key not in apart]
         learnt = False
         for trajectory in by_preference(question, fit, self.filters):
             alike = trajectory.begun is None  # states of one question are no samples of it
@@ -165,7 +171,8 @@ class Build:
         """The examples of a fit trajectory; whatever is left out is counted."""
         check_questions([question], self.student.prompt)
         replay = Replay(trajectory, self.teacher)
-        problems = step_problems(question, replay, self.filters, self.more_filters)
+        more = (*self.more_filters, *self._verdicts())
+        problems = step_problems(question, replay, self.filters, more)
         begun = trajectory.begun or 0
         problems = {i: why for i, why in problems.items() if not 0 < i <= begun}
         if 0 in problems:
@@ -194,6 +201,14 @@ class Build:
             return []
         self._keep(context, replay, left_out)
         return made
+
+    def _verdicts(self) -> tuple[Filter, ...]:
+        """The judge as a filter, where it is asked."""
+        if self.judge is None or self.filters.judged == "none":
+            return ()
+        lm = self.judge
+        verdicts = Verdicts(lambda prompt, question_id: LMJudge(lm, question_id)(prompt))
+        return (verdicts.of_answer if self.filters.judged == "answer" else verdicts.of_steps,)
 
     def _keep(self, context: Context, replay: Replay, left_out: Sequence[str]) -> None:
         """Count a trajectory that has examples."""
@@ -269,6 +284,17 @@ class Build:
                 **_given("more", [build.fingerprint["inputs"] for build in self.more]),
             },
         }
+
+
+def check_filters(filters: FilterSettings, run: Run, judge: bool) -> None:
+    """Refuse filters that this run, or want of a judge, leaves without effect."""
+    if filters.consistent and "samples" not in run.manifest["settings"]:
+        raise SettingsError(
+            f"consistent compares several samples of a question, and {run.path} has one of each; "
+            "make more: steper teach --samples 5, with a temperature above 0"
+        )
+    if filters.judged != "none" and not judge:
+        raise SettingsError(f"judged={filters.judged} asks a judge; name its model: --judge")
 
 
 def check_alike(first: Build, others: Iterable[Build]) -> None:
@@ -378,6 +404,7 @@ def build_examples(
     prompt = teachers_prompt(made_with["prompt"], place)
     teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
     check_recipe(recipe, settings, student, retriever is not None, judge is not None)
+    check_filters(filters or FilterSettings(), run, judge is not None)
     embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,

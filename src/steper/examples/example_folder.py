@@ -110,13 +110,26 @@ def write_examples(
         wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
         write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
         if not build.counts.examples:
-            raise InputError(f"{build.run.path}: no example is left ({_reasons(build.counts)})")
+            reasons = _reasons(build.counts)
+            raise InputError(
+                f"{build.run.path}: no example is left ({reasons}){_without_gold(build.counts)}"
+            )
         if build.recipe.rank is not None:
             write_jsonl(new / RANKINGS, build.rankings())
         for export in wanted:
             EXPORTS[export](ExampleFolder(new).examples(), new)
         write_json(new / MANIFEST, _manifest(build, fingerprint, wanted))
     return Written(folder, build.counts, wanted, up_to_date=False)
+
+
+def _without_gold(counts: BuildCounts) -> str:
+    """What to do where gold answers are missing."""
+    if "no_gold_answer" not in counts.dropped:
+        return ""
+    return (
+        "; without gold answers, choose by other filters: --correct none with --consistent 0.6 "
+        "(several samples a question), --min-grounded 0.8, or --judged answer --judge MODEL"
+    )
 
 
 def _there(

@@ -37,6 +37,10 @@ REASONS = {
     "test_gold_set": "a question in an excluded file has the same set of gold passages",
     "no_gold_answer": "its question has no gold answer to compare with",
     "wrong_answer": "the answer is wrong",
+    "not_consistent": "too few samples of its question agree, or it is not among those that do",
+    "judged_wrong": "the judge takes its answer for wrong",
+    "judged_unsupported": "the judge does not find a step supported",
+    "not_verified": "a step is not verified, or stands on one that is not",
     "too_many_steps": "more steps than --max-steps",
     "gold_passage_not_seen": "a step states a hop's answer without its gold passage",
     "not_grounded": "a step tells names or numbers that it was not given",
@@ -65,7 +69,7 @@ Filter = Callable[[Question, Replay], Mapping[int, str]]
 class FilterSettings(GrownRecord):
     """Which trajectories and steps become examples."""
 
-    later: ClassVar[tuple[str, ...]] = ("truncated", "per_question")
+    later: ClassVar[tuple[str, ...]] = ("truncated", "per_question", "consistent", "judged")
 
     correct: Literal["em", "f1", "acc", "acc_token", "none"] = Field(
         "acc_token",
@@ -87,6 +91,18 @@ class FilterSettings(GrownRecord):
         le=1,
         description="drop a step of which a smaller share of names and numbers stands in its "
         "passages, the question or earlier reasoning (0: off; 0.8 forgives rephrasing)",
+    )
+    consistent: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of several samples of a question keep those that give the answer of at least "
+        "this share of them (self-consistency, which needs no gold answer; 0: off)",
+    )
+    judged: Literal["none", "answer", "steps"] = Field(
+        "none",
+        description="ask --judge whether the answer is right, or whether each step follows from "
+        "its passages; neither needs a gold answer",
     )
     repeats: bool = Field(
         False,
@@ -274,10 +290,21 @@ def _checked(part: Any) -> Filter | None:
     return part if callable(part) else None
 
 
+def _ours() -> dict[str, Filter]:
+    from steper.examples.without_gold import verified  # which stands on this module
+
+    return {
+        "gold_seen": gold_seen,
+        "repeats": repeats,
+        "grounded": _at_least(0.8),
+        "verified": verified,
+    }
+
+
 FILTERS: Door[Filter] = Door(
     "filter",
     "steper.filters",
-    lambda: {"gold_seen": gold_seen, "repeats": repeats, "grounded": _at_least(0.8)},
+    _ours,
     _checked,
     "a function (question, replay) -> {step index: reason}",
 )
