@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from steper.artifact import differing, listed
 from steper.errors import InputError, SettingsError
 from steper.examples.example_settings import ExampleSettings
 from steper.prompt.render import PromptSettings, recorded_prompt
@@ -18,6 +20,9 @@ from steper.store import field_error
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import ContextSettings
 from steper.strategy.readers import READERS
+
+if TYPE_CHECKING:
+    from steper.examples.build import Build
 
 
 def asked_strategies(
@@ -95,6 +100,27 @@ def check_recipe(
     ):
         if needed and not there:
             raise SettingsError(f"recipe {recipe.name} {what}")
+
+
+def check_alike(first: Build, others: Iterable[Build]) -> None:
+    """Refuse runs of which a student would learn to be asked in two ways."""
+    for other in others:
+        for what, of in (("prompt", _prompt_of), ("strategy", _strategy_of)):
+            differences = list(differing(of(first), of(other)))
+            if differences:
+                raise SettingsError(
+                    f"{first.run.path} and {other.run.path} would teach a student two ways of "
+                    f"being asked ({what}: {listed(differences)}); make both with the same "
+                    "settings, or set the examples' own (--demos, --layout, …)"
+                )
+
+
+def _prompt_of(build: Build) -> dict[str, Any]:
+    return build.student.prompt.model_dump(mode="json")
+
+
+def _strategy_of(build: Build) -> dict[str, Any]:
+    return build.student.fingerprint()
 
 
 _USUAL = (SHOWN, "", False)

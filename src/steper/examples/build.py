@@ -21,11 +21,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from steper.artifact import differing, listed, model_digest
+from steper.artifact import model_digest
 from steper.doors import fingerprint_of, origin
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError
 from steper.examples.asked import (
     asked_strategies,
+    check_alike,
     check_recipe,
     teachers_prompt,
     wording_hash,
@@ -44,7 +45,7 @@ from steper.examples.filters import (
     trajectory_problem,
 )
 from steper.examples.step_example import StepExample
-from steper.examples.without_gold import Verdicts, inconsistent
+from steper.examples.without_gold import Verdicts, check_filters, inconsistent
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
@@ -284,38 +285,6 @@ class Build:
                 **_given("more", [build.fingerprint["inputs"] for build in self.more]),
             },
         }
-
-
-def check_filters(filters: FilterSettings, run: Run, judge: bool) -> None:
-    """Refuse filters that this run, or want of a judge, leaves without effect."""
-    if filters.consistent and "samples" not in run.manifest["settings"]:
-        raise SettingsError(
-            f"consistent compares several samples of a question, and {run.path} has one of each; "
-            "make more: steper teach --samples 5, with a temperature above 0"
-        )
-    if filters.judged != "none" and not judge:
-        raise SettingsError(f"judged={filters.judged} asks a judge; name its model: --judge")
-
-
-def check_alike(first: Build, others: Iterable[Build]) -> None:
-    """Refuse runs of which a student would learn to be asked in two ways."""
-    for other in others:
-        for what, of in (("prompt", _prompt_of), ("strategy", _strategy_of)):
-            differences = list(differing(of(first), of(other)))
-            if differences:
-                raise SettingsError(
-                    f"{first.run.path} and {other.run.path} would teach a student two ways of "
-                    f"being asked ({what}: {listed(differences)}); make both with the same "
-                    "settings, or set the examples' own (--demos, --layout, …)"
-                )
-
-
-def _prompt_of(build: Build) -> dict[str, Any]:
-    return build.student.prompt.model_dump(mode="json")
-
-
-def _strategy_of(build: Build) -> dict[str, Any]:
-    return build.student.fingerprint()
 
 
 def seeded_order(ids: Iterable[str], seed: int) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from steper.errors import InputError
+from steper.errors import InputError, SettingsError
 from steper.evaluation.gold_facts import claims, gold_facts, told_in
-from steper.evaluation.official_scores import score_answer
+from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.samples import agreement, majority
-from steper.examples.filters import grounded
+from steper.examples.filters import FilterSettings, grounded
 from steper.records import Question, Trajectory
+from steper.runs import Run
 from steper.strategy.replay import Replay
 from steper.text import limit_words
 
@@ -48,7 +49,9 @@ def inconsistent(samples: Sequence[Trajectory], share: float) -> set[tuple[str, 
     most = majority(answers)
     if not most or agreement(answers) < share:
         return {t.key for t in samples}
-    return {t.key for t, a in zip(samples, answers, strict=True) if majority([a]) != most}
+    same = normalize_answer(most)
+    pairs = zip(samples, answers, strict=True)
+    return {t.key for t, answer in pairs if normalize_answer(answer) != same}
 
 
 def verified(question: Question, replay: Replay) -> dict[int, str]:
@@ -135,3 +138,14 @@ def _passages(replay: Replay, ids: Sequence[str]) -> str:
     words = replay.strategy.prompt.passage_words
     shown = (replay.passages[i] for i in dict.fromkeys(ids))
     return "\n\n".join(f"{p.title}\n{limit_words(p.text, words)[0]}" for p in shown)
+
+
+def check_filters(filters: FilterSettings, run: Run, judge: bool) -> None:
+    """Refuse filters that this run, or want of a judge, leaves without effect."""
+    if filters.consistent and "samples" not in run.manifest["settings"]:
+        raise SettingsError(
+            f"consistent compares several samples of a question, and {run.path} has one of each; "
+            "make more: steper teach --samples 5, with a temperature above 0"
+        )
+    if filters.judged != "none" and not judge:
+        raise SettingsError(f"judged={filters.judged} asks a judge; name its model: --judge")
