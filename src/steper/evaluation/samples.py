@@ -10,7 +10,7 @@ import numpy as np
 from steper.evaluation.metrics import SampleMetrics
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.statistics import Bootstrap, estimate_means
-from steper.records import Question, Trajectory
+from steper.records import Question
 
 
 def majority(answers: Sequence[str]) -> str:
@@ -35,23 +35,25 @@ def agreement(answers: Sequence[str]) -> float:
 
 def sample_metrics(
     questions: Sequence[Question],
-    sampled: Mapping[str, Mapping[int, Trajectory]],
+    answers: Mapping[str, Mapping[int, str]],
     settings: Bootstrap,
 ) -> SampleMetrics | None:
-    """Exact match over the samples of questions with gold answers; None where each has one."""
-    most = max((len(sampled[q.id]) for q in questions), default=0)
+    """Exact match over the samples of questions with gold answers; None where each has one.
+
+    `answers` are those by question and sample, "" where it did not answer.
+    """
+    most = max((len(answers[q.id]) for q in questions), default=0)
     scored = [q for q in questions if q.answers]
     if most < 2 or not scored:
         return None
     rows = []
     for question in scored:
-        tries = [t for _, t in sorted(sampled[question.id].items())]
-        answers = [t.answer if t.status == "answered" else "" for t in tries]
-        each = [score_answer(a, question.answers, question.benchmark).em for a in answers]
-        vote = score_answer(majority(answers), question.answers, question.benchmark).em
-        rows.append([float(np.mean(each)), max(each), vote, agreement(answers)])
+        given = [answer for _, answer in sorted(answers[question.id].items())]
+        each = [score_answer(a, question.answers, question.benchmark).em for a in given]
+        vote = score_answer(majority(given), question.answers, question.benchmark).em
+        rows.append([float(np.mean(each)), max(each), vote, agreement(given)])
     mean, best, vote_, agreed = estimate_means(rows, settings)
-    trajectories = sum(len(sampled[q.id]) for q in scored)
+    trajectories = sum(len(answers[q.id]) for q in scored)
     return SampleMetrics(
         n=len(scored),
         trajectories=trajectories,

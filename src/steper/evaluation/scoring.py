@@ -100,24 +100,65 @@ def _inventing(question: Question, trajectory: Trajectory) -> int:
     )
 
 
-def _by_id(
-    questions: Sequence[Question], trajectories: Iterable[Trajectory]
-) -> dict[str, dict[int, Trajectory]]:
-    """Trajectories by question id and sample; InputError on duplicates and unknown ids."""
-    twice = [qid for qid, n in Counter(q.id for q in questions).items() if n > 1]
-    if twice:
-        raise InputError(f"question id {twice[0]!r} occurs twice; ids must be unique")
-    known = {q.id for q in questions}
-    found: dict[str, dict[int, Trajectory]] = {}
-    for trajectory in trajectories:
-        qid = trajectory.question_id
-        if qid not in known:
-            raise InputError(f"a trajectory is of question {qid!r}, which is not in the questions")
-        samples = found.setdefault(qid, {})
-        if trajectory.sample in samples:
-            raise InputError(f"question {qid!r} has two trajectories; one was expected")
-        samples[trajectory.sample] = trajectory
-    return found
+class Tally:
+    """Scores trajectories one at a time and lets go of them: what a run holds fits no memory.
+
+    Raises InputError on duplicate question ids, two trajectories of one question, and trajectories
+    of unknown questions.
+    """
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self.questions = tuple(questions)
+        twice = [qid for qid, n in Counter(q.id for q in self.questions).items() if n > 1]
+        if twice:
+            raise InputError(f"question id {twice[0]!r} occurs twice; ids must be unique")
+        self._known = {question.id: question for question in self.questions}
+        self._scores: dict[str, QuestionScore] = {}
+        self._answers: dict[str, dict[int, str]] = {}
+        self._cut = self._generations = 0
+
+    @property
+    def scored(self) -> int:
+        """How many questions have a trajectory."""
+        return len(self._scores)
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Score a trajectory; of several samples of a question the first is scored."""
+        question = self._known.get(trajectory.question_id)
+        if question is None:
+            raise InputError(
+                f"a trajectory is of question {trajectory.question_id!r}, which is not in the "
+                "questions"
+            )
+        answers = self._answers.setdefault(question.id, {})
+        if trajectory.sample in answers:
+            raise InputError(f"question {question.id!r} has two trajectories; one was expected")
+        answers[trajectory.sample] = trajectory.answer if trajectory.status == "answered" else ""
+        if trajectory.sample == 0:
+            self._scores[question.id] = score_question(question, trajectory)
+            steps = [step for step in trajectory.steps if step.generated]
+            self._generations += len(steps)
+            self._cut += sum(step.finish == "length" for step in steps)
+
+    def evaluation(self, settings: Bootstrap, warnings: Sequence[str] = ()) -> Evaluation:
+        """What all of them come to; questions without one are missing and not scored."""
+        asked, scored = self.questions, self._scores
+        tried = tuple(question for question in asked if question.id in scored)
+        scores = tuple(scored[question.id] for question in tried)
+        notes = list(warnings)
+        if len(tried) < len(asked):
+            notes.append(
+                f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory and count "
+                "nowhere"
+            )
+        notes += truncation_warnings(self._cut, self._generations)
+        most = max((len(samples) for samples in self._answers.values()), default=0)
+        if most > 1:
+            notes.append(f"of {most} samples a question the first is scored and compared")
+        metrics = _summarise(scores, len(asked), settings, notes)
+        if samples := sample_metrics(tried, self._answers, settings):
+            metrics = metrics.model_copy(update={"samples": samples})
+        return Evaluation(metrics=metrics, scores=scores, questions=tried)
 
 
 def _groups(
@@ -168,27 +209,10 @@ def score_trajectories(
     Raises InputError on duplicate question ids, two trajectories of one question, and trajectories
     of unknown questions.
     """
-    asked = tuple(questions)
-    sampled = _by_id(asked, trajectories)
-    found = {qid: samples[0] for qid, samples in sampled.items() if 0 in samples}
-    tried = tuple(q for q in asked if q.id in found)
-    scores = tuple(score_question(q, found[q.id]) for q in tried)
-    notes = list(warnings)
-    if len(tried) < len(asked):
-        notes.append(
-            f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory and count "
-            "nowhere"
-        )
-    steps = [step for q in tried for step in found[q.id].steps if step.generated]
-    notes += truncation_warnings(sum(s.finish == "length" for s in steps), len(steps))
-    settings = bootstrap or Bootstrap()
-    most = max((len(samples) for samples in sampled.values()), default=0)
-    if most > 1:
-        notes.append(f"of {most} samples a question the first is scored and compared")
-    metrics = _summarise(scores, len(asked), settings, notes)
-    if samples := sample_metrics(tried, sampled, settings):
-        metrics = metrics.model_copy(update={"samples": samples})
-    return Evaluation(metrics=metrics, scores=scores, questions=tried)
+    tally = Tally(questions)
+    for trajectory in trajectories:
+        tally.add(trajectory)
+    return tally.evaluation(bootstrap or Bootstrap(), warnings)
 
 
 def _read_manifest(run: Path) -> dict[str, Any]:
@@ -219,6 +243,11 @@ def _check_whole(run: Path, status: object, missing: int, partial: bool) -> list
     return [f"{problem}: only what is there is scored"] if status != "complete" else []
 
 
+def _named(run: Path, error: InputError) -> str:
+    """An error's message with the run's folder in front, where it does not name a file of it."""
+    return str(error) if str(error).startswith(str(run)) else f"{run}: {error}"
+
+
 def score_run(
     run: Path | str, partial: bool = False, bootstrap: Bootstrap | None = None
 ) -> Evaluation:
@@ -234,21 +263,21 @@ def score_run(
             f"{run} holds a teacher's steps at a student's states (`steper relabel`), no answers "
             "to questions; score the student's own run"
         )
-    questions = list(read_records(run / QUESTIONS, Question))
     source = run / TRAJECTORIES
-    if source.exists():
-        trajectories = list(read_records(source, Trajectory))
-    else:
+    whole = source.exists()
+    if not whole:
         source = run / PART
-        trajectories = read_unfinished(source)
-    firsts = sum(t.sample == 0 for t in trajectories)
-    warnings = _check_whole(run, manifest.get("status"), len(questions) - firsts, partial)
-    if not firsts:
-        raise InputError(f"{run}: no trajectory is finished yet, there is nothing to score")
     try:
-        evaluation = score_trajectories(questions, trajectories, bootstrap, warnings)
+        tally = Tally(read_records(run / QUESTIONS, Question))
+        for trajectory in read_records(source, Trajectory) if whole else read_unfinished(source):
+            tally.add(trajectory)
     except InputError as error:
-        raise InputError(f"{run}: {error}") from None
+        raise InputError(_named(run, error)) from None
+    missing = len(tally.questions) - tally.scored
+    warnings = _check_whole(run, manifest.get("status"), missing, partial)
+    if not tally.scored:
+        raise InputError(f"{run}: no trajectory is finished yet, there is nothing to score")
+    evaluation = tally.evaluation(bootstrap or Bootstrap(), warnings)
     inputs = {name: sha256_file(run / name) for name in (QUESTIONS, source.name)}
     facts = {
         "run": str(run),
