@@ -323,3 +323,20 @@ def test_settings_contradict():
     ):
         with pytest.raises(ValueError, match=message):
             settings(**given)
+
+
+def test_a_step_without_a_kind_of_small_sigma_does_no_harm(student, tmp_path):
+    """Trajectories of a single step have an aggregation alone; the others' σ is small by then."""
+    short = example_folder(tmp_path / "short", examples(4, steps=1))
+    given = settings(batch_size=2, max_steps=4, sigma_start=0.02, weights="learned")
+    done = train(short, student, tmp_path / "out", given)
+    assert [row for row in rows_of(done.path) if "loss_init" in row] == []
+    assert all(torch.isfinite(w).all() for w in weights_of(done.path).values())
+    assert any(row["grad_norm"] > 0 for row in rows_of(done.path))
+
+
+def test_a_training_that_diverges_ends_in_one_line(student, source, tmp_path):
+    given = settings(max_steps=60, lr=1e6, max_grad_norm=0.0, warmup=0.0)
+    with pytest.raises(ModelError, match=r"step \d+: the training diverged .* smaller lr than 1e"):
+        train(source, student, tmp_path / "out", given)
+    assert not (tmp_path / "out" / "model.safetensors").exists()

@@ -7,6 +7,7 @@ backward pass, and the reduced L_j after its last.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, modeling_u
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from steper.errors import SettingsError
+from steper.errors import ModelError, SettingsError
 from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
 from steper.training.adamw_bf16 import AdamWBF16
@@ -158,7 +159,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         """This micro-batch's share of the step's loss, times the number of processes."""
         sums = self.kind_losses(model, inputs)
         present = self._weight_sums > 0
-        weight_sums = self._weight_sums.clamp(min=torch.finfo(torch.float32).tiny)
+        # Of an absent kind both are 0. Divided by next to nothing its gradient would be 0 times a
+        # number that overflows where its σ is small, which is no number.
+        weight_sums = torch.where(present, self._weight_sums, 1)
         shares = sums / weight_sums.to(sums)
         self._shares += shares.detach().to(self._shares)
         coefficients = torch.tensor(self.objective.coefficients()).to(shares)
@@ -218,6 +221,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add L_j, σ_j (as used in the step), tokens and seconds to what a step logs."""
         if "loss" in logs:
+            norm = logs.get("grad_norm", 0.0)
+            if not math.isfinite(logs["loss"]) or not math.isfinite(norm):
+                raise ModelError(
+                    f"step {self.state.global_step}: the training diverged (loss {logs['loss']}, "
+                    f"gradient {norm}); use a smaller lr than {self.args.learning_rate:g}, or a "
+                    "larger batch_size"
+                )
             logs |= self._step | self.counted()
         super().log(logs, start_time)
 
