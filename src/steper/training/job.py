@@ -276,13 +276,13 @@ class Job:
             trainer.save_model(str(path))  # gathers the shards
             whole.generation_config.save_pretrained(path)
             (path / "training_args.bin").unlink(missing_ok=True)
-            if self.main and not adapted:
-                restore_dtype(path, stored_dtype(self.config))
         elif self.main:
             dtype, merge = stored_dtype(self.config), self.settings.merge
             export(model, self.tokenizer, path, dtype, end, merge)
 
     def _finish(self, trainer: StepTrainer) -> None:
+        if trainer.sharded and not self.settings.lora_rank:
+            restore_dtype(self.folder.path, self.config, self.settings.trust_remote_code)
         manifest, made = self.manifest, self.manifest["settings"]
         arguments = self.settings.chat_template_kwargs
         about = {

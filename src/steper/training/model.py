@@ -208,15 +208,17 @@ def write_weights(model: Any, out: Path, dtype: torch.dtype | None) -> None:
     (model if dtype is None else model.to(dtype)).save_pretrained(out)
 
 
-def restore_dtype(folder: Path, dtype: torch.dtype | None) -> None:
-    """Write the weights of a folder anew in `dtype`, where they are in another one.
+def restore_dtype(folder: Path, before: Any, trust_remote_code: bool) -> None:
+    """Write a folder's weights anew in the dtype of the configuration `before` the training.
 
-    Shards are gathered and written as they were trained, in float32.
+    Shards are gathered and written as they were trained. By one process, once DeepSpeed is let go
+    of: it would share out the model that is loaded here among processes that do not load it.
     """
-    config = transformers.AutoConfig.from_pretrained(folder)
-    if dtype is not None and stored_dtype(config) != dtype:
+    dtype, code = stored_dtype(before), {"trust_remote_code": trust_remote_code}
+    now = stored_dtype(transformers.AutoConfig.from_pretrained(folder, **code))
+    if dtype is not None and now != dtype:
         load = transformers.AutoModelForCausalLM.from_pretrained
-        write_weights(load(folder, dtype=dtype), folder, dtype)
+        write_weights(load(folder, dtype=dtype, **code), folder, dtype)
 
 
 def write_adapter(model: Any, out: Path) -> None:

@@ -92,7 +92,13 @@ def barrier() -> None:
 
 
 def leave_processes() -> None:
-    """Wait for all processes of a distributed training and end its communication."""
+    """Wait for all processes of a distributed training and end its communication.
+
+    A model that is loaded from then on is this process's own.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
     barrier()
+    unset_hf_deepspeed_config()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
