@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from lm.tiny import make_tiny_llama
 from pipeline.made import CONFIG, write_files
+from steper.artifact import Lock
 from steper.cli.main import run
-from steper.errors import SettingsError, SteperError
+from steper.errors import InputError, SettingsError, SteperError
 from steper.store import read_json
 from steper.training.job import train
 from steper.training.launch import train_in_processes
@@ -99,8 +103,25 @@ def test_an_error_of_a_process_is_one_line(student, source, tmp_path):
         )
 
 
-def begin(source, student, out, settings):
-    """Start it in a process of its own, which is killed after its second checkpoint."""
+@zero
+def test_shards_are_written_in_the_dtype_of_the_student(student, source, tmp_path, monkeypatch):
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    half = tmp_path / "half"
+    shutil.copytree(student, half)
+    AutoModelForCausalLM.from_pretrained(student).to(torch.bfloat16).save_pretrained(half)
+    settings = TrainSettings(**{**GIVEN, "max_steps": 1}, sharding="zero3")
+    train_in_processes(2, source, half, tmp_path / "out", settings)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.bfloat16
+    assert {t.dtype for t in load_file(tmp_path / "out" / "model.safetensors").values()} == {
+        torch.bfloat16
+    }
+
+
+def begin(source, student, out, settings, alone=False):
+    """Start it in a process of its own, which is killed after its second checkpoint.
+
+    `alone`: that process, not torchrun and those below it, as where memory runs out.
+    """
     code = (
         "import json, sys\n"
         "from steper.training.launch import train_in_processes\n"
@@ -121,7 +142,7 @@ def begin(source, student, out, settings):
         if any(folder.glob(wanted)) or process.poll() is not None:
             break
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
     process.wait()
     assert any(folder.glob(wanted))
     assert not (Path(out) / "model.safetensors").exists()
@@ -139,6 +160,19 @@ def test_killed_it_is_taken_up_by_any_number(processes, student, source, tmp_pat
     else:
         train_in_processes(2, source, student, out, TrainSettings(**given))
     assert_alike(out, whole)
+
+
+def test_nobody_trains_on_where_who_started_it_was_killed(student, source, tmp_path):
+    out = tmp_path / "out"
+    begin(source, student, out, {**GIVEN, "save_every": 1, "max_steps": 100_000}, alone=True)
+    lock = Lock(out / ".lock", "still at work")
+    for _ in range(200):
+        with suppress(InputError):
+            lock.take()
+            lock.release()
+            return
+        time.sleep(0.05)
+    pytest.fail("its processes hold the folder still")
 
 
 @zero

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from steper.errors import InputError, MissingExtraError, SettingsError
-from steper.training.processes import check_sharding
+from steper.training.processes import check_gpus, check_sharding
 from steper.training.sharding import SHIPPED_SHARDING, asked_sharding
 from steper.training.train_settings import TrainSettings
 
@@ -107,3 +107,12 @@ def test_what_would_not_be_in_force_is_refused(monkeypatch):
     if find_spec("deepspeed") is not None:
         with pytest.raises(SettingsError, match="started by torchrun"):
             check_sharding(zero, on_cpu=True, processes=1)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    check_gpus(4)  # on two machines
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(SettingsError, match=r"4 processes .* but it shows 2; start 2"):
+        check_gpus(4)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +85,11 @@ def _running(command: Sequence[str], errors: IO[bytes]) -> Iterator[subprocess.P
     # Not in our own way of finding modules alone: the processes import from where this one does.
     where = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), _python_path())))
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "PYTHONPATH": where}
+        command,
+        stdin=subprocess.PIPE,  # nothing is written: its end is ours, see `_end_with_parents`
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env={**os.environ, "PYTHONPATH": where},
     )
     try:
         yield process
@@ -97,8 +101,8 @@ def _running(command: Sequence[str], errors: IO[bytes]) -> Iterator[subprocess.P
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
 
 
 def _python_path() -> str:
@@ -133,16 +137,17 @@ def _say(kind: str, content: object) -> None:
     os.write(1, json.dumps([kind, content]).encode() + b"\n")
 
 
-def _end_with_parent() -> None:
+def _end_with_parents() -> None:
     """End with torchrun, which puts its processes into sessions of their own: a kill misses them.
 
-    They would hold the folder's lock, and wait for each other for good.
+    And with who started torchrun, whose end closes the standard input that all of them have. They
+    would hold the folder's lock, and wait for each other for good.
     """
     parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        while os.getppid() == parent and not select.select([0], [], [], 0.5)[0]:
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -150,7 +155,7 @@ def _end_with_parent() -> None:
 
 def main(file: Path) -> int:
     """One of the processes; the exit code."""
-    _end_with_parent()
+    _end_with_parents()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked = json.loads(file.read_text())
     sys.path[:] = asked["path"]

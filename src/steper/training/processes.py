@@ -29,6 +29,16 @@ def count_processes(settings: TrainSettings) -> int:
     return count
 
 
+def check_gpus(processes: int) -> None:
+    """SettingsError where more processes of this machine are to train than it has GPUs."""
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", processes)), torch.cuda.device_count()
+    if here > gpus:
+        raise SettingsError(
+            f"{here} processes of this machine train together, one on each GPU, but it shows "
+            f"{gpus}; start {gpus}, or train on the CPU with --device cpu"
+        )
+
+
 def check_sharding(asked: Sharding, on_cpu: bool, processes: int) -> None:
     """Refuse, before a model is loaded, sharding that would not be in force, or that others set."""
     for name, launcher in (("DEEPSPEED", asked.deepspeed), ("FSDP", asked.kind[:4] == "FSDP")):
