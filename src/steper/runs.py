@@ -20,6 +20,7 @@ from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
+from steper.shards import Shard, write_ids
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
@@ -143,6 +144,7 @@ def teach(
     out: Path | str,
     *,
     samples: int = 1,
+    shard: Shard | str | None = None,
     in_flight: int = 64,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -153,6 +155,7 @@ def teach(
 
     `strategy` is a name, a class, or an object, which is put in the model's form. Each question is
     answered `samples` times, each time with a seed of its own, which needs a model that samples.
+    Of a `shard` ("3/8") only its questions are asked; `merge` puts the shards together.
     `inputs` (files, their hashes, what was left out of them) goes into the manifest as it is.
     A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings or all samples would be equal,
@@ -163,6 +166,7 @@ def teach(
     else:
         strategy = make_strategy(strategy, lm)
     check_samples(samples, lm)
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard
     questions = [q.model_copy(update={"context": ()}) for q in questions]
     check_questions(questions, strategy.prompt)
     settings = {
@@ -175,15 +179,18 @@ def teach(
     }
     folder = RunFolder(
         Path(out),
-        questions,
+        shard.choose(questions) if shard else questions,
         settings,
         inputs=inputs,
         step_end=strategy.step_end,
         samples=samples,
         overwrite=overwrite,
         retry_failed=retry_failed,
+        more={"shard": str(shard)} if shard else None,
     )
     try:
+        if shard:
+            write_ids(folder.path, questions)
         if not folder.complete:
             _drive(folder, strategy, lm, retriever, in_flight, progress)
     finally:

@@ -24,6 +24,7 @@ def teach(
     selection: Annotated[Selection, FLAT] = ALL,
     sample_dev: int | None = None,
     samples: int = 1,
+    shard: str | None = None,
     config: Path | None = None,
     in_flight: int = 64,
     overwrite: Annotated[bool, SWITCH] = False,
@@ -57,6 +58,9 @@ def teach(
         Take so many questions at random that no --sample of the same seed has, for tuning.
     samples
         Trajectories of each question, each sampled with a seed of its own (needs --temperature).
+    shard
+        NUMBER/OF, such as 3/8: ask the third eighth of the questions alone, on this machine. Which
+        eighth a question is in follows from its id. `steper merge` puts the shards together.
     config
         YAML file with settings in the sections strategy, prompt, generation, hf and openai;
         options on the command line go over it.
@@ -96,21 +100,23 @@ def teach(
             retriever,
             out,
             samples=samples,
+            shard=shard,
             in_flight=in_flight,
             overwrite=overwrite,
             retry_failed=retry_failed,
             inputs=inputs,
             progress=stack.enter_context(teach_bar("teach")),
         )
-    _show(run)
+    show_run(run)
 
 
-def _show(run: Run) -> None:
+def show_run(run: Run) -> None:
     """What came of a run, and what to do next."""
     console, manifest = plain_console(), run.manifest
     counts = manifest["counts"]
     several = f", {counts['trajectories']} trajectories" if "trajectories" in counts else ""
-    console.print(f"{counts['questions']} questions{several}: {run.outcomes()}")
+    shard = f"Shard {manifest['shard']}: " if "shard" in manifest else ""
+    console.print(f"{shard}{counts['questions']} questions{several}: {run.outcomes()}")
     for error, number in sorted(counts["errors"].items(), key=lambda item: -item[1]):
         console.print(f"  {number} × {error}")
     tokens = counts["prompt_tokens"] + counts["completion_tokens"]
@@ -123,4 +129,5 @@ def _show(run: Run) -> None:
         console.print("Failed questions are asked again with --retry-failed.")
     warn(manifest.get("warnings", ()))
     console.print(f"Trajectories: {run.path / 'trajectories.jsonl'}", soft_wrap=True)
-    console.print(f"Next: steper eval {run.path}", soft_wrap=True)
+    then = "merge RUN… --out FOLDER" if shard else f"eval {run.path}"
+    console.print(f"Next: steper {then}", soft_wrap=True)
