@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from steper.prompt.segments import Form
 
@@ -120,6 +120,10 @@ class HFSettings(Settings):
         return self
 
 
+Addresses = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+"""One address, or several."""
+
+
 class TokenPrice(Settings):
     """What a model's tokens cost."""
 
@@ -130,10 +134,11 @@ class TokenPrice(Settings):
 class OpenAISettings(Settings):
     """How an OpenAI-compatible server is reached."""
 
-    base_url: str | None = Field(
+    base_url: Addresses | None = Field(
         None,
-        description="Address up to /v1, such as http://localhost:8000/v1; by default the "
-        "environment variable OPENAI_BASE_URL, else OpenAI's own.",
+        description="Address up to /v1, such as http://localhost:8000/v1, or several of servers of "
+        "one model, each question going to one of them; by default the environment variable "
+        "OPENAI_BASE_URL, else OpenAI's own.",
     )
     api: Literal["chat", "completions"] = Field(
         "chat", description="chat: /chat/completions; completions: raw text to /completions."
@@ -142,7 +147,9 @@ class OpenAISettings(Settings):
         "OPENAI_API_KEY",
         description="Environment variable that holds the key; servers at http:// need none.",
     )
-    concurrency: int = Field(64, ge=1, description="Most requests under way at once.")
+    concurrency: int = Field(
+        64, ge=1, description="Most requests under way at once, at all servers together."
+    )
     timeout: float = Field(
         600.0,
         gt=0,
@@ -216,8 +223,7 @@ class OpenAISettings(Settings):
 
     @model_validator(mode="after")
     def _http(self) -> OpenAISettings:
-        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(
-                f"base_url is {self.base_url!r}; it must start with http:// or https://"
-            )
+        for url in self.base_url or ():
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"base_url is {url!r}; it must start with http:// or https://")
         return self
