@@ -44,7 +44,8 @@ def teach(
         with id, question and answers: JSON lines, JSON (both also gzipped) or Parquet.
     corpus
         auto (the union of the questions' own contexts), a corpus.jsonl, a folder made by
-        `steper index`, the http(s) address of a /retrieve server, or package.module:NAME.
+        `steper index`, the http(s) address of a /retrieve server (with #NAME of its corpus behind
+        it, by which a run is known), or package.module:NAME.
     model
         gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL,
         shipped:NAME, scripted:FILE, or package.module:NAME of a function of your own. A folder

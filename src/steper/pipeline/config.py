@@ -62,7 +62,8 @@ class AskedSettings(Settings):
     corpus: str = Field(
         AUTO,
         description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
-        "`steper index` made, or the http(s) address of a /retrieve server",
+        "`steper index` made, or the http(s) address of a /retrieve server (#NAME of its corpus "
+        "behind it)",
     )
     test_size: int | None = Field(None, ge=1, description="questions asked (none: all)")
     seed: int = Field(0, ge=0, description="seed of the samples")

@@ -124,8 +124,8 @@ class TaskList:
             return "the world's"
         if corpus == "auto":
             return {path.name: self._hash(path) for path in data.files}
-        if "://" in corpus:
-            return corpus
+        if "://" in corpus:  # by the name that is stated behind an address, if any
+            return corpus.partition("#")[2] or corpus
         if names_code(corpus):
             return fingerprint_of(open_retriever(corpus))
         path = Path(corpus)
