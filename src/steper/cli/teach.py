@@ -47,7 +47,8 @@ def teach(
         `steper index`, the http(s) address of a /retrieve server (with #NAME of its corpus behind
         it, by which a run is known), or package.module:NAME.
     model
-        gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL,
+        gold (the questions' annotations, no LM), a model folder or hub name, vllm:FOLDER_OR_NAME
+        (the same, run by vLLM), openai:MODEL,
         shipped:NAME, scripted:FILE, or package.module:NAME of a function of your own. A folder
         that `steper train` wrote is asked as it was trained: its strategy and prompt settings are
         the defaults.
@@ -63,7 +64,7 @@ def teach(
         NUMBER/OF, such as 3/8: ask the third eighth of the questions alone, on this machine. Which
         eighth a question is in follows from its id. `steper merge` puts the shards together.
     config
-        YAML file with settings in the sections strategy, prompt, generation, hf and openai;
+        YAML file with settings in the sections strategy, prompt, generation, hf, openai and vllm;
         options on the command line go over it.
     in_flight
         Requests to the model under way at once.

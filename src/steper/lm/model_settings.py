@@ -120,6 +120,43 @@ class HFSettings(Settings):
         return self
 
 
+class VLLMSettings(Settings):
+    """How vLLM loads and runs a local model in this process."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="auto: vLLM's own choice, by the weights."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that one model is spread over.")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of a GPU's memory that vLLM takes."
+    )
+    form: Form | None = Field(
+        None, description="chat or plain; by default chat where the tokenizer has a template."
+    )
+    chat_template_kwargs: TemplateArguments = Field(
+        default_factory=dict,
+        description="Arguments of the model's chat template; a trained student brings its own.",
+    )
+    context_window: int | None = Field(
+        None, ge=2, description="Longest prompt + completion in tokens; by default the model's own."
+    )
+    top_logprobs: int = Field(
+        20,
+        ge=1,
+        description="Likeliest tokens a place whose log-probabilities are given, where any are "
+        "wanted.",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the model. Only for models you trust."
+    )
+    engine: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further arguments of vLLM's EngineArgs, such as {quantization: fp8}; they are "
+        "part of what a run is known by.",
+    )
+
+
 Addresses = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 """One address, or several."""
 
