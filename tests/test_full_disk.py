@@ -10,9 +10,9 @@ import pytest
 
 from doubles import film_script, largest_file
 from lm.tiny import make_tiny_llama
+from steper.appending import AppendFile
 from steper.cli.main import run
 from steper.errors import InputError
-from steper.journal import AppendFile
 from test_runs import run as film_run
 
 LINE = b'{"n": "%030d"}\n'
@@ -68,7 +68,7 @@ def test_lines_that_do_not_get_to_the_disk_are_told(tmp_path, monkeypatch):
     def refused(fd):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("steper.journal.SYNC_SECONDS", -1)
+    monkeypatch.setattr("steper.appending.SYNC_SECONDS", -1)
     monkeypatch.setattr(os, "fsync", refused)
     with ThreadPoolExecutor(1) as sync:
         file = AppendFile(tmp_path / "actions.jsonl", sync)

@@ -2,6 +2,7 @@
 
     manifest.json          settings, seeds, versions, hashes of inputs, counts, status
     questions.jsonl        the questions, with their gold annotation
+    ids.jsonl              of a shard: the ids of the whole run's questions, in order
     actions.jsonl          finished actions (searches, generations) of unfinished questions
     trajectories.part      finished trajectories, as they finish
     trajectories.jsonl     all trajectories in the questions' order: the result
@@ -13,15 +14,14 @@ that had finished; they are forced to the disk about once a second.
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from steper.appending import AppendFile, damaged
 from steper.artifact import (
     MANIFEST,
     as_json,
@@ -35,7 +35,6 @@ from steper.lm.base import Completion
 from steper.records import SCHEMA_VERSION, Attempt, Passage, Question, Trajectory
 from steper.store import (
     atomic_writer,
-    cut_unfinished_line,
     dump_line,
     field_error,
     open_input,
@@ -47,82 +46,12 @@ from steper.store import (
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", bound=BaseModel)
-
-SYNC_SECONDS = 1.0
-
 QUESTIONS, TRAJECTORIES = "questions.jsonl", "trajectories.jsonl"
+IDS = "ids.jsonl"
 ACTIONS, PART = "actions.jsonl", "trajectories.part"
 
 EVALUATION = ("metrics.json", "scores.jsonl", "predictions.json", "predictions.jsonl")
 """What `steper eval` wrote of an earlier state of the run."""
-
-
-class AppendFile:
-    """A JSON-lines file that only grows; a line that a crash cut off goes when it is opened."""
-
-    def __init__(self, path: Path, sync: ThreadPoolExecutor) -> None:
-        self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._end = cut_unfinished_line(self._fd)
-        self._sync = sync
-        self._syncing: Future[None] | None = None
-        self._synced = time.monotonic()
-
-    def append(self, lines: bytes) -> int:
-        """Write whole lines, or none; returns where they begin.
-
-        Raises OSError where there is no room for them, or where earlier ones did not get to the
-        disk.
-        """
-        if self._syncing is not None and self._syncing.done():
-            self._syncing.result()  # before the write: what raises has written nothing
-        start, view = self._end, memoryview(lines)
-        try:
-            while view:
-                view = view[os.pwrite(self._fd, view, start + len(lines) - len(view)) :]
-            self._end = start + len(lines)
-        except BaseException:
-            os.ftruncate(self._fd, start)
-            raise
-        now = time.monotonic()
-        if now - self._synced > SYNC_SECONDS:
-            self._synced = now
-            self._syncing = self._sync.submit(os.fsync, self._fd)
-        return start
-
-    def rows(self, row: type[R]) -> Iterator[tuple[int, R]]:
-        """(offset, row) of each line. Raises InputError, naming it, at a damaged one."""
-        with os.fdopen(os.dup(self._fd), "rb") as file:
-            file.seek(0)
-            offset = 0
-            for number, line in enumerate(file, start=1):
-                try:
-                    value = row.model_validate_json(line)
-                except ValidationError as error:
-                    raise _damaged(self._path, number, error) from None
-                yield offset, value
-                offset += len(line)
-
-    def read_at(self, offset: int) -> bytes:
-        """The line that begins at `offset`."""
-        with os.fdopen(os.dup(self._fd), "rb") as file:
-            file.seek(offset)
-            return file.readline()
-
-    def close(self) -> None:
-        """Force to disk and close."""
-        try:
-            os.fsync(self._fd)
-        finally:
-            os.close(self._fd)
-
-
-def _damaged(path: Path, number: int, error: ValidationError) -> InputError:
-    return InputError(
-        f"{path}, line {number}: {field_error(error)}; take the line out, or begin anew with "
-        "--overwrite"
-    )
 
 
 class FoundRow(BaseModel):
@@ -153,7 +82,7 @@ class ActionRow(BaseModel):
         return self
 
 
-def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings without a local model's path: its digest says what it is."""
     model = settings.get("model")
     if not isinstance(model, dict) or "digest" not in model:
@@ -184,6 +113,7 @@ def read_unfinished(path: Path) -> list[Trajectory]:
 class RunFolder:
     """A run folder opened for writing: fresh, or an earlier one taken up where it stopped.
 
+    `more` are further entries of the manifest; of them `shard` must be the earlier one's.
     Raises SettingsError when the folder was made with other settings, and InputError when it is
     something else or another process is writing it.
     """
@@ -199,8 +129,10 @@ class RunFolder:
         attempts: Sequence[Attempt] | None = None,
         overwrite: bool = False,
         retry_failed: bool = False,
+        more: dict[str, Any] | None = None,
     ) -> None:
         self.path = path
+        self.more = more or {}
         self.questions = questions
         self.attempts = [Attempt(q) for q in questions] if attempts is None else attempts
         self.settings = as_json(settings)
@@ -241,7 +173,9 @@ class RunFolder:
             )
         if self._nothing_recorded(old):
             return
-        check_settings(self.path, _comparable(old["settings"]), _comparable(self.settings))
+        there, now = ({"shard": of.get("shard")} for of in (old, self.more))
+        made = {**comparable(old["settings"]), **there}
+        check_settings(self.path, made, {**comparable(self.settings), **now})
 
     def _holds(self, *names: str) -> bool:
         """Whether one of these files is there."""
@@ -262,7 +196,7 @@ class RunFolder:
         old = read_json(manifest) if manifest.exists() else {}
         if overwrite or (old and self._nothing_recorded(old)):
             # The manifest goes last: without it the rest would be no run folder.
-            for name in (*EVALUATION, ACTIONS, PART, TRAJECTORIES, QUESTIONS, MANIFEST):
+            for name in (*EVALUATION, ACTIONS, PART, TRAJECTORIES, QUESTIONS, IDS, MANIFEST):
                 (self.path / name).unlink(missing_ok=True)
         old = read_json(manifest) if manifest.exists() else {}
         whole = old.get("status") == "complete" and result.exists()
@@ -311,7 +245,7 @@ class RunFolder:
                 try:
                     found = Trajectory.model_validate_json(line).key
                 except ValidationError as error:
-                    raise _damaged(path, number, error) from None
+                    raise damaged(path, number, error) from None
                 if number > len(expected) or found != expected[number - 1]:
                     raise InputError(
                         f"{path}, line {number}: a trajectory of question {found[0]!r} is not "
@@ -379,6 +313,7 @@ class RunFolder:
                 "status": status,
                 "settings_hash": self.hash,
                 "settings": self.settings,
+                **self.more,
                 "step_end": self.step_end,
                 "inputs": self.inputs,
                 "counts": counts,

@@ -20,6 +20,7 @@ from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
 from steper.records import Attempt, Question, Trajectory
 from steper.retrieve.base import Retriever
+from steper.shards import Shard, write_ids
 from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
@@ -127,7 +128,7 @@ class Run:
                 raise InputError(f"{path}: question {question.id!r} stands twice; {again}")
             seen.add(question.id)
             yield question
-        if not seen:
+        if not seen and "shard" not in self.manifest:  # a small run's shard may have none
             raise InputError(f"{path} holds no questions; {again}")
 
 
@@ -178,6 +179,7 @@ def teach(
     out: Path | str,
     *,
     samples: int = 1,
+    shard: Shard | str | None = None,
     in_flight: int = 64,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -188,6 +190,7 @@ def teach(
 
     `strategy` is a name, a class, or an object, which is put in the model's form. Each question is
     answered `samples` times, each time with a seed of its own, which needs a model that samples.
+    Of a `shard` ("3/8") only its questions are asked; `merge` puts the shards together.
     `inputs` (files, their hashes, what was left out of them) goes into the manifest as it is.
     A run that was interrupted goes on inside its trajectories; nothing finished is asked again.
     Raises SettingsError when `out` was made with other settings or all samples would be equal,
@@ -198,6 +201,7 @@ def teach(
     else:
         strategy = make_strategy(strategy, lm)
     check_samples(samples, lm)
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard
     questions = [q.model_copy(update={"context": ()}) for q in questions]
     check_questions(questions, strategy.prompt)
     settings = {
@@ -208,17 +212,21 @@ def teach(
         "retriever": fingerprint_of(retriever) if retriever else None,
         **({"samples": samples} if samples > 1 else {}),
     }
+    asked = shard.choose(questions) if shard else questions
     folder = RunFolder(
         Path(out),
-        questions,
+        asked,
         settings,
         inputs=inputs,
         step_end=strategy.step_end,
-        attempts=[Attempt(q, sample) for q in questions for sample in range(samples)],
+        attempts=[Attempt(q, sample) for q in asked for sample in range(samples)],
         overwrite=overwrite,
         retry_failed=retry_failed,
+        more={"shard": str(shard)} if shard else None,
     )
     try:
+        if shard:
+            write_ids(folder.path, questions)
         if not folder.complete:
             drive(folder, strategy, lm, retriever, in_flight, progress)
     finally:

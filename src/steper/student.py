@@ -18,7 +18,7 @@ from steper.errors import InputError
 from steper.evaluation.scoring import Evaluation, score_run, write_evaluation
 from steper.evaluation.statistics import Bootstrap
 from steper.lm.base import LanguageModel
-from steper.lm.model_settings import GenerationSettings, HFSettings
+from steper.lm.model_settings import GenerationSettings, HFSettings, VLLMSettings
 from steper.lm.open import as_model, open_model
 from steper.lm.shipped import model_folder
 from steper.prompt.render import PromptSettings, recorded_prompt
@@ -109,10 +109,12 @@ def adopt_student(
         return STRATEGIES.find(named) if isinstance(named, str) else named, sections
     card = read_student_card(folder)
     kind, settings = _strategy_of(card, strategy, allow_code, folder)
+    told = {"form": card.form, "chat_template_kwargs": card.chat_template_kwargs}
     own: dict[str, dict[str, Any]] = {
         "strategy": settings,
         "prompt": card.prompt.model_dump(),
-        "hf": {"form": card.form, "chat_template_kwargs": card.chat_template_kwargs},
+        "hf": told,
+        "vllm": told,
     }
     return kind, {key: {**own.get(key, {}), **value} for key, value in sections.items()}
 
@@ -150,6 +152,7 @@ def open_asked(
     """
     options = options or StudentOptions()
     given = {"strategy": options.strategy_settings, "prompt": options.prompt}
+    given["vllm"] = {}
     given["hf"] = options.hf.model_dump(exclude_defaults=True) if options.hf else {}
     lm = None if isinstance(model, (Path, str)) else as_model(model)
     spec = model if lm is None else lm.name
@@ -158,7 +161,8 @@ def open_asked(
     prompt = validated(PromptSettings, sections["prompt"])
     if lm is None:
         hf = validated(HFSettings, sections["hf"])
-        lm = open_model(spec, generation=options.generation, hf=hf, questions=questions)
+        vllm = validated(VLLMSettings, sections["vllm"])
+        lm = open_model(spec, generation=options.generation, hf=hf, vllm=vllm, questions=questions)
     try:
         return lm, make_strategy(kind, lm, settings, prompt)
     except BaseException:

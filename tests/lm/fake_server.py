@@ -43,12 +43,21 @@ class Fake:
 
 
 @contextmanager
-def fake_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Fake]:
-    """Serve `answer(number of the call from 0, body)` on a free port until the block ends."""
+def fake_server(
+    answer: Callable[[int, dict[str, Any]], Reply], models: Any = ("m",)
+) -> Iterator[Fake]:
+    """Serve `answer(number of the call from 0, body)` on a free port until the block ends.
+
+    `models` are the names listed at /models, or all that is sent there.
+    """
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            listed = {"data": [{"id": m} for m in models]} if type(models) is tuple else models
+            self.reply(Reply(body=listed) if self.path == "/v1/models" else Reply(status=404))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -123,7 +123,7 @@ def test_a_prompt_pays_only_for_what_no_earlier_one_had(folder):
         return forward(**kwargs)
 
     model._loaded.model.forward = count
-    ids = [model._encode(request) for request in requests]
+    ids = [model._text.encode(request) for request in requests]
     written(model, [requests[0], *requests[1:]], 1)
     model.close()
     same = [common(a, b) for a, b in pairwise(ids)]

@@ -112,7 +112,9 @@ def says(*pieces):
             ends = RowEnds(batch, model._decode, model._loaded.eos, lambda: False, model._pieces)
             for row in batch:
                 row.written, row.done = [], False
-                ids = model._tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
+                ids = model._loaded.tokenizer("".join(pieces), add_special_tokens=False)[
+                    "input_ids"
+                ]
                 for token in [*ids, *model._loaded.eos][: row.limit]:
                     ends.extend(row, token)
 

@@ -9,11 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from steper.errors import InputError, RetrievalError
+from doubles import film_questions, film_script
+from steper.errors import InputError, RetrievalError, SettingsError
+from steper.lm.base import FatalModelError
+from steper.lm.scripted import ScriptedModel
 from steper.records import passage_id
 from steper.retrieve import HttpRetriever, HttpSettings
+from steper.runs import teach
 
 DOVER = {"id": "7", "contents": '"Dover"\nDover is a town.\nAnd a port.'}
+QUICK = HttpSettings(attempts=1)
 REPLY = {"result": [[{"document": DOVER, "score": 1.5}]]}
 
 
@@ -253,3 +258,77 @@ def test_other_addresses_are_refused(url):
 def test_less_than_one_passage_is_refused(retriever):
     with pytest.raises(InputError, match="k is 0"):
         retriever.search(["q"], 0)
+
+
+def known_by(url, settings=QUICK):
+    retriever = HttpRetriever(url, settings)
+    try:
+        return retriever.fingerprint()
+    finally:
+        retriever.close()
+
+
+def test_a_corpus_that_the_server_reports_is_what_a_run_is_known_by(server):
+    server.replies = [{**REPLY, "corpus": "sha256:12"}]
+    assert known_by(server.url) == {"kind": "http", "corpus": "sha256:12"}
+    assert known_by(server.url + "/elsewhere") == {"kind": "http", "corpus": "sha256:12"}
+
+
+def test_a_corpus_that_is_stated_is_not_asked_for(server):
+    stated = {"kind": "http", "corpus": "wiki-18"}
+    assert known_by(server.url + "#wiki-18") == stated
+    assert known_by("http://localhost:1/search#wiki-18") == stated  # where nobody is
+    assert known_by(server.url, HttpSettings(corpus="wiki-18")) == stated
+    assert not server.asked
+    with pytest.raises(InputError, match="says that the corpus is 'a', the settings that it is"):
+        HttpRetriever(server.url + "#a", HttpSettings(corpus="b"))
+
+
+def test_what_is_stated_is_not_sent_to_the_server(server):
+    retriever = HttpRetriever(server.url + "#wiki-18")
+    assert retriever.url == server.url + "/retrieve"
+    retriever.search(["q"], 1)
+    assert server.asked[0][0] == "/retrieve"
+    retriever.close()
+
+
+def test_a_server_that_says_nothing_is_known_by_its_address_and_a_line_says_so(server, caplog):
+    assert known_by(server.url) == {"kind": "http", "url": server.url + "/retrieve"}
+    assert "state a name behind it to move the server" in caplog.text
+
+
+@pytest.mark.parametrize("address", ["#wiki-18", ""])
+def test_a_server_of_another_corpus_is_refused(server, address):
+    server.replies = [{**REPLY, "corpus": "wiki-18"}, {**REPLY, "corpus": "wiki-25"}]
+    retriever = HttpRetriever(server.url + address)
+    retriever.search(["q"], 1)
+    was = "stated" if address else "searched before"
+    with pytest.raises(RetrievalError, match=f"corpus 'wiki-25', but 'wiki-18' was {was}"):
+        retriever.search(["q"], 1)
+    assert retriever.fingerprint() == {"kind": "http", "corpus": "wiki-18"}
+    retriever.close()
+
+
+def test_a_run_goes_on_with_a_server_elsewhere(server, tmp_path):
+    asked = []
+
+    def say(request):
+        asked.append(request.step)
+        return FatalModelError("no money") if len(asked) == 4 else film_script(request)
+
+    def run(address, said):
+        retriever = HttpRetriever(address)
+        try:
+            model = ScriptedModel(said, identity="film")
+            return teach(film_questions(2), "ircot", model, retriever, tmp_path / "r", in_flight=1)
+        finally:
+            retriever.close()
+
+    server.replies = [lambda body: {"result": REPLY["result"] * len(body["queries"])}]
+    with pytest.raises(FatalModelError):
+        run(server.url + "#dover", say)
+    with pytest.raises(SettingsError, match=r'retriever.corpus is "dover" there, "calais" now'):
+        run(server.url + "/new#calais", film_script)
+    done = run(server.url + "/new#dover", film_script)
+    assert done.manifest["counts"]["questions"] == 2
+    assert done.manifest["settings"]["retriever"] == {"kind": "http", "corpus": "dover"}

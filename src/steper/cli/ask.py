@@ -51,7 +51,8 @@ def ask(
     strategy
         {strategies}, or package.module:NAME. Default: ircot, or the student's own.
     config
-        YAML file with settings in the sections strategy, prompt, generation, hf and openai.
+        YAML file with settings in the sections strategy, prompt, generation, hf, openai
+        and vllm.
     full
         Show the passages' whole text.
     allow_code

@@ -14,7 +14,12 @@ from pydantic import BaseModel
 
 from steper.cli.options import Chosen, at_least, grouped, options
 from steper.errors import SettingsError
-from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.lm.model_settings import (
+    GenerationSettings,
+    HFSettings,
+    OpenAISettings,
+    VLLMSettings,
+)
 from steper.prompt.render import PromptSettings
 from steper.strategy import DEFAULT, STRATEGIES
 
@@ -26,18 +31,25 @@ if TYPE_CHECKING:
 
     AskingOptions = BaseModel
 
+VLLM_OPTIONS = {"tensor_parallel_size", "gpu_memory_utilization"}
+
 GROUPS = {
     "strategy": ("Strategy", options(STRATEGIES.find(DEFAULT).settings_type)),
     "prompt": ("Prompt", options(PromptSettings)),
     "generation": ("Generation", options(GenerationSettings)),
     "hf": ("Local model (hf:)", options(HFSettings, skip=["form", "context_window"])),
     "openai": ("Server (openai:)", options(OpenAISettings)),
+    # The others have the names of options above; a configuration file has them all.
+    "vllm": (
+        "Local model by vLLM (vllm:; more in the section vllm of --config)",
+        options(VLLMSettings, skip=VLLMSettings.model_fields.keys() - VLLM_OPTIONS),
+    ),
 }
 if not TYPE_CHECKING:
     AskingOptions = grouped(GROUPS)
 
 SECTIONS = tuple(GROUPS)
-MODEL_SECTIONS = ("generation", "hf", "openai")
+MODEL_SECTIONS = ("generation", "hf", "openai", "vllm")
 
 
 def adopt(
@@ -59,6 +71,7 @@ def open_lm(chosen: Chosen, spec: str, questions: Sequence[Question] = ()) -> La
         generation=chosen.settings("generation", GenerationSettings),
         hf=chosen.settings("hf", HFSettings),
         openai=chosen.settings("openai", OpenAISettings),
+        vllm=chosen.settings("vllm", VLLMSettings),
         questions=questions,
     )
 

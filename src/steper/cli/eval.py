@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from steper.evaluation.scoring import Evaluation
 else:
-    _GROUPS = {name: group for name, group in GROUPS.items() if name != "openai"}
+    _GROUPS = {name: group for name, group in GROUPS.items() if name not in ("openai", "vllm")}
     _TITLE = "Prompt (default: as the student was trained)"
     StudentOptions = grouped({**_GROUPS, "prompt": (_TITLE, GROUPS["prompt"][1])})
 

@@ -19,6 +19,7 @@ SUMMARIES = {
     "search": "Show the passages that a query finds, best first.",
     "teach": "Run a teacher over questions and write its trajectories.",
     "relabel": "Have a teacher write the step at each state that a student came to.",
+    "merge": "Put the shards of a run together.",
     "build": "Make step-wise training examples of a run's trajectories.",
     "train": "Train a student on step examples.",
     "eval": "Score a run by its benchmark's own rules, or a student's answers to questions.",

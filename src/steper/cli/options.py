@@ -22,6 +22,8 @@ M = TypeVar("M", bound=BaseModel)
 FROZEN = ConfigDict(frozen=True)
 FLAT = Parameter(name="*")
 """A parameter whose fields are options of their own."""
+NO_EMPTY = Parameter(negative_iterable="")
+"""A parameter that may be given several times, and has no flag for an empty list."""
 SWITCH = Parameter(negative="")
 """A flag that has no opposite."""
 
@@ -37,7 +39,8 @@ def options(cls: type[BaseModel], skip: Iterable[str] = ()) -> Any:
             continue
         shown = _shown(info.get_default(call_default_factory=True))
         text = f"{(info.description or name).rstrip('.')}. [default: {shown}]"
-        fields[name] = (Optional[info.annotation], Field(None, description=text))  # noqa: UP045
+        kind: Any = Annotated[Optional[info.annotation], NO_EMPTY]  # noqa: UP045
+        fields[name] = (kind, Field(None, description=text))
     return create_model(f"{cls.__name__}Options", __config__=FROZEN, **fields)
 
 

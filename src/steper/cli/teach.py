@@ -24,6 +24,7 @@ def teach(
     selection: Annotated[Selection, FLAT] = ALL,
     sample_dev: int | None = None,
     samples: int = 1,
+    shard: str | None = None,
     config: Path | None = None,
     in_flight: int = 64,
     overwrite: Annotated[bool, SWITCH] = False,
@@ -43,9 +44,11 @@ def teach(
         with id, question and answers: JSON lines, JSON (both also gzipped) or Parquet.
     corpus
         auto (the union of the questions' own contexts), a corpus.jsonl, a folder made by
-        `steper index`, the http(s) address of a /retrieve server, or package.module:NAME.
+        `steper index`, the http(s) address of a /retrieve server (with #NAME of its corpus behind
+        it, by which a run is known), or package.module:NAME.
     model
-        gold (the questions' annotations, no LM), a model folder or hub name, openai:MODEL,
+        gold (the questions' annotations, no LM), a model folder or hub name, vllm:FOLDER_OR_NAME
+        (the same, run by vLLM), openai:MODEL,
         shipped:NAME, scripted:FILE, or package.module:NAME of a function of your own. A folder
         that `steper train` wrote is asked as it was trained: its strategy and prompt settings are
         the defaults.
@@ -57,8 +60,11 @@ def teach(
         Take so many questions at random that no --sample of the same seed has, for tuning.
     samples
         Trajectories of each question, each sampled with a seed of its own (needs --temperature).
+    shard
+        NUMBER/OF, such as 3/8: ask the third eighth of the questions alone, on this machine. Which
+        eighth a question is in follows from its id. `steper merge` puts the shards together.
     config
-        YAML file with settings in the sections strategy, prompt, generation, hf and openai;
+        YAML file with settings in the sections strategy, prompt, generation, hf, openai and vllm;
         options on the command line go over it.
     in_flight
         Requests to the model under way at once.
@@ -96,21 +102,23 @@ def teach(
             retriever,
             out,
             samples=samples,
+            shard=shard,
             in_flight=in_flight,
             overwrite=overwrite,
             retry_failed=retry_failed,
             inputs=inputs,
             progress=stack.enter_context(teach_bar("teach")),
         )
-    _show(run)
+    show_run(run)
 
 
-def _show(run: Run) -> None:
+def show_run(run: Run) -> None:
     """What came of a run, and what to do next."""
     console, manifest = plain_console(), run.manifest
     counts = manifest["counts"]
     several = f", {counts['trajectories']} trajectories" if "trajectories" in counts else ""
-    console.print(f"{counts['questions']} questions{several}: {run.outcomes()}")
+    shard = f"Shard {manifest['shard']}: " if "shard" in manifest else ""
+    console.print(f"{shard}{counts['questions']} questions{several}: {run.outcomes()}")
     for error, number in sorted(counts["errors"].items(), key=lambda item: -item[1]):
         console.print(f"  {number} × {error}")
     tokens = counts["prompt_tokens"] + counts["completion_tokens"]
@@ -123,4 +131,5 @@ def _show(run: Run) -> None:
         console.print("Failed questions are asked again with --retry-failed.")
     warn(manifest.get("warnings", ()))
     console.print(f"Trajectories: {run.path / 'trajectories.jsonl'}", soft_wrap=True)
-    console.print(f"Next: steper eval {run.path}", soft_wrap=True)
+    then = "merge RUN… --out FOLDER" if shard else f"eval {run.path}"
+    console.print(f"Next: steper {then}", soft_wrap=True)

@@ -67,7 +67,7 @@ class Request:
         if not self.sample:
             return seed
         key = f"{seed}\0{self.question_id}\0{self.sample}"
-        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1  # 31 bits
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") >> 1  # 31 bits
 
     @property
     def may_lead_up(self) -> bool:

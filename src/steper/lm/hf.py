@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from steper.errors import ModelError
@@ -16,11 +17,9 @@ from steper.lm.futures import CompletionFuture, settle
 from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch, see_all
 from steper.lm.hf_load import SMALL_PARAMETERS, load
 from steper.lm.hf_logprobs import RowLogprobs
+from steper.lm.local_text import LocalText
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
-from steper.lm.thinking import marks_to_keep
-from steper.prompt.chat_template import EncodeError, check_arguments
-from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
 from steper.text import brief
 
@@ -64,21 +63,17 @@ class HFModel:
         self._generation = generation or GenerationSettings()
         self._settings = settings or HFSettings()
         self._loaded = load(name, self._settings)
-        self._tokenizer = self._loaded.tokenizer
-        template = bool(getattr(self._tokenizer, "chat_template", None))
-        self.form: Form = self._settings.form or ("chat" if template else "plain")
-        if self.form == "chat" and not template:
-            raise ModelError(f"{name}: form is chat, but its tokenizer has no chat template")
-        arguments = self._settings.chat_template_kwargs
-        check_arguments(self._tokenizer, self.form, arguments)
-        self._encoder = Encoder(self._tokenizer, arguments)
-        # A base model's own ends a document; its chat template's ends a turn.
-        end = self._encoder.turn_end(self.form)
-        self._eos = self._loaded.eos | ({end} if end is not None else set())
+        self._text = LocalText(
+            self.name,
+            self._loaded.tokenizer,
+            self._settings.form,
+            self._settings.chat_template_kwargs,
+        )
+        self.form: Form = self._text.form
+        self._eos = self._text.ends(self._loaded.eos)
+        self._decode = self._text.decode
         self.context_window = self._loaded.window
-        self._tokenizer_lock = threading.Lock()
         self._pieces: dict[int, str] = {}
-        self._marks = marks_to_keep(self._tokenizer.get_added_vocab())
         self._changed = threading.Condition()
         self._inbox: list[tuple[Request, Future[Completion]]] = []
         self._open: list[BatchRow] = []  # the worker's own: tokenized, not yet ended
@@ -110,24 +105,14 @@ class HFModel:
             "model": self._path,
             "digest": self._loaded.digest,
             "dtype": self._loaded.dtype,
-            "form": self.form,
-            "chat_template": self._encoder.template.digest if self.form == "chat" else None,
             "context_window": self.context_window,
             "generation": generation if self._generation.temperature else {"temperature": 0.0},
-            **self._told_to_template(),
+            **self._text.fingerprint(),
         }
-
-    def _told_to_template(self) -> dict[str, Any]:
-        if self.form == "plain":
-            return {}
-        arguments, today = self._settings.chat_template_kwargs, self._encoder.template.clock
-        told = {"chat_template_kwargs": arguments, "today": today}
-        return {name: value for name, value in told.items() if value}
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` without special tokens, exactly."""
-        with self._tokenizer_lock:
-            return self._encoder.count(text)
+        return self._text.count(text)
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
         """Queue all requests for the worker."""
@@ -233,19 +218,11 @@ class HFModel:
         """Set the row's prompt ids and limit, or fail its future."""
         request, window = row.request, self.context_window
         try:
-            row.prompt_ids = self._encode(request)
-            row.forced = self._forced(request, row.prompt_ids)
-            room = len(row.forced) or request.max_tokens
-            if window is not None:
-                room = min(room, window - len(row.prompt_ids))
-            if room < 1:
-                raise ModelError(
-                    f"{self.name}: the prompt of question {request.question_id!r}, step "
-                    f"{request.step}, has {len(row.prompt_ids)} tokens, but the context window is "
-                    f"{window}; show fewer passages or set a context budget"
-                    if request.max_tokens > 0
-                    else f"max_tokens is {request.max_tokens}; it must be at least 1"
-                )
+            row.prompt_ids = self._text.encode(request)
+            row.forced = self._text.behind(request.target, row.prompt_ids)
+            if row.forced:
+                request = replace(request, max_tokens=len(row.forced))
+            room = self._text.room(request, row.prompt_ids, window)
             if room < len(row.forced):
                 raise ModelError(
                     f"{self.name}: the text to score, of question {request.question_id!r}, has "
@@ -256,57 +233,11 @@ class HFModel:
         except Exception as error:  # noqa: BLE001 - it belongs to the request's future
             settle(row.future, error)
 
-    def _encode(self, request: Request) -> list[int]:
-        with self._tokenizer_lock:
-            try:
-                return self._encoder.prompt(request.prompt)
-            except EncodeError as error:
-                raise ModelError(
-                    f"{self.name}: question {request.question_id!r}: {error}"
-                ) from error
-
-    def _forced(self, request: Request, prompt_ids: list[int]) -> list[int]:
-        """The ids of a given text; none where the model is to write its own."""
-        with self._tokenizer_lock:
-            return self._encoder.behind(request.target, prompt_ids)
-
     def _logprobs(self, request: Request) -> RowLogprobs | None:
         """What follows the row's log-probabilities; None where the request asks for none."""
         if request.logprobs is None and not request.target:
             return None
-        asked = {}
-        for text in request.logprobs or ():
-            with self._tokenizer_lock:
-                token = self._encoder.single(text)
-            if token is None:
-                raise ModelError(
-                    f"{self.name}: {text!r} is not one token of this model, so it has no "
-                    "log-probability of its own; add it to the tokenizer, or ask for its first"
-                )
-            asked[text] = token
-        return RowLogprobs(asked, self._token_text)
-
-    def _token_text(self, token: int) -> str:
-        """A token's text, special or not."""
-        with self._tokenizer_lock:
-            return str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))
-
-    def _decode(self, ids: list[int]) -> str:
-        """The text of ids, special tokens left out but for those that mark thoughts."""
-        with self._tokenizer_lock:
-            said, start = "", 0
-            for at, token in enumerate(ids):
-                if token in self._marks:
-                    said += self._decode_plain(ids[start:at]) + self._marks[token]
-                    start = at + 1
-            return said + self._decode_plain(ids[start:])
-
-    def _decode_plain(self, ids: list[int]) -> str:
-        return str(
-            self._tokenizer.decode(
-                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
+        return RowLogprobs(self._text.asked(request.logprobs or ()), self._text.token_text)
 
     def _generate(self, batch: list[BatchRow]) -> None:
         """Run one batch to its end; its failure goes to its futures, out of memory is split."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from steper.errors import ModelError
 from steper.lm.base import LOWEST_LOGPROB, TokenLogprob
 
 
@@ -38,3 +39,22 @@ class RowLogprobs:
         text = self._names.get(token) or self._text_of(token)
         of = dict(zip(self._asked, others, strict=True))
         self.written.append(TokenLogprob(text=text, logprob=own, of=of))
+
+
+class ToldLogprobs(RowLogprobs):
+    """The same where an engine tells only of some tokens: the likeliest, and the one it wrote."""
+
+    def see(self, scores: Mapping[int, Any] | None) -> None:
+        """What is told of the row's next token: by id, objects with a `logprob`."""
+        self._next = {
+            token: min(max(float(told.logprob), LOWEST_LOGPROB), 0.0)
+            for token, told in (scores or {}).items()
+        }
+
+    def take(self, token: int) -> None:
+        """Note the token that was chosen. Raises ModelError where nothing was told of it."""
+        if token not in self._next:
+            raise ModelError("no log-probability came with a token that the model wrote")
+        of = {text: self._next[n] for text, n in self._asked.items() if n in self._next}
+        text = self._names.get(token) or self._text_of(token)
+        self.written.append(TokenLogprob(text=text, logprob=self._next[token], of=of))

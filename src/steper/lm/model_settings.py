@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from steper.prompt.segments import Form
 
@@ -120,6 +120,47 @@ class HFSettings(Settings):
         return self
 
 
+class VLLMSettings(Settings):
+    """How vLLM loads and runs a local model in this process."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="auto: vLLM's own choice, by the weights."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that one model is spread over.")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of a GPU's memory that vLLM takes."
+    )
+    form: Form | None = Field(
+        None, description="chat or plain; by default chat where the tokenizer has a template."
+    )
+    chat_template_kwargs: TemplateArguments = Field(
+        default_factory=dict,
+        description="Arguments of the model's chat template; a trained student brings its own.",
+    )
+    context_window: int | None = Field(
+        None, ge=2, description="Longest prompt + completion in tokens; by default the model's own."
+    )
+    top_logprobs: int = Field(
+        20,
+        ge=1,
+        description="Likeliest tokens a place whose log-probabilities are given, where any are "
+        "wanted.",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the model. Only for models you trust."
+    )
+    engine: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further arguments of vLLM's EngineArgs, such as {quantization: fp8}; they are "
+        "part of what a run is known by.",
+    )
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+"""One address, or several."""
+
+
 class TokenPrice(Settings):
     """What a model's tokens cost."""
 
@@ -130,10 +171,11 @@ class TokenPrice(Settings):
 class OpenAISettings(Settings):
     """How an OpenAI-compatible server is reached."""
 
-    base_url: str | None = Field(
+    base_url: Addresses | None = Field(
         None,
-        description="Address up to /v1, such as http://localhost:8000/v1; by default the "
-        "environment variable OPENAI_BASE_URL, else OpenAI's own.",
+        description="Address up to /v1, such as http://localhost:8000/v1, or several of servers of "
+        "one model, each question going to one of them; by default the environment variable "
+        "OPENAI_BASE_URL, else OpenAI's own.",
     )
     api: Literal["chat", "completions"] = Field(
         "chat", description="chat: /chat/completions; completions: raw text to /completions."
@@ -142,7 +184,9 @@ class OpenAISettings(Settings):
         "OPENAI_API_KEY",
         description="Environment variable that holds the key; servers at http:// need none.",
     )
-    concurrency: int = Field(64, ge=1, description="Most requests under way at once.")
+    concurrency: int = Field(
+        64, ge=1, description="Most requests under way at once, at all servers together."
+    )
     timeout: float = Field(
         600.0,
         gt=0,
@@ -216,8 +260,7 @@ class OpenAISettings(Settings):
 
     @model_validator(mode="after")
     def _http(self) -> OpenAISettings:
-        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(
-                f"base_url is {self.base_url!r}; it must start with http:// or https://"
-            )
+        for url in self.base_url or ():
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"base_url is {url!r}; it must start with http:// or https://")
         return self

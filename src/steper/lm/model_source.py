@@ -22,6 +22,7 @@ import orjson
 
 from steper.artifact import model_digest
 from steper.errors import ModelError, SteperError, first_line, missing_extra
+from steper.lm.shipped import without_scheme
 from steper.store import read_json
 
 ADAPTER_CONFIG, GENERATION_CONFIG = "adapter_config.json", "generation_config.json"
@@ -222,7 +223,7 @@ def local_digest(model: str) -> str | None:
 
     An adapter's digest has that of its base in it, where that one is local, too.
     """
-    path = Path(model.removeprefix("hf:")).expanduser()
+    path = Path(without_scheme(model)).expanduser()
     if not (path.is_dir() or (path.suffix == GGUF and path.is_file())):
         return None
     if not (path / ADAPTER_CONFIG).is_file():

@@ -11,7 +11,12 @@ from steper.doors import is_path_to_code, load_object, opened, plugins
 from steper.errors import ModelError
 from steper.lm.base import LanguageModel
 from steper.lm.function import FunctionModel
-from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings
+from steper.lm.model_settings import (
+    GenerationSettings,
+    HFSettings,
+    OpenAISettings,
+    VLLMSettings,
+)
 from steper.lm.shipped import locate_model
 from steper.records import Question
 
@@ -20,6 +25,7 @@ SPECS = {
     "scripted:FILE": "texts from a JSON-lines file",
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
     "hf:FILE.gguf": "a model packed by llama.cpp, local or of the hub (OWNER/MODEL/FILE.gguf)",
+    "vllm:FOLDER_OR_NAME": "the same, run by vLLM in this process (GPUs)",
     "shipped:NAME": "a small model that comes with the package: teacher, student-base",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
     "package.module:NAME": "a language model of your own, or a function that answers a request",
@@ -32,6 +38,7 @@ OPENERS = {
     "scripted": "steper.lm.scripted:open_scripted",
     "hf": "steper.lm.hf:open_hf",
     "openai": "steper.lm.openai_server:open_openai",
+    "vllm": "steper.lm.vllm_engine:open_vllm",
 }
 """Scheme → function `(rest of the spec, how) -> LanguageModel`, imported when it is first needed. A
 plug-in's entry point in `steper.models` is such a function, and its name is a scheme."""
@@ -45,6 +52,7 @@ class How:
     hf: HFSettings | None = None
     openai: OpenAISettings | None = None
     questions: Sequence[Question] | None = None
+    vllm: VLLMSettings | None = None
 
 
 def open_model(
@@ -53,6 +61,7 @@ def open_model(
     generation: GenerationSettings | None = None,
     hf: HFSettings | None = None,
     openai: OpenAISettings | None = None,
+    vllm: VLLMSettings | None = None,
     questions: Sequence[Question] | None = None,
 ) -> LanguageModel:
     """The model that `spec` names: see `SPECS`; a bare hub name (`owner/model`) is `hf:` too.
@@ -61,7 +70,7 @@ def open_model(
     cannot be opened, SettingsError where something it needs is not given.
     """
     spec = locate_model(spec)
-    how = How(generation, hf, openai, questions)
+    how = How(generation, hf, openai, questions, vllm)
     kind, colon, rest = spec.partition(":")
     if (kind in OPENERS and (rest or spec == "gold")) or kind in plugins(GROUP):
         return _open(kind, rest, how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,15 +15,23 @@ OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
 
 
-def find_url(name: str, base_url: str | None) -> str:
-    """The address in the settings, the environment, or OpenAI's own.
+def find_urls(name: str, base_url: Sequence[str] | None) -> list[str]:
+    """The addresses in the settings, that in the environment, or OpenAI's own.
 
-    Raises FatalModelError for what is no web address.
+    Raises FatalModelError for what is no web address, or comes twice.
     """
-    url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    urls = base_url or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]
+    for url in urls:
+        _check_address(name, url, base_url)
+    if double := next((url for n, url in enumerate(urls) if url in urls[:n]), None):
+        raise FatalModelError(f"{name}: base_url names {without_password(double)} twice")
+    return list(urls)
+
+
+def _check_address(name: str, url: str, base_url: Sequence[str] | None) -> None:
     try:
         if urlsplit(url).scheme in ("http", "https"):
-            return url
+            return
     except ValueError:
         pass
     place = "base_url" if base_url else "the environment variable OPENAI_BASE_URL"

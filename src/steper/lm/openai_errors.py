@@ -77,6 +77,14 @@ def is_fatal(error: Exception) -> bool:
     return status in FATAL_STATUS or code in FATAL_CODES
 
 
+def is_of_the_server(error: Exception) -> bool:
+    """Whether another server may do better: all but what is wrong with the request itself."""
+    status = getattr(error, "status_code", None)
+    if status is None or is_fatal(error):
+        return True
+    return bool(status in RETRIED or status >= 500)
+
+
 def is_passing(error: Exception) -> bool:
     """Whether the failure says nothing of the request itself: no answer, or not now."""
     status = getattr(error, "status_code", None)

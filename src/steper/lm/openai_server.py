@@ -11,33 +11,20 @@ from functools import partial
 from typing import Any
 
 from steper.errors import ModelError, missing_extra
-from steper.lm.base import Completion, FatalModelError, Request
+from steper.lm.base import Completion, Request
 from steper.lm.futures import CompletionFuture, settle
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
 from steper.lm.open import How
-from steper.lm.openai_address import (
-    CONNECT_SECONDS,
-    check_reachable,
-    find_url,
-    key_of,
-    without_password,
-)
-from steper.lm.openai_answers import Answer, BadAnswerError, read_answer
-from steper.lm.openai_continuation import FIELDS, Finding, Messages, RefusedError, find_dialect
-from steper.lm.openai_errors import (
-    NO_THINKING,
-    explain,
-    in_short,
-    is_passing,
-    wait_before_retry,
-)
+from steper.lm.openai_answers import Answer
+from steper.lm.openai_continuation import FIELDS, Finding, Messages, find_dialect
+from steper.lm.openai_errors import NO_THINKING
 from steper.lm.openai_logprobs import fields_to_ask, with_logprobs
+from steper.lm.openai_pool import Server, Servers
 from steper.lm.openai_rendering import renderer_of
 from steper.lm.openai_usage import UsageReader
 from steper.lm.thinking import StopGuard, opens_thoughts, spoken
 from steper.prompt.segments import Form
 from steper.records import Finish
-from steper.redaction import hider, secrets_in
 from steper.text import brief
 
 log = logging.getLogger(__name__)
@@ -55,6 +42,7 @@ PROBE_TOKENS = 16
 class OpenAIModel:
     """Completions of `model` on a server that speaks OpenAI's chat or completions protocol.
 
+    There may be several servers (see `openai_pool`).
     At most `concurrency` requests are under way. Failures worth it are tried again (see
     `openai_errors`); a Retry-After holds back all requests, not only the one that got it. What
     remains failed is a ModelError in its future, a FatalModelError where no request can succeed
@@ -78,10 +66,11 @@ class OpenAIModel:
     ) -> None:
         """Look whether the server answers, and start the thread.
 
-        Raises FatalModelError (no key, server down), MissingExtraError without the extra `openai`.
+        Raises FatalModelError (no key, server down, servers of different models), MissingExtraError
+        without the extra `openai`.
         """
         try:
-            import openai
+            import openai  # noqa: F401
         except ImportError:
             raise missing_extra("openai", "openai") from None
         self.name = f"openai:{model}"
@@ -95,27 +84,10 @@ class OpenAIModel:
         self._chat = self._settings.api == "chat"
         self.form: Form = "chat" if self._chat or self._renderer else "plain"
         self.context_window = self._settings.context_window
-        url = find_url(self.name, self._settings.base_url)
-        self._address = without_password(url)
-        key = key_of(self.name, url, self._settings.api_key_env)
-        self._hide = hider([key, *secrets_in(url)])
-        check_reachable(self.name, url)
-        self._client = openai.AsyncOpenAI(
-            api_key=key,
-            base_url=url,
-            max_retries=0,
-            timeout=openai.Timeout(self._settings.timeout, connect=CONNECT_SECONDS),
-        )
-        self._retried = (
-            openai.APIConnectionError,
-            openai.APIStatusError,
-            BadAnswerError,
-            asyncio.TimeoutError,
-        )
+        self._servers = Servers(self.name, model, self._settings)
         self._lock = threading.Lock()
         self._open: set[Future[Completion]] = set()
         self._closed = False
-        self._not_before = 0.0
         self._stops = StopGuard()
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(self._settings.concurrency)
@@ -224,7 +196,7 @@ class OpenAIModel:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close()
+        await self._servers.close()
         await self._loop.shutdown_asyncgens()
 
     def _start(self, pairs: Sequence[tuple[Request, Future[Completion]]]) -> None:
@@ -270,10 +242,11 @@ class OpenAIModel:
         speaks = self.form == "plain" or self._stops.may_send
         send = self._settings.send_stop and speaks
         sent = list(request.stop[:MOST_STOP_STRINGS]) if send else []
-        answer = await self._answer({**body, "stop": sent} if sent else body)
+        asked = {**body, "stop": sent} if sent else body
+        answer = await self._servers.answer(asked, request.question_id)
         found, ended = spoken(answer.text or "", begun=begun), answer.finish == "stop"
         if self._stops.cut_off(found, answer.reasoning, ended, sent, request.may_lead_up):
-            answer = await self._answer(body)
+            answer = await self._servers.answer(body, request.question_id)
         return answer
 
     def _body(self, max_tokens: int, seed: int = 0) -> dict[str, Any]:
@@ -286,42 +259,6 @@ class OpenAIModel:
             if generation.temperature:
                 body |= {"top_p": generation.top_p, "seed": seed}
         return {**body, "extra_body": settings.extra_body}
-
-    async def _answer(self, body: dict[str, Any], probing: bool = False) -> Answer:
-        """The server's answer, tried as often as the settings allow. Raises ModelError.
-
-        In probing, RefusedError for what is the request's own fault; an error of the server may be
-        its way to refuse, and gets a second try alone.
-        """
-        for attempt in range(self._settings.max_retries + 1):
-            while (wait := self._not_before - self._loop.time()) > 0:
-                await asyncio.sleep(wait)
-            try:
-                return await self._call(body)
-            except self._retried as caught:
-                error: Exception = caught
-            pause = wait_before_retry(error, attempt, self._settings.max_retry_after)
-            refused = probing and attempt > 0 and not is_passing(error)
-            if pause is None or refused or attempt == self._settings.max_retries:
-                break
-            log.warning("%s: %s; next try in %.1f s", self.name, in_short(error, self._hide), pause)
-            if getattr(error, "status_code", None) == 429:
-                self._not_before = max(self._not_before, self._loop.time() + pause)
-            await asyncio.sleep(pause)
-        # Outside of `except`: the SDK's error, with the key in it, does not hang on ours.
-        failure = explain(error, self.name, self._address, attempt + 1, self._hide)
-        if probing and not is_passing(error) and not isinstance(failure, FatalModelError):
-            raise RefusedError(str(failure))
-        raise failure
-
-    async def _call(self, body: dict[str, Any]) -> Answer:
-        api = self._client.chat.completions if self._chat else self._client.completions
-        # The SDK's own time-out is for each read: a server that drips would never end.
-        response = await asyncio.wait_for(
-            api.with_raw_response.create(**body), self._settings.timeout
-        )
-        raw = response.http_response
-        return read_answer(raw.status_code, raw.text, self._chat, self._hide)
 
     def _declared(self) -> bool:
         """Whether the settings' own fields have every last turn continued."""
@@ -345,7 +282,7 @@ class OpenAIModel:
             if self._finding is None:
                 wanted = self._settings.continuation
                 if wanted == "auto":
-                    self._finding = await find_dialect(self._count)
+                    self._finding = await self._find_of_all()
                 else:
                     self._finding = Finding(wanted, f"continuation is {wanted}")
                 if self._finding.dialect == "none":
@@ -357,11 +294,26 @@ class OpenAIModel:
                     )
         return self._finding
 
-    async def _count(self, messages: Messages, fields: dict[str, Any]) -> int | None:
-        """The server's count of a prompt's tokens."""
+    async def _find_of_all(self) -> Finding:
+        """What all servers do. Raises ModelError where they differ: a question may change them."""
+        servers = self._servers.servers
+        found = [await find_dialect(partial(self._count, server)) for server in servers]
+        for server, other in zip(servers, found, strict=True):
+            if other.dialect != found[0].dialect:
+                raise ModelError(
+                    f"{self.name}: {servers[0].address} and {server.address} do not continue an "
+                    f"assistant's turn alike ({found[0].dialect}, {other.dialect}); ask servers "
+                    "that do, or set continuation: none"
+                )
+        return found[0]
+
+    async def _count(
+        self, server: Server, messages: Messages, fields: dict[str, Any]
+    ) -> int | None:
+        """A server's count of a prompt's tokens."""
         body = {**self._body(PROBE_TOKENS, self._generation.seed), "messages": messages}
         body["extra_body"] = {**body["extra_body"], **fields}
-        return (await self._answer(body, probing=True)).prompt_tokens
+        return (await self._servers.answer_of(server, body, probing=True)).prompt_tokens
 
     def _completion(self, request: Request, answer: Answer, begun: bool) -> Completion:
         """What the server's answer says of the request; `begun`: the prompt opened thoughts.

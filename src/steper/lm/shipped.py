@@ -10,6 +10,9 @@ from steper.errors import ModelError, unknown_name
 SHIPPED = "shipped:"
 """What their names begin with."""
 
+LOCAL = ("hf:", "vllm:")
+"""What the specs of models begin with whose weights are a folder's or of the hub."""
+
 
 def shipped_models() -> Path:
     """The folder of the models that come with the package; there may be none."""
@@ -39,4 +42,10 @@ def model_folder(spec: str | Path) -> Path:
 
     Raises ModelError for a name that is not shipped.
     """
-    return Path(locate_model(spec).removeprefix("hf:")).expanduser()
+    return Path(without_scheme(locate_model(spec))).expanduser()
+
+
+def without_scheme(spec: str) -> str:
+    """The folder or hub name of a local model's spec; any other spec as it is."""
+    scheme, _, rest = spec.partition(":")
+    return rest if f"{scheme}:" in LOCAL else spec

@@ -14,7 +14,8 @@ from steper.evaluation.methods import Metric
 from steper.evaluation.statistics import Bootstrap
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
-from steper.lm.model_settings import GenerationSettings, HFSettings, OpenAISettings, Settings
+from steper.lm import GenerationSettings, HFSettings, OpenAISettings, VLLMSettings
+from steper.lm.model_settings import Settings
 from steper.pipeline.method_settings import MethodSettings, check_states, with_rounds
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
@@ -63,7 +64,7 @@ class AskedSettings(Settings):
     corpus: str = Field(
         AUTO,
         description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
-        "`steper index` made, or the http(s) address of a /retrieve server",
+        "`steper index` made, or a /retrieve server's address (with #NAME of its corpus)",
     )
     test_size: int | None = Field(None, ge=1, description="questions asked (none: all)")
     seed: int = Field(0, ge=0, description="seed of the samples")
@@ -133,6 +134,7 @@ class TeacherSettings(Settings):
     generation: GenerationSettings = GenerationSettings()
     hf: HFSettings = HFSettings()
     openai: OpenAISettings = OpenAISettings()
+    vllm: VLLMSettings = VLLMSettings()
     in_flight: int = Field(64, ge=1, description="requests to the model under way at once")
 
 

@@ -19,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
+from steper.lm.shipped import without_scheme
 from steper.pipeline.config import AUTO, PipelineSettings
 from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
@@ -199,9 +200,11 @@ def _resolved(name: str, value: str, base: Path) -> str:
     if name == "sharding" and is_shipped(value):
         return value
     if name in ("model", "teacher_model", "reranker"):
-        folder = base / Path(value.removeprefix("hf:")).expanduser()
-        is_path = value.startswith((".", "~", "hf:.", "hf:~")) or folder.is_dir()
-        return str(folder.resolve()) if is_path else value
+        scheme = "vllm:" if value.startswith("vllm:") else ""
+        plain = without_scheme(value)
+        folder = base / Path(plain).expanduser()
+        is_path = plain.startswith((".", "~")) or folder.is_dir()
+        return f"{scheme}{folder.resolve()}" if is_path else value
     return str((base / Path(value).expanduser()).resolve())
 
 

@@ -121,6 +121,7 @@ def open_teacher(
             generation=teacher.generation,
             hf=teacher.hf,
             openai=teacher.openai,
+            vllm=teacher.vllm,
             questions=questions,
         ),
     )

@@ -31,6 +31,8 @@ OPENAI_KEYS = {"api", "extra_body", "context_window"}
 """Settings that decide what a model writes; the others decide how fast it does."""
 LATER_OPENAI_KEYS = {"send_temperature", "continuation", "tokenizer", "top_logprobs"}
 """Such settings, too; at their defaults they are left out, as in the keys made before them."""
+VLLM_HARDWARE = {"tensor_parallel_size", "gpu_memory_utilization"}
+"""Settings of vLLM that decide where it runs, not what it writes."""
 
 Key = dict[str, Any]
 
@@ -127,8 +129,8 @@ class TaskList:
             return "the world's"
         if corpus == "auto":
             return {path.name: self._hash(path) for path in data.files}
-        if "://" in corpus:
-            return corpus
+        if "://" in corpus:  # by the name that is stated behind an address, if any
+            return corpus.partition("#")[2] or corpus
         if names_code(corpus):
             return fingerprint_of(open_retriever(corpus))
         path = Path(corpus)
@@ -165,6 +167,9 @@ class TaskList:
             openai = settings.openai.model_dump(mode="json", include=OPENAI_KEYS)
             openai |= settings.openai.model_dump(include=LATER_OPENAI_KEYS, exclude_defaults=True)
             return {**named, "generation": _sampling_key(settings), "openai": openai}
+        if spec.startswith("vllm:") and isinstance(settings, TeacherSettings):
+            vllm = settings.vllm.model_dump(mode="json", exclude=VLLM_HARDWARE)
+            return {**named, "generation": _sampling_key(settings), "vllm": vllm}
         return {**named, **_local_key(settings)}
 
     @cached_property

@@ -6,11 +6,16 @@
 
 Servers differ: a document may come bare, without its score; its `id` may be a number or missing;
 `title` and `text` may stand beside `contents` or in its place. All of these are read.
+
+What a run is known by is the corpus that was searched, not where it was served. The protocol has no
+word for it: a server may report it beside its results (`"corpus": "wiki-18"`, or a digest), and a
+user may state it behind the address (`http://HOST:PORT#wiki-18`).
 Source: PeterGriffinJin/Search-R1, search_r1/search/retrieval_server.py.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
+log = logging.getLogger(__name__)
+
 RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -39,7 +46,10 @@ class HttpRetriever:
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`url` is the server's address; without a path, `/retrieve` is meant."""
+        """`url` is the server's address; without a path, `/retrieve` is meant.
+
+        What stands behind `#` is the corpus, as in the settings. Raises InputError for no address.
+        """
         import httpx
 
         try:
@@ -52,6 +62,14 @@ class HttpRetriever:
             )
         if address.path in ("", "/"):
             address = address.copy_with(path="/retrieve")
+        address, stated = address.copy_with(fragment=None), address.fragment
+        if stated and settings.corpus not in ("", stated):
+            raise InputError(
+                f"{without_secrets(url)}: the address says that the corpus is {stated!r}, the "
+                f"settings that it is {settings.corpus!r}"
+            )
+        self._stated = stated or settings.corpus
+        self._reported = ""
         self.url = without_secrets(str(address))
         self._address = address
         self._hide = hider(secrets_in(str(address)))
@@ -80,7 +98,21 @@ class HttpRetriever:
         return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """The address, without keys: all that is known of what a server finds."""
+        """The corpus, as it was stated or as the server reports it, which it is asked for.
+
+        Where nobody says it, the address without keys. Raises RetrievalError where a server that
+        has to be asked does not answer.
+        """
+        if not self._stated and not self._reported:
+            self._ask(["corpus"], 1)
+        if corpus := self._stated or self._reported:
+            return {"kind": "http", "corpus": corpus}
+        log.warning(
+            "%s: the server does not report which corpus it searches, so the run is known by its "
+            "address; state a name behind it to move the server (%s#NAME)",
+            self.url,
+            self.url,
+        )
         return {"kind": "http", "url": self.url}
 
     def close(self) -> None:
@@ -100,7 +132,9 @@ class HttpRetriever:
             reraise=True,
         )
         try:
-            return retrying(self._post, {"queries": queries, "topk": k, "return_scores": True})
+            reply = retrying(self._post, {"queries": queries, "topk": k, "return_scores": True})
+            self._check_corpus(reply)
+            return reply
         except httpx.HTTPStatusError as error:
             raise RetrievalError(f"{self.url}: {self._refusal(error.response)}") from None
         except httpx.HTTPError as error:
@@ -109,6 +143,20 @@ class HttpRetriever:
                 f"{self.url}: no answer after {self.settings.attempts} tries ({reason}); "
                 "is the retrieval server running, and is this its address?"
             ) from None
+
+    def _check_corpus(self, reply: Any) -> None:
+        """Raise RetrievalError where a server reports another corpus than was stated, or before."""
+        said = reply.get("corpus") if isinstance(reply, dict) else None
+        if not isinstance(said, str) or not said:
+            return
+        known = self._stated or self._reported or said
+        if said != known:
+            raise RetrievalError(
+                f"{self.url}: the server searches the corpus {said[:80]!r}, but {known[:80]!r} was "
+                f"{'stated' if self._stated else 'searched before'}; start the server with that "
+                "one, or begin a new run"
+            )
+        self._reported = said
 
     def _post(self, body: dict[str, Any]) -> Any:
         response = self._client.post(self._address, json=body)

@@ -37,9 +37,16 @@ class BM25Settings(BaseModel):
 
 
 class HttpSettings(BaseModel):
-    """How patient the HTTP retriever is with its server."""
+    """What the HTTP retriever's server searches, and how patient it is with the server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpus: str = Field(
+        "",
+        description="name or digest of the corpus that the server searches, where the server does "
+        "not report it: what a run is known by, not the address; an address may end in it "
+        "(http://HOST:PORT#NAME)",
+    )
 
     timeout_s: float = Field(60.0, gt=0, description="seconds to wait for an answer")
     connect_timeout_s: float = Field(10.0, gt=0, description="seconds to wait for a connection")
