@@ -6,7 +6,9 @@ import pytest
 
 from doubles import film_script
 from steper.errors import InputError, ModelError
+from steper.evaluation.scoring import score_run
 from steper.journal import RunFolder
+from steper.runs import Run
 from steper.store import read_yaml
 from test_runs import run
 
@@ -111,3 +113,16 @@ def test_yaml_that_holds_itself_is_told(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match=r"config\.yaml"):
         read_yaml(path)
+
+
+def test_records_that_were_edited_are_told_where_they_are_read(whole, caplog):
+    """By whoever reads them: a change may be valid, and meant."""
+    caplog.set_level(logging.WARNING)
+    path = whole / "trajectories.jsonl"
+    score_run(whole)
+    assert "changed since" not in caplog.text
+    path.write_text(path.read_text().replace('"answer":"1950"', '"answer":"1949"', 1))
+    for read in (score_run, lambda folder: Run(folder).made_with()):
+        caplog.clear()
+        read(whole)
+        assert f"{path}: changed since the run wrote it" in caplog.text

@@ -40,6 +40,7 @@ from steper.store import (
     open_input,
     provenance,
     read_json,
+    sha256_file,
     write_json,
     write_jsonl,
 )
@@ -293,7 +294,8 @@ class RunFolder:
             with atomic_writer(self.path / TRAJECTORIES) as out:
                 for attempt in self.attempts:
                     out.write(self._part.read_at(self.offsets[attempt.key]))
-            self._write_manifest("complete", counts, warnings)
+            digest = sha256_file(self.path / TRAJECTORIES)
+            self._write_manifest("complete", counts, warnings, {TRAJECTORIES: digest})
             self._tidy(counts.get("failed", 0))
         self.complete = True
 
@@ -304,7 +306,11 @@ class RunFolder:
             (self.path / ACTIONS).unlink(missing_ok=True)
 
     def _write_manifest(
-        self, status: str, counts: dict[str, Any], warnings: Sequence[str] = ()
+        self,
+        status: str,
+        counts: dict[str, Any],
+        warnings: Sequence[str] = (),
+        sha256: dict[str, str] | None = None,
     ) -> None:
         write_json(
             self.path / MANIFEST,
@@ -318,6 +324,7 @@ class RunFolder:
                 "inputs": self.inputs,
                 "counts": counts,
                 **({"warnings": list(warnings)} if warnings else {}),
+                **({"sha256": sha256} if sha256 else {}),
                 "seconds": round(self._seconds, 3),
                 **provenance(),
             },

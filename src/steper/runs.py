@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from steper.prompt.words import demonstrations
 from steper.records import Attempt, Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.shards import Shard, write_ids
-from steper.store import dump_line, read_json, read_records
+from steper.store import dump_line, read_json, read_records, sha256_file
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
 from steper.text import brief, counted, normalise_space, percent
+
+log = logging.getLogger(__name__)
 
 CHAT_TEMPLATE_TOKENS = 64
 
@@ -94,6 +97,7 @@ class Run:
                 f"{self.path} is unfinished (its status is {status!r}): finish it with the same "
                 "`steper teach`, or use --partial"
             )
+        warn_of_changes(self.path, manifest)
         return made_with
 
     @property
@@ -130,6 +134,18 @@ class Run:
             yield question
         if not seen and "shard" not in self.manifest:  # a small run's shard may have none
             raise InputError(f"{path} holds no questions; {again}")
+
+
+def warn_of_changes(run: Path, manifest: Mapping[str, Any]) -> None:
+    """One line for each file of a complete run that is not what it wrote, such as edited records.
+
+    Runs of before have no checksums. What cannot be read is for whoever reads it to tell.
+    """
+    checksums = manifest.get("sha256")
+    for name, checksum in checksums.items() if isinstance(checksums, dict) else ():
+        path = run / str(name)
+        if path.is_file() and sha256_file(path) != checksum:
+            log.warning("%s: changed since the run wrote it; it is read as it is", path)
 
 
 def make_strategy(

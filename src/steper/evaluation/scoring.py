@@ -36,7 +36,7 @@ from steper.grounding import grounded_share
 from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
 from steper.notebook import SHOWN_SCORES
 from steper.records import Prediction, Question, Record, Trajectory
-from steper.runs import Run, truncation_warnings
+from steper.runs import Run, truncation_warnings, warn_of_changes
 from steper.store import (
     provenance,
     read_json,
@@ -258,6 +258,7 @@ def score_run(
     """
     run = Path(run)
     manifest = _read_manifest(run)
+    warn_of_changes(run, manifest)
     if Run(run).of_states:
         raise InputError(
             f"{run} holds a teacher's steps at a student's states (`steper relabel`), no answers "
