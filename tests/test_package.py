@@ -34,6 +34,7 @@ LAYERS = [
     {"examples"},
     {"training"},
     {"student"},
+    {"cluster"},
     {"reporting"},
     {"pipeline"},
     {"studies"},
