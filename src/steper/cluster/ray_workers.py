@@ -59,7 +59,7 @@ def teach_by_workers(
     goes on where an interrupted one stopped, with another number of workers, too. Raises
     MissingExtraError without Ray, SteperError for whatever a worker met that the user can mend.
     """
-    out = out.resolve()
+    named, out = out, out.resolve()
     shards = shards_folder(out)
     whole = _is_whole(out) and not overwrite
     if overwrite:
@@ -81,7 +81,7 @@ def teach_by_workers(
             made = [shards / shard_name(shard) for shard in planned if shard]
             merge(made, out, overwrite=overwrite)
     shutil.rmtree(shards, ignore_errors=True)
-    return Run(out)
+    return Run(named)
 
 
 def _is_whole(out: Path) -> bool:
@@ -196,6 +196,7 @@ class _HandOut:
                     self._free.append(actor)
                 else:
                     todo.appendleft(shard)
+        self._progress.show([])
 
     def _ready(self, answers: list[Any]) -> list[Any]:
         """Those that are there; waits for the first, for a moment."""
