@@ -35,6 +35,7 @@ LAYERS = [
     {"examples"},
     {"training"},
     {"student"},
+    {"cluster"},
     {"reporting"},
     {"pipeline"},
     {"studies"},

@@ -51,6 +51,8 @@ QUESTIONS, TRAJECTORIES = "questions.jsonl", "trajectories.jsonl"
 IDS = "ids.jsonl"
 ACTIONS, PART = "actions.jsonl", "trajectories.part"
 
+IN_USE = "another steper process is writing this run"
+
 EVALUATION = ("metrics.json", "scores.jsonl", "predictions.json", "predictions.jsonl")
 """What `steper eval` wrote of an earlier state of the run."""
 
@@ -144,7 +146,7 @@ class RunFolder:
         self._check(overwrite)
         with writing_to(path):
             files = (MANIFEST, QUESTIONS, TRAJECTORIES)
-            self._lock = lock_folder(path, "another steper process is writing this run", files)
+            self._lock = lock_folder(path, IN_USE, files)
             try:
                 self._check(overwrite)  # again: another process may have ended its run meanwhile
                 self._open(overwrite, retry_failed)

@@ -221,3 +221,21 @@ def test_a_form_that_the_tokenizer_does_not_have_is_refused_by_both(tmp_path):
     for kind, settings in ((VLLMModel, VLLMSettings), (HFModel, HFSettings)):
         with pytest.raises(ModelError, match="form is chat, but its tokenizer has no"):
             kind(plain, settings=settings(form="chat"))
+
+
+def test_the_double_has_the_names_of_vllm_itself(monkeypatch):
+    """Where vLLM is installed: what the double takes, vLLM takes, too."""
+    monkeypatch.undo()
+    vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
+    from dataclasses import fields
+    from inspect import signature
+
+    pairs = (
+        (fake_vllm.EngineArgs, vllm.EngineArgs),
+        (fake_vllm.SamplingParams, vllm.SamplingParams),
+    )
+    for double, real in pairs:
+        assert {f.name for f in fields(double)} <= set(signature(real).parameters)
+    for name in ("from_engine_args", "add_request", "abort_request", "step"):
+        ours = list(signature(getattr(fake_vllm.LLMEngine, name)).parameters)
+        assert list(signature(getattr(vllm.LLMEngine, name)).parameters)[: len(ours)] == ours

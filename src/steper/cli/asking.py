@@ -24,6 +24,7 @@ from steper.prompt.render import PromptSettings
 from steper.strategy import DEFAULT, STRATEGIES
 
 if TYPE_CHECKING:
+    from steper.cluster.job import Job
     from steper.data import QuestionFile
     from steper.lm.base import LanguageModel
     from steper.records import Question
@@ -76,15 +77,39 @@ def open_lm(chosen: Chosen, spec: str, questions: Sequence[Question] = ()) -> La
     )
 
 
+def make_job(
+    chosen: Chosen, kind: type[Strategy[Any]], questions: list[Question], **how: Any
+) -> Job:
+    """All that is needed to ask, with the settings that were chosen; nothing is opened yet."""
+    from steper.cluster.job import Job
+
+    _check_flags(chosen, kind)
+    return Job(
+        questions=questions,
+        strategy=kind,
+        strategy_settings=chosen.settings("strategy", kind.settings_type),
+        prompt=chosen.settings("prompt", PromptSettings),
+        generation=chosen.settings("generation", GenerationSettings),
+        hf=chosen.settings("hf", HFSettings),
+        openai=chosen.settings("openai", OpenAISettings),
+        vllm=chosen.settings("vllm", VLLMSettings),
+        **how,
+    )
+
+
 def open_strategy(chosen: Chosen, kind: type[Strategy[Any]], lm: LanguageModel) -> Strategy[Any]:
     """The strategy for a model, with the settings that were chosen."""
     from steper.runs import make_strategy
 
+    _check_flags(chosen, kind)
+    settings = chosen.settings("strategy", kind.settings_type)
+    return make_strategy(kind, lm, settings, chosen.settings("prompt", PromptSettings))
+
+
+def _check_flags(chosen: Chosen, kind: type[Strategy[Any]]) -> None:
     for flag in chosen.given.get("strategy", {}):
         if flag not in kind.settings_type.model_fields:
             raise SettingsError(f"--{flag.replace('_', '-')} is no setting of strategy {kind.name}")
-    settings = chosen.settings("strategy", kind.settings_type)
-    return make_strategy(kind, lm, settings, chosen.settings("prompt", PromptSettings))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from steper.cli.asking import ALL, SECTIONS, AskingOptions, Selection, adopt, open_lm, open_strategy
+from steper.cli.asking import ALL, SECTIONS, AskingOptions, Selection, adopt, make_job
 from steper.cli.options import FLAT, SWITCH, Chosen, at_least
 from steper.cli.terminal import plain_console, teach_bar, warn
+from steper.errors import SettingsError
 
 if TYPE_CHECKING:
     from steper.runs import Run
@@ -25,6 +25,8 @@ def teach(
     sample_dev: int | None = None,
     samples: int = 1,
     shard: str | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
     config: Path | None = None,
     in_flight: int = 64,
     overwrite: Annotated[bool, SWITCH] = False,
@@ -63,6 +65,11 @@ def teach(
     shard
         NUMBER/OF, such as 3/8: ask the third eighth of the questions alone, on this machine. Which
         eighth a question is in follows from its id. `steper merge` puts the shards together.
+    workers
+        Processes that share the run, on Ray (extra `ray`): on this machine, a GPU to each where
+        there are any, or on a cluster. What they have done lies in OUT.shards until all is done.
+    ray_address
+        A Ray cluster's address, or auto; its machines and this one share a file system.
     config
         YAML file with settings in the sections strategy, prompt, generation, hf, openai and vllm;
         options on the command line go over it.
@@ -75,40 +82,43 @@ def teach(
     allow_code
         Let a student's folder name code outside this package (a strategy), which is then loaded.
     """
-    from steper.data.retrievers import open_corpus
-    from steper.runs import teach as run_teacher
-    from steper.student import student_retriever
-
-    at_least(1, in_flight=in_flight, samples=samples)
+    at_least(1, in_flight=in_flight, samples=samples, workers=workers)
+    if ray_address is not None and workers is None:
+        raise SettingsError("--ray-address goes with --workers")
+    if shard is not None and workers is not None:
+        raise SettingsError("--shard and --workers exclude each other: workers make all shards")
     chosen = Chosen(SECTIONS, config, settings)
     kind = adopt(chosen, model, strategy, allow_code)
     file = selection.read(questions)
     asked = selection.choose(file.questions, sample_dev)
     sample = {"test": selection.sample, "dev": sample_dev, "seed": selection.sample_seed}
-    inputs = selection.describe(questions, file, sample=sample, corpus=corpus, model=model)
-    with ExitStack() as stack:
-        lm = open_lm(chosen, model, asked)
-        stack.callback(lm.close)
-        how = open_strategy(chosen, kind, lm)
-        retriever = None
-        if kind.searches:
-            retriever = student_retriever(model, open_corpus(corpus, file.questions), allow_code)
-            stack.callback(retriever.close)
-        del file  # its contexts are in the index by now
-        run = run_teacher(
-            asked,
-            how,
-            lm,
-            retriever,
-            out,
-            samples=samples,
-            shard=shard,
-            in_flight=in_flight,
-            overwrite=overwrite,
-            retry_failed=retry_failed,
-            inputs=inputs,
-            progress=stack.enter_context(teach_bar("teach")),
-        )
+    job = make_job(
+        chosen,
+        kind,
+        asked,
+        model=model,
+        corpus=corpus,
+        contexts=file.questions if corpus == "auto" else [],
+        samples=samples,
+        in_flight=in_flight,
+        allow_code=allow_code,
+        inputs=selection.describe(questions, file, sample=sample, corpus=corpus, model=model),
+    )
+    del file  # the job lets go of its contexts once they are indexed
+    anew = {"overwrite": overwrite, "retry_failed": retry_failed}
+    with teach_bar("teach") as progress:
+        if workers is None:
+            from steper.cluster.job import run_here
+            from steper.shards import Shard
+
+            part = Shard.parse(shard) if shard else None
+            run = run_here(job, out, shard=part, progress=progress, **anew)
+        else:
+            from steper.cluster.ray_workers import teach_by_workers
+
+            run = teach_by_workers(
+                job, out, workers, address=ray_address, progress=progress, **anew
+            )
     show_run(run)
 
 

@@ -1,0 +1,145 @@
+"""All that is needed to run a teacher, by name: so another process can open it and ask.
+
+The shards of a run that workers make lie in a folder beside it until they are merged.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steper.data.retrievers import open_corpus
+from steper.engine import Stats
+from steper.errors import InputError
+from steper.lm.base import LanguageModel
+from steper.lm.model_settings import (
+    GenerationSettings,
+    HFSettings,
+    OpenAISettings,
+    VLLMSettings,
+)
+from steper.lm.open import open_model
+from steper.prompt.render import PromptSettings
+from steper.records import Question
+from steper.retrieve.base import Retriever
+from steper.runs import Run, make_strategy, teach
+from steper.shards import Shard
+from steper.strategy import StepSettings, Strategy
+from steper.student import student_retriever
+
+
+@dataclass
+class Job:
+    """A teacher, questions and settings; pickled to workers, so it holds nothing that is open.
+
+    `contexts` are the questions whose contexts are the corpus, where that is `auto`; they are let
+    go of once they are indexed.
+    """
+
+    questions: list[Question]
+    model: str
+    corpus: str
+    strategy: type[Strategy[Any]]
+    strategy_settings: StepSettings
+    prompt: PromptSettings
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+    hf: HFSettings = field(default_factory=HFSettings)
+    openai: OpenAISettings = field(default_factory=OpenAISettings)
+    vllm: VLLMSettings = field(default_factory=VLLMSettings)
+    contexts: list[Question] = field(default_factory=list)
+    samples: int = 1
+    in_flight: int = 64
+    allow_code: bool = False
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def opened(self) -> Iterator[Asking]:
+        """The job with its model and its corpus open; both are closed at the end."""
+        with ExitStack() as stack:
+            lm = open_model(
+                self.model,
+                generation=self.generation,
+                hf=self.hf,
+                openai=self.openai,
+                vllm=self.vllm,
+                questions=self.questions,
+            )
+            stack.callback(lm.close)
+            how = make_strategy(self.strategy, lm, self.strategy_settings, self.prompt)
+            retriever = None
+            if self.strategy.searches:
+                found = open_corpus(self.corpus, self.contexts)
+                retriever = student_retriever(self.model, found, self.allow_code)
+                stack.callback(retriever.close)
+            self.contexts = []
+            yield Asking(self, lm, how, retriever)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A job that is open."""
+
+    job: Job
+    lm: LanguageModel
+    how: Strategy[Any]
+    retriever: Retriever | None
+
+    def run(
+        self,
+        out: Path,
+        *,
+        shard: Shard | None = None,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+        progress: Callable[[Stats], None] | None = None,
+    ) -> Run:
+        """Run it, or a shard of it; see `steper.runs.teach`."""
+        return teach(
+            self.job.questions,
+            self.how,
+            self.lm,
+            self.retriever,
+            out,
+            samples=self.job.samples,
+            shard=shard,
+            in_flight=self.job.in_flight,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+            inputs=self.job.inputs,
+            progress=progress,
+        )
+
+
+def shards_folder(out: Path) -> Path:
+    """Where workers keep the shards of a run until it is merged."""
+    return out.with_name(f"{out.name}.shards")
+
+
+def run_here(
+    job: Job,
+    out: Path,
+    *,
+    shard: Shard | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    progress: Callable[[Stats], None] | None = None,
+) -> Run:
+    """Run a job, or a shard of it, in this process.
+
+    Raises InputError where workers have begun it: what they did would be paid for again.
+    """
+    if (begun := shards_folder(out)).exists():
+        if not overwrite:
+            raise InputError(
+                f"{out} was begun with --workers ({begun} has what they did): give --workers "
+                "again, or --overwrite to begin anew"
+            )
+        shutil.rmtree(begun)
+    with job.opened() as asking:
+        return asking.run(
+            out, shard=shard, overwrite=overwrite, retry_failed=retry_failed, progress=progress
+        )
