@@ -89,6 +89,8 @@ class Run:
             raise InputError(f"{self.path} is not a run folder: it has no manifest.json")
         manifest = self.manifest
         made_with = manifest.get("settings") if isinstance(manifest, dict) else None
+        if isinstance(made_with, dict) and "judged" in made_with:
+            raise InputError(f"{self.path} holds a judge's verdicts, not trajectories of a run")
         if not isinstance(made_with, dict) or not {"strategy", "prompt"} <= made_with.keys():
             raise InputError(f"{self.path / 'manifest.json'}: not the manifest of a run")
         status = manifest.get("status")

@@ -224,6 +224,11 @@ def _read_manifest(run: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: a JSON object was expected, not {type(manifest).__name__}")
+    if "judged" in (manifest.get("settings") or {}):
+        raise InputError(
+            f"{run} holds a judge's verdicts, not answers; what came of them is in "
+            f"{run / 'preferences.json'}"
+        )
     return manifest
 
 

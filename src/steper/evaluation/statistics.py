@@ -206,6 +206,57 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+class Kappa(Record):
+    """Cohen's (1960) κ of two raters over `n` things, with its bootstrap interval.
+
+    `agreed` is the share of equal ratings. κ is None where chance alone makes them all equal: each
+    rater has but one rating, the same; bounds are None where it is, or draws without it are.
+    """
+
+    n: int
+    agreed: float
+    kappa: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def cohen_kappa(a: Sequence[int], b: Sequence[int], settings: Bootstrap | None = None) -> Kappa:
+    """κ = (p_o - p_e) / (1 - p_e): p_o is the share of equal ratings, p_e that by chance.
+
+    Ratings are labels, of which none is nearer to another than the rest. Raises ValueError where
+    the two differ in length or are empty.
+    """
+    settings = settings or Bootstrap()
+    labels, both = np.unique([a, b], return_inverse=True)
+    left, right = both.reshape(2, -1)
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"{len(a)} and {len(b)} ratings; as many of both were expected")
+    kinds = len(labels)
+    cells = left * kinds + right
+    table = np.bincount(cells, minlength=kinds**2)
+    rng = np.random.default_rng(settings.seed)
+    drawn = rng.multinomial(len(a), table / len(a), size=settings.resamples)
+    agreed, kappa = _kappas(table[None].reshape(1, kinds, kinds))
+    _, resampled = _kappas(drawn.reshape(-1, kinds, kinds))
+    value = float(kappa[0])
+    if np.isnan(value):
+        return Kappa(n=len(a), agreed=float(agreed[0]), kappa=None)
+    low = high = None
+    if not np.isnan(resampled).any():
+        tail = (1 - settings.confidence) / 2
+        low, high = (float(x) for x in np.quantile(resampled, [tail, 1 - tail]))
+    return Kappa(n=len(a), agreed=float(agreed[0]), kappa=value, low=low, high=high)
+
+
+def _kappas(tables: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Shares of equal ratings and κ of contingency tables (m, k, k); NaN where κ is none."""
+    total = tables.sum(axis=(1, 2))
+    agreed = np.trace(tables, axis1=1, axis2=2) / total
+    chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1) / total**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return agreed, np.where(chance < 1, (agreed - chance) / (1 - chance), np.nan)
+
+
 def relative_difference(a: Floats, b: Floats, settings: Bootstrap) -> Estimate | None:
     """(mean a - mean b) / mean b with the paired bootstrap's interval; shapes (n,).
 
