@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from steper.artifact import settings_hash
 from steper.examples.step_example import StepExample
 from steper.prompt.render import PromptSettings, Turn, build_prompt, in_a_row, target_lead
 from steper.prompt.segments import Segment
 from steper.records import Passage
-from steper.store import write_json, write_jsonl
+from steper.store import sha256_file, write_json, write_jsonl
 from steper.strategy.ircot import IRCoT
 
 TEXT = "Ann Lee film river Paris town doctor was born in the of directed by Who which"
@@ -68,7 +69,8 @@ def step_examples(number, question, turns, settings, form, target="current"):
         )
 
 
-def example_folder(path: Path, rows, *, weights="learned") -> Path:
+def example_folder(path: Path, rows, *, weights="learned", strategy=(), **more) -> Path:
+    """A folder of examples with further settings, of its strategy or of its own."""
     rows = list(rows)
     write_jsonl(path / "examples.jsonl", rows)
     settings = {
@@ -76,15 +78,17 @@ def example_folder(path: Path, rows, *, weights="learned") -> Path:
         "target": "current",
         "form": rows[0].form,
         "prompt": {"layout": rows[0].layout, "demos": 0},
-        "strategy": {"name": "ircot"},
+        "strategy": {"name": "ircot", **dict(strategy)},
+        **more,
     }
     manifest = {
         "schema_version": 1,
         "content": "step examples",
         "recipe": "steper",
         "weights": weights,
-        "settings_hash": "0" * 16,
+        "settings_hash": settings_hash(settings),
         "settings": settings,
+        "sha256": {"examples.jsonl": sha256_file(path / "examples.jsonl")},
     }
     write_json(path / "manifest.json", manifest)
     return path

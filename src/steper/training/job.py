@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import model_checksums, warn_of_changes
 from steper.errors import missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
@@ -114,6 +115,8 @@ def train(
             folder.checkpoint(resume_from)
     if folder.complete and not overwrite and resume_from is None:
         merged = main and settings.merge and _merge(student, folder, settings)
+        if main:
+            warn_of_changes(out, folder.manifest, gone=True)
         return Trained(out, folder.manifest, up_to_date=not merged)
     processes = count_processes(settings)
     job = Job(source, student, folder, settings, processes, main, progress)
@@ -129,7 +132,10 @@ def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
     folder.open(overwrite=False)
     try:
         with needing_room(folder.path):
-            return merge_finished(Base.find(student, settings), folder.path)
+            merged = merge_finished(Base.find(student, settings), folder.path)
+            if merged:
+                folder.renew_checksums()
+            return merged
     finally:
         folder.close()
 
@@ -203,6 +209,7 @@ class Job:
     def run(self, overwrite: bool, resume_from: int | None = None) -> None:
         """Train from the last checkpoint, or a chosen one, or the start, and export."""
         if self.main:
+            self.source.warn_of_changes()
             self.folder.open(overwrite)
             if resume_from is not None:
                 self.folder.go_back(resume_from)
@@ -307,6 +314,7 @@ class Job:
             "counts": asdict(self.data.counts),
             "trained": {"steps": trainer.state.global_step, **trainer.counted()},
             "sigma": trainer.objective.sigma if learned else None,
+            "sha256": model_checksums(self.folder.path),
         }
         self.folder.write_manifest("complete", more)
 

@@ -20,6 +20,7 @@ from steper.artifact import (
     begun,
     check_settings,
     lock_folder,
+    model_checksums,
     settings_hash,
 )
 from steper.errors import InputError
@@ -139,6 +140,11 @@ class TrainFolder:
             **more,
             **provenance(),
         }
+        write_json(self.path / MANIFEST, value)
+
+    def renew_checksums(self) -> None:
+        """Take the files of a complete training as they are now for what was written."""
+        value = {**self.manifest, "sha256": model_checksums(self.path)}
         write_json(self.path / MANIFEST, value)
 
     def close(self) -> None:
