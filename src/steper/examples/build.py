@@ -40,6 +40,7 @@ from steper.examples.filters import (
     FilterSettings,
     by_preference,
     checkable_hops,
+    is_right,
     lone_problems,
     step_problems,
     trajectory_problem,
@@ -141,7 +142,7 @@ class Build:
             if alike and learnt and self.filters.per_question != "all":
                 self.counts.drop("other_sample")
                 continue
-            made = self._examples(question, trajectory)
+            made = self._examples(question, trajectory, samples)
             learnt = learnt or bool(made)
             yield from made
 
@@ -168,7 +169,9 @@ class Build:
         for build in self.more:
             yield from build.rankings()
 
-    def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
+    def _examples(
+        self, question: Question, trajectory: Trajectory, samples: Sequence[Trajectory]
+    ) -> list[StepExample]:
         """The examples of a fit trajectory; whatever is left out is counted."""
         check_questions([question], self.student.prompt)
         replay = Replay(trajectory, self.teacher)
@@ -183,9 +186,11 @@ class Build:
         made: list[StepExample] = []
         left_out: list[str] = []
         left_alone: list[str] = []
-        context = self._context(question, trajectory)
+        context = self._context(question, trajectory, samples)
         for draft in self.recipe.make(replay, context):
-            if any(index <= begun for index in draft.supervises):
+            if draft.left_out:
+                left_alone.append(draft.left_out)
+            elif any(index <= begun for index in draft.supervises):
                 left_out.append("not_its_own")
             elif reason := _draft_problem(draft, problems):
                 left_out.append(reason)
@@ -225,7 +230,9 @@ class Build:
         if self.filters.gold_seen and not checkable_hops(context.question):
             self.counts.unchecked["gold_seen"] = self.counts.unchecked.get("gold_seen", 0) + 1
 
-    def _context(self, question: Question, trajectory: Trajectory) -> Context:
+    def _context(
+        self, question: Question, trajectory: Trajectory, samples: Sequence[Trajectory] = ()
+    ) -> Context:
         return Context(
             target=self.settings.target,
             end_of_turn=self.settings.end_of_turn,
@@ -236,6 +243,8 @@ class Build:
             judge=LMJudge(self.judge, question.id) if self.judge else None,
             labels=self.settings.labels,
             similarity=self.similarity,
+            samples=samples,
+            is_right=lambda answer: is_right(answer, question, self.filters),
         )
 
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
@@ -254,6 +263,7 @@ class Build:
             form=self.student.form,
             layout=self.student.prompt.layout,
             segments=(*draft.prompt.segments, *draft.target),
+            rejected=draft.rejected,
         )
 
     @cached_property

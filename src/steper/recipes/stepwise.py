@@ -39,12 +39,12 @@ def of_kinds(*kinds: StepKind) -> Make:
                 # A separate reader's prompt holds no earlier reasoning: it has none to accumulate.
                 whole = context.target == "cumulative" and step.role == "reason"
                 make_draft = cumulative_draft if whole else current_draft
-                yield make_draft(replay, step, _ends(replay, step, context))
+                yield make_draft(replay, step, ends_turn(replay, step, context))
 
     return make
 
 
-def _ends(replay: Replay, step: Step, context: Context) -> bool:
+def ends_turn(replay: Replay, step: Step, context: Context) -> bool:
     """Whether the end of the turn after a step is learnt; see `recipes.base.EndOfTurn`."""
     later = replay.steps[step.index :]
     more = replay.trajectory.stop_reason is StopReason.ONE_STEP

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from steper.errors import missing_extra, needing_room
+from steper.artifact import differing, listed
+from steper.errors import SettingsError, missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
@@ -23,9 +24,9 @@ from steper.lm.shipped import locate_model
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
-from steper.store import sha256_file, write_json
+from steper.store import read_json, sha256_file, write_json
 from steper.text import brief
-from steper.training.train_folder import STEPER, TrainFolder
+from steper.training.train_folder import REFERENCE, STEPER, TrainFolder
 from steper.training.train_settings import TrainSettings
 
 try:
@@ -52,7 +53,8 @@ from steper.training.model import (
     stop_at,
     stored_dtype,
 )
-from steper.training.objective import Objective
+from steper.training.objective import Objective, TokenLoss
+from steper.training.preference import PreferenceLoss, read_reference, write_reference
 from steper.training.processes import (
     barrier,
     count_processes,
@@ -185,8 +187,28 @@ class Job:
         self._say_what_changes()
         limit = self.settings.max_length or window(self.config, self.tokenizer)
         self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
+        if self.data.pairs:
+            self._check_pairs()
         steps, per_epoch = plan_steps(self.data, self.settings)
         self.resolved |= {"max_length": limit, "steps": steps, "steps_per_epoch": per_epoch}
+
+    def _check_pairs(self) -> None:
+        """Refuse pairs whose reference would not be the student as it is asked."""
+        if self.asked.kind != "none":
+            raise SettingsError(
+                "preference pairs are compared with the student as it was, which is asked before "
+                f"the training, and {self.asked.kind} would have it in shards; leave sharding out"
+            )
+        path = Path(self.student).expanduser() / STEPER
+        own, made = read_json(path) if path.is_file() else {}, self.manifest["settings"]
+        if "recipe" not in own:  # untrained, it is not asked in any way of its own
+            return
+        given = {name: made[name] for name in ("form", "prompt", "strategy")}
+        if changed := listed([*differing({name: own.get(name) for name in given}, given)]):
+            raise SettingsError(
+                f"{self.student} was trained to be asked otherwise than in these preference pairs: "
+                f"{changed}; build the pairs as its own examples were built"
+            )
 
     def _say_what_changes(self) -> None:
         """Tell of a template that does not let `append_only` prompts grow at their end alone."""
@@ -207,6 +229,8 @@ class Job:
             if resume_from is not None:
                 self.folder.go_back(resume_from)
         trainer = self.trainer()
+        if isinstance(trainer.parts, PreferenceLoss):
+            trainer.parts.reference = self._reference(trainer)
         resume = self.folder.last_checkpoint()
         if self.main:
             self.folder.cut_log(int(resume.name.rpartition("-")[2]) if resume else 0)
@@ -218,6 +242,17 @@ class Job:
         leave_processes()  # none waits for what the main one still does
         if self.main:
             self._finish(trainer)
+
+    def _reference(self, trainer: StepTrainer) -> torch.Tensor:
+        """What the student thinks of its preference pairs before it is trained; asked once."""
+        path, pairs = self.folder.path / REFERENCE, self.data.pairs
+        kept = read_reference(path, pairs)
+        if kept is not None:
+            return kept
+        found = trainer.log_pairs(self.data)
+        if self.main:
+            write_reference(path, pairs, found)
+        return found
 
     def trainer(self) -> StepTrainer:
         """The student, loaded, in a trainer of its own."""
@@ -254,8 +289,9 @@ class Job:
             "parameters": parameters,
             "trained_parameters": count_trained(model, only_trainable=True),
         }
+        loss = PreferenceLoss(settings.dpo_beta, settings.dpo_sft) if data.pairs else TokenLoss()
         given = (settings, self.asked, self.tokenizer, self._log_row)
-        return StepTrainer(model, args, data, objective, *given)
+        return StepTrainer(model, args, data, objective, loss, *given)
 
     def _log_row(self, row: dict[str, Any]) -> None:
         kept = {("lr" if k == "learning_rate" else k): v for k, v in row.items() if k != "steps"}

@@ -44,6 +44,18 @@ class TrainSettings(Settings):
         description="learning rate of σ, its own (none: natural 0.1, more in trainings under 100 "
         "steps; adam 0.05)",
     )
+    dpo_beta: float = Field(
+        0.1,
+        gt=0,
+        description="β of preference pairs: how dearly they pay for leaving the student that they "
+        "began with",
+    )
+    dpo_sft: float = Field(
+        0.0,
+        ge=0,
+        description="of preference pairs, the weight of the preferred texts' own cross-entropy "
+        "beside DPO's loss, as in RPO",
+    )
     pack: Pack = Field(
         "steps",
         description="steps: one forward pass for all examples of a trajectory, shared text once; "
@@ -203,7 +215,7 @@ class TrainSettings(Settings):
         return asked_sharding(self.sharding, self.trainer)
 
 
-LATER = {"chat_template_kwargs", "reranker_epochs"}
+LATER = {"chat_template_kwargs", "reranker_epochs", "dpo_beta", "dpo_sft"}
 """Settings that came later: at their defaults a fingerprint leaves them out."""
 
 
