@@ -229,8 +229,6 @@ class Job:
             if resume_from is not None:
                 self.folder.go_back(resume_from)
         trainer = self.trainer()
-        if isinstance(trainer.parts, PreferenceLoss):
-            trainer.parts.reference = self._reference(trainer)
         resume = self.folder.last_checkpoint()
         if self.main:
             self.folder.cut_log(int(resume.name.rpartition("-")[2]) if resume else 0)
@@ -291,7 +289,10 @@ class Job:
         }
         loss = PreferenceLoss(settings.dpo_beta, settings.dpo_sft) if data.pairs else TokenLoss()
         given = (settings, self.asked, self.tokenizer, self._log_row)
-        return StepTrainer(model, args, data, objective, loss, *given)
+        trainer = StepTrainer(model, args, data, objective, loss, *given)
+        if isinstance(loss, PreferenceLoss):
+            loss.reference = self._reference(trainer)
+        return trainer
 
     def _log_row(self, row: dict[str, Any]) -> None:
         kept = {("lr" if k == "learning_rate" else k): v for k, v in row.items() if k != "steps"}

@@ -169,7 +169,7 @@ class PreferenceLoss:
             "reward_chosen": better,
             "reward_rejected": worse,
             "reward_margin": better - worse,
-            "reward_accuracy": right,
+            "reward_accuracy": round(right, 6),
         }
 
 
