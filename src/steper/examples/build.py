@@ -244,13 +244,13 @@ class Build:
             labels=self.settings.labels,
             similarity=self.similarity,
             samples=samples,
+            pairs_at=self.settings.pairs_at,
             is_right=lambda answer: is_right(answer, question, self.filters),
         )
 
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
         assert draft.target is not None
-        step = draft.step
-        name = _name(trajectory)
+        step, name = draft.step, _name(trajectory)
         return StepExample(
             id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
             trajectory=_together(trajectory),

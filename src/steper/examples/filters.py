@@ -50,6 +50,7 @@ REASONS = {
     "not_failed": "the student's own trajectory ended right",
     "no_known_failure": "nobody knows whether the student's own trajectory failed",
     "no_pair": "no failed attempt at its state is known",
+    "not_first": "the student left the teacher's way at an earlier state",
     "same_text": "the student wrote the same there",
     "not_its_own": "a target would hold steps that the student wrote itself",
     "cannot_be_written": "a step's text cannot follow its prompt",

@@ -247,7 +247,12 @@ def _check_sections(settings: PipelineSettings) -> None:
     settings.check_also()
     for method, method_settings in settings.recipes.items():
         with _at("recipes", method):
-            RECIPES.find(method_settings.recipe or method)
+            recipe = RECIPES.find(method_settings.recipe or method)
+            if recipe.pairs and method_settings.states_of is None:
+                raise SettingsError(
+                    f"recipes.{method}: {recipe.name} learns preference pairs at students' states; "
+                    "name the method whose students they are, such as states_of: steper"
+                )
             _check_method(settings, method)
     if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
         known = [*settings.recipes, "base", "teacher"]

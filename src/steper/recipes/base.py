@@ -29,6 +29,10 @@ for, and what is learnt of the next step is to go on."""
 Weights = Literal["learned", "uniform"]
 """How the three losses are weighed: by learned σ (StepER's reasoning difficulty), or alike."""
 
+PairsAt = Literal["first", "all"]
+"""Which states of a failed trajectory give preference pairs: the first at which student and teacher
+differ (Step-DPO's first mistake, found without a judge), or all such."""
+
 Judge = Callable[[str], str]
 """A language model that answers one prompt: `judge("Does the passage …?") -> "yes"`."""
 
@@ -88,6 +92,7 @@ class Context:
     labels: Labels = "auto"
     similarity: Similarity | None = None
     samples: Sequence[Trajectory] = ()
+    pairs_at: PairsAt = "first"
     is_right: Callable[[str], bool | None] = unknown
 
     @cached_property

@@ -4,8 +4,9 @@ Lai et al., "Step-DPO" (2024): the pair shares all that came before, so what dif
 Where a teacher wrote the step at a student's state (`steper relabel`), the teacher's is preferred.
 Among several samples of the student's own, it is that of a trajectory that ended right.
 
-Differs from the paper: there the rejected step is the first wrong one, told by a judge. Here every
-step of a failed trajectory is, that of no right one: nobody but the answer has to judge.
+Differs from the paper: there the rejected step is the first wrong one, told by a judge. Here it is
+the first one of a failed trajectory that the teacher would have written otherwise (`pairs_at`), so
+that nobody has to judge but the answer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from steper.records import Instead, Status, Step, Trajectory
 from steper.strategy.replay import Replay
 
 SAME, RIGHT, UNKNOWN, ALONE = "same_text", "not_failed", "no_known_failure", "no_pair"
+LATER = "not_first"
 
 
 def pairs(replay: Replay, context: Context) -> Iterator[Draft]:
@@ -33,7 +35,7 @@ def pairs(replay: Replay, context: Context) -> Iterator[Draft]:
         elif draft.target is None:
             yield draft
         else:
-            yield _paired(replay, draft, others)
+            yield _paired(replay, draft, others, context)
 
 
 def _failed(replay: Replay, step: Step, context: Context) -> list[Instead] | str:
@@ -87,14 +89,38 @@ def _at_state(sample: Trajectory, trajectory: Trajectory, step: Step) -> bool:
     return state(sample.steps) == state(trajectory.steps)
 
 
-def _paired(replay: Replay, draft: Draft, others: list[Instead]) -> Draft:
+def _stands_on_another(trajectory: Trajectory, context: Context) -> bool:
+    """Whether the student had differed from the teacher before it came to a state."""
+    begun = trajectory.begun or 0
+    told = [step.rationale for step in trajectory.steps[:begun]]
+    return any(
+        label.instead_of is not None
+        and label.begun is not None
+        and label.begun < begun
+        and [*(s.rationale for s in label.steps[: label.begun]), label.instead_of.rationale]
+        == told[: label.begun + 1]
+        and _differ(label.instead_of.rationale, label.steps[-1].rationale)
+        for label in context.samples
+        if len(label.steps) > (label.begun or 0)
+    )
+
+
+def _differ(one: str, other: str) -> bool:
+    return normalize_answer(one) != normalize_answer(other)
+
+
+def _paired(replay: Replay, draft: Draft, others: list[Instead], context: Context) -> Draft:
     """The draft with the first of these texts that is another one."""
     reason = SAME
     for own in others:
         rejected = _rejected(replay, draft, own)
         if rejected is None:
             reason = "cannot_be_written" if len(others) == 1 else reason
-        elif _plain(rejected) != _plain(draft.target or ()):
+        elif not _differ(_text(rejected), _text(draft.target or ())):
+            continue
+        elif context.pairs_at == "first" and _stands_on_another(replay.trajectory, context):
+            return replace(draft, left_out=LATER)
+        else:
             return replace(draft, rejected=rejected)
     return replace(draft, left_out=reason)
 
@@ -118,8 +144,8 @@ def _rejected(replay: Replay, draft: Draft, own: Instead) -> tuple[Segment, ...]
     return (learn(written, draft.step.kind, ends=last.ends),) if written else None
 
 
-def _plain(target: tuple[Segment, ...]) -> str:
-    return normalize_answer("".join(segment.text for segment in target))
+def _text(target: tuple[Segment, ...]) -> str:
+    return "".join(segment.text for segment in target)
 
 
 STEP_DPO = Recipe(
