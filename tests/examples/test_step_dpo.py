@@ -24,6 +24,7 @@ from steper.strategy.ircot import IRCoT, IRCoTSettings
 
 BARE = PromptSettings(instruction=False, demos=0)
 SETTINGS = ExampleSettings(recipe="steper_dpo")
+ALL = ExampleSettings(recipe="steper_dpo", pairs_at="all")
 WRONG = [IRCOT[0], "Ann Lee was born in Oslo in 1949.", "So the answer is: 1949."]
 
 
@@ -42,7 +43,7 @@ def text_of(segments):
 
 def test_the_teachers_step_is_preferred_where_the_student_failed_with_another(tmp_path):
     run, prompts = labelled(tmp_path)
-    build = build_examples(run, SETTINGS)
+    build = build_examples(run, ALL)
     pairs = list(build)
     assert [p.kind for p in pairs] == ["exp", "agg"]
     assert [text_of(p.segments) for p in pairs] == IRCOT[1:]
@@ -58,6 +59,13 @@ def test_the_teachers_step_is_preferred_where_the_student_failed_with_another(tm
             assert better.ids[: len(ids)] == worse.ids[: len(ids)] == ids
             assert better.ids[-1] == worse.ids[-1]  # both learn to end their turn
             assert better.ids != worse.ids
+
+
+def test_only_the_first_state_at_which_they_differ_gives_a_pair(tmp_path):
+    run, _ = labelled(tmp_path)
+    build = build_examples(run, SETTINGS)
+    assert [(p.step, text_of(p.rejected)) for p in build] == [(2, WRONG[1])]
+    assert build.counts.dropped == {"same_text": 1, "not_first": 1}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +161,7 @@ def test_pairs_are_written_read_and_exported_in_trls_preference_format(form, tmp
     run, _ = labelled(tmp_path)
     out = tmp_path / "pairs"
     given = ["build", str(run.path), "--recipe", "steper_dpo", "--form", form, "--out", str(out)]
-    assert command([*given, "--export", "jsonl"]) == 0
+    assert command([*given, "--pairs-at", "all", "--export", "jsonl"]) == 0
     assert "1 × same_text" in capsys.readouterr().out
     rows = [json.loads(line) for line in (out / "messages.jsonl").read_text().splitlines()]
     text = (lambda value: value) if form == "plain" else (lambda value: value[0]["content"])

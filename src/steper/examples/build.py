@@ -34,7 +34,6 @@ from steper.examples.asked import (
 from steper.examples.build_counts import BuildCounts
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
-    FILTERS,
     Excluded,
     Filter,
     FilterSettings,
@@ -42,11 +41,13 @@ from steper.examples.filters import (
     checkable_hops,
     is_right,
     lone_problems,
+    own_filters,
+    own_settings,
     step_problems,
     trajectory_problem,
 )
 from steper.examples.step_example import StepExample
-from steper.examples.without_gold import Verdicts, check_filters, inconsistent
+from steper.examples.without_gold import check_filters, inconsistent, judging
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
@@ -175,7 +176,7 @@ class Build:
         """The examples of a fit trajectory; whatever is left out is counted."""
         check_questions([question], self.student.prompt)
         replay = Replay(trajectory, self.teacher)
-        more = (*self.more_filters, *self._verdicts())
+        more = (*self.more_filters, *judging(self.judge, self.filters))
         problems = step_problems(question, replay, self.filters, more)
         begun = trajectory.begun or 0
         problems = {i: why for i, why in problems.items() if not 0 < i <= begun}
@@ -207,14 +208,6 @@ class Build:
             return []
         self._keep(context, replay, left_out)
         return made
-
-    def _verdicts(self) -> tuple[Filter, ...]:
-        """The judge as a filter, where it is asked."""
-        if self.judge is None or self.filters.judged == "none":
-            return ()
-        lm = self.judge
-        verdicts = Verdicts(lambda prompt, question_id: LMJudge(lm, question_id)(prompt))
-        return (verdicts.of_answer if self.filters.judged == "answer" else verdicts.of_steps,)
 
     def _keep(self, context: Context, replay: Replay, left_out: Sequence[str]) -> None:
         """Count a trajectory that has examples."""
@@ -354,12 +347,13 @@ def build_examples(
     `recipe` and `strategy` are given where they are objects; else the settings and the run name
     them. A run whose strategy is code outside this package and its plug-ins needs `allow_code`.
     `exclude` are question files that training must not see. `more_runs` are learnt from as well,
-    such as steps at a student's states. `partial` takes an unfinished run as
-    far as it is. Raises InputError where `run` is no complete run, SettingsError where the settings
-    contradict the run's strategy; iteration raises InputError at a bad record.
+    such as steps at a student's states. `partial` takes an unfinished run as far as it is. Raises
+    InputError where `run` is no complete run, SettingsError where the settings contradict the run's
+    strategy; iteration raises InputError at a bad record.
     """
     settings = settings or ExampleSettings()
     recipe = recipe or RECIPES.find(settings.recipe)
+    filters = own_settings(recipe, filters)
     if more_runs:
         how: dict[str, Any] = {
             "recipe": recipe,
@@ -383,13 +377,13 @@ def build_examples(
     prompt = teachers_prompt(made_with["prompt"], place)
     teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
     check_recipe(recipe, settings, student, retriever is not None, judge is not None)
-    check_filters(filters or FilterSettings(), run, judge is not None)
+    check_filters(filters, run, judge is not None)
     embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,
         settings=settings,
-        filters=filters or FilterSettings(),
-        more_filters=tuple(FILTERS.find(f) if isinstance(f, str) else f for f in more_filters),
+        filters=filters,
+        more_filters=own_filters(recipe, more_filters),
         excluded=Excluded.read(Path(path) for path in exclude),
         recipe=recipe,
         teacher=teacher,

@@ -22,8 +22,9 @@ from steper.evaluation.leakage import Common, Seen
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import coverage, same_passage
 from steper.grounding import grounded_share
+from steper.recipes import Recipe
 from steper.records import GrownRecord, Passage, Question, Step, StopReason, Trajectory
-from steper.store import sha256_file
+from steper.store import sha256_file, validated
 from steper.strategy.replay import Replay
 from steper.text import limit_words
 
@@ -167,6 +168,19 @@ def trajectory_problem(
     if settings.max_steps is not None and len(trajectory.steps) > settings.max_steps:
         return "too_many_steps"
     return None
+
+
+def own_settings(recipe: Recipe, given: FilterSettings | None) -> FilterSettings:
+    """The settings that are given, over those of a recipe's own."""
+    given = given or FilterSettings()
+    own = {name: v for name, v in recipe.filters.items() if name not in given.model_fields_set}
+    return validated(FilterSettings, {**given.model_dump(exclude_unset=True), **own})
+
+
+def own_filters(recipe: Recipe, given: Sequence[Filter | str]) -> tuple[Filter, ...]:
+    """A recipe's further filters and those that are given, by name or as they are, each once."""
+    found = (FILTERS.find(f) if isinstance(f, str) else f for f in (*recipe.more_filters, *given))
+    return tuple(dict.fromkeys(found))
 
 
 def is_right(answer: str, question: Question, settings: FilterSettings) -> bool | None:

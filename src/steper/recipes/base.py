@@ -160,6 +160,8 @@ class Recipe:
     SettingsError, what the recipe cannot make: it is given the target, where ends of turns are
     learnt, and the strategy as the student will be asked. `pairs` says that its examples are
     preference pairs, learnt by the student at whose states they are, not by an untrained one.
+    `filters` are settings of filters that it has where the user sets none, `more_filters` filters
+    by name that it always has.
     """
 
     name: str
@@ -175,6 +177,8 @@ class Recipe:
     tokens: tuple[str, ...] = ()
     check: Callable[[Target, EndOfTurn, Strategy[Any]], None] | None = None
     pairs: bool = False
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    more_filters: tuple[str, ...] = ()
 
     def asked(self, target: Target) -> Inference:
         """How students of that target are asked."""

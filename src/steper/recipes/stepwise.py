@@ -123,3 +123,10 @@ ON_POLICY = replace(
     cumulative=None,
     check=check_on_policy,
 )
+VERIFIED = replace(
+    STEPER,
+    name="steper_verified",
+    about="every step up to the first that is not verified, of wrong trajectories, too",
+    filters={"correct": "none", "on_bad_step": "step"},
+    more_filters=("verified",),
+)
