@@ -171,3 +171,12 @@ def test_pairs_are_written_read_and_exported_in_trls_preference_format(form, tmp
     assert json.loads((out / "manifest.json").read_text())["counts"]["kinds"] == {
         "init": 0, "exp": 1, "agg": 1,
     }  # fmt: skip
+
+
+def test_steper_gkd_learns_at_every_step_of_the_students_own(tmp_path):
+    wrong = [IRCOT[0], IRCOT[0], "So the answer is: 1949."]
+    case = Case("ircot", wrong, {"repeated_query": "continue"})
+    run, _ = run_case(case, tmp_path / "run", BARE, "chat")
+    build = build_examples(run, ExampleSettings(recipe="steper_gkd"))
+    assert [text_of(e.segments) for e in build] == wrong
+    assert not list(build_examples(run, ExampleSettings(recipe="steper")))

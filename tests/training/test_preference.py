@@ -223,7 +223,7 @@ def test_killed_and_resumed_ends_like_undisturbed(student, source, tmp_path, mor
     with pytest.raises(Killed):
         train(source, student, tmp_path / "cut", given, progress=die)
     asked = []
-    monkeypatch.setattr("steper.training.trainer.StepTrainer.log_pairs", asked.append)
+    monkeypatch.setattr("steper.training.job.ask_reference", asked.append)
     train(source, student, tmp_path / "cut", given)
     assert not asked
     ours, theirs = (

@@ -49,6 +49,8 @@ PATHS = (
     "evaluate.further.*.corpus",
     "train.reranker",
     "recipes.*.train.reranker",
+    "train.teacher",
+    "recipes.*.train.teacher",
     "train.sharding",
     "recipes.*.train.sharding",
     "train.trainer.deepspeed",
@@ -199,7 +201,7 @@ def _resolved(name: str, value: str, base: Path) -> str:
         return value
     if name == "sharding" and is_shipped(value):
         return value
-    if name in ("model", "teacher_model", "reranker"):
+    if name in ("model", "teacher_model", "reranker", "teacher"):
         scheme = "vllm:" if value.startswith("vllm:") else ""
         plain = without_scheme(value)
         folder = base / Path(plain).expanduser()

@@ -303,9 +303,9 @@ class TaskList:
             spec = locate_model(settings.students[student].model)
             train = settings.train_settings(method, seed, student)
             key = {"training": train.fingerprint(), "student": self._digest(spec) or spec}
-            if train.reranker:
-                start = locate_model(train.reranker)
-                key["reranker"] = self._digest(start) or start
+            for what in filter(lambda name: getattr(train, name), ("reranker", "teacher")):
+                model = locate_model(getattr(train, what))
+                key[what] = self._digest(model) or model
             work = partial(stages.train_student, **_named(whose))
             others = self.ws.trained_before(method)
             before = [self._trained((data, student, m, seed)) for m in others]

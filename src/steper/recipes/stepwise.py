@@ -130,3 +130,9 @@ VERIFIED = replace(
     filters={"correct": "none", "on_bad_step": "step"},
     more_filters=("verified",),
 )
+GKD = replace(
+    STEPER,
+    name="steper_gkd",
+    about="every step of the student's own, right or wrong, for training with a divergence",
+    filters={"correct": "none", "repeats": True, "truncated": True},
+)

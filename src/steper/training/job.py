@@ -39,6 +39,7 @@ if find_spec("accelerate") is None:
 
 from steper.training.arguments import make_arguments
 from steper.training.data import Data, load_data
+from steper.training.divergence import check_tokenizer, find_teacher, load_teacher
 from steper.training.in_force import count_trained
 from steper.training.model import (
     Base,
@@ -54,7 +55,12 @@ from steper.training.model import (
     stored_dtype,
 )
 from steper.training.objective import Objective, TokenLoss
-from steper.training.preference import PreferenceLoss, read_reference, write_reference
+from steper.training.preference import (
+    PreferenceLoss,
+    ask_reference,
+    read_reference,
+    write_reference,
+)
 from steper.training.processes import (
     barrier,
     count_processes,
@@ -143,6 +149,7 @@ def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -
         "training": settings.fingerprint(),
         "student": _known_by(student),
         **({"reranker": _known_by(locate_model(reranker))} if reranker else {}),
+        **({"teacher": _known_by(locate_model(settings.teacher))} if settings.teacher else {}),
         "examples": {
             "sha256": sha256_file(source.path / EXAMPLES),
             "recipe": manifest["recipe"],
@@ -186,6 +193,11 @@ class Job:
         self.encoder = Encoder(self.tokenizer, arguments)
         self._say_what_changes()
         limit = self.settings.max_length or window(self.config, self.tokenizer)
+        self.teacher = find_teacher(self.settings)
+        if self.teacher is not None:
+            check_tokenizer(self.teacher, self.student, self.tokenizer)
+            theirs = window(self.teacher.load(self.teacher.source.config), self.tokenizer)
+            limit = min(filter(None, (limit, theirs)), default=None)
         self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
         if self.data.pairs:
             self._check_pairs()
@@ -194,6 +206,8 @@ class Job:
 
     def _check_pairs(self) -> None:
         """Refuse pairs whose reference would not be the student as it is asked."""
+        if self.teacher is not None:
+            raise SettingsError("preference pairs have a loss of their own; leave divergence out")
         if self.asked.kind != "none":
             raise SettingsError(
                 "preference pairs are compared with the student as it was, which is asked before "
@@ -247,7 +261,7 @@ class Job:
         kept = read_reference(path, pairs)
         if kept is not None:
             return kept
-        found = trainer.log_pairs(self.data)
+        found = ask_reference(trainer, [*self.data.train, *self.data.eval], len(pairs))
         if self.main:
             write_reference(path, pairs, found)
         return found
@@ -288,7 +302,8 @@ class Job:
             "trained_parameters": count_trained(model, only_trainable=True),
         }
         loss = PreferenceLoss(settings.dpo_beta, settings.dpo_sft) if data.pairs else TokenLoss()
-        given = (settings, self.asked, self.tokenizer, self._log_row)
+        teacher = self.teacher and load_teacher(self.teacher, attention, trees, args)
+        given = (settings, self.asked, self.tokenizer, self._log_row, teacher)
         trainer = StepTrainer(model, args, data, objective, loss, *given)
         if isinstance(loss, PreferenceLoss):
             loss.reference = self._reference(trainer)

@@ -173,6 +173,24 @@ class PreferenceLoss:
         }
 
 
+def ask_reference(trainer: Any, items: Sequence[Any], count: int) -> torch.Tensor:
+    """log π of the better and the worse target of `count` pairs by the model as it is, (N, 2).
+
+    Each process computes its share, before training wraps the model, and has all in the end.
+    """
+    processes, at = trainer.accelerator.num_processes, trainer.accelerator.process_index
+    found = torch.zeros(count, 2, device=trainer.args.device)
+    trainer.model.eval()
+    for item in items[at::processes]:
+        inputs = trainer._prepare_inputs(trainer.data_collator([item]))
+        with torch.no_grad(), trainer.accelerator.autocast():
+            losses = trainer.token_losses(trainer.model, inputs)
+        found[inputs["pair"]] = log_probabilities(losses, inputs)
+    trainer.model.train()
+    whole: torch.Tensor = trainer.accelerator.reduce(found, "sum").cpu()
+    return whole
+
+
 def read_reference(path: Path, pairs: Sequence[str]) -> torch.Tensor | None:
     """The log-probabilities that are kept, (N, 2); None where there are none of these pairs yet.
 

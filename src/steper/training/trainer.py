@@ -24,11 +24,12 @@ from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
 from steper.training.adamw_bf16 import AdamWBF16
 from steper.training.data import Batch, Collator, Data, OrderSampler, TreeDataset
+from steper.training.divergence import generalised_jsd
 from steper.training.in_force import InForce, check_in_force, read_in_force
 from steper.training.model import sliding_window
 from steper.training.objective import Objective, TokenLoss, kind_sums
 from steper.training.optimizer import muon_with_adamw
-from steper.training.preference import PreferenceLoss, log_probabilities
+from steper.training.preference import PreferenceLoss
 from steper.training.processes import barrier
 from steper.training.sharding import Sharding
 from steper.training.train_settings import TrainSettings
@@ -49,6 +50,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     processes, so shares add up to L_j, and so do their gradients. Data-parallel wrappers average
     gradients over processes; the loss is multiplied by their number to make that a sum.
 
+    With a `teacher`, frozen, a token's loss is its divergence from the teacher's next tokens.
+
     `in_force` is what the first step was found to use.
     """
 
@@ -66,8 +69,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         asked: Sharding,
         tokenizer: Any,
         log_row: TellRow,
+        teacher: Any = None,
     ) -> None:
-        self.objective, self.parts = objective, loss
+        self.objective, self.parts, self.teacher = objective, loss, teacher
         self._own_settings, self._asked = settings, asked
         rows = TreeDataset(data.train, settings.batch_size)
         multiple = args.per_device_eval_batch_size * args.world_size
@@ -177,33 +181,23 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         return found
 
     def token_losses(self, model: Any, inputs: Batch) -> torch.Tensor:
-        """(M,): the cross-entropy of each supervised token of a micro-batch."""
-        logits = self._logits(model, inputs)[inputs["source"]]
-        return cross_entropy(logits.float(), inputs["targets"], reduction="none")
+        """(M,): cross-entropy or divergence at each supervised token of a micro-batch."""
+        logits = self._logits(model, inputs, self.model)[inputs["source"]]
+        if self.teacher is None:
+            return cross_entropy(logits.float(), inputs["targets"], reduction="none")
+        with torch.no_grad(), self.accelerator.autocast():
+            theirs = self._logits(self.teacher, inputs, self.teacher)[inputs["source"]]
+        return generalised_jsd(logits, theirs, self._own_settings.divergence_beta)
 
-    def log_pairs(self, data: Data) -> torch.Tensor:
-        """log π of the pairs' better and worse targets as the model is now, (N, 2), on the CPU.
+    def _logits(self, model: Any, inputs: Batch, whose: Any) -> torch.Tensor:
+        """(K, V): logits of the nodes from which something is predicted, the others' left out.
 
-        Each process computes its share, before training wraps the model, and has all in the end.
+        `whose`: what `model` may wrap.
         """
-        count, at = self.accelerator.num_processes, self.accelerator.process_index
-        found = torch.zeros(len(data.pairs), 2, device=self.args.device)
-        self.model.eval()
-        for item in [*data.train, *data.eval][at::count]:
-            inputs = self._prepare_inputs(self.data_collator([item]))
-            with torch.no_grad(), self.accelerator.autocast():
-                losses = self.token_losses(self.model, inputs)
-            found[inputs["pair"]] = log_probabilities(losses, inputs)
-        self.model.train()
-        whole: torch.Tensor = self.accelerator.reduce(found, "sum").cpu()
-        return whole
-
-    def _logits(self, model: Any, inputs: Batch) -> torch.Tensor:
-        """(K, V): logits of the nodes from which something is predicted, the others' left out."""
         given: LogRow = {"input_ids": inputs["input_ids"], "use_cache": False}
         if "end" in inputs:
             given["position_ids"] = inputs["position_ids"]
-            given["attention_mask"] = self._mask(inputs["end"], inputs["position_ids"])
+            given["attention_mask"] = self._mask(inputs["end"], inputs["position_ids"], whose)
         # Without branches no mask is needed: what stands to the right is not seen.
         if keeps_logits_by_mask():
             kept: torch.Tensor = model(**given, logits_to_keep=inputs["predict"]).logits
@@ -211,12 +205,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         every: torch.Tensor = model(**given).logits
         return every[inputs["predict"]]
 
-    def _mask(self, end: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        mask = ancestor_mask(end, depth, sliding_window(self.model.config))
+    def _mask(self, end: torch.Tensor, depth: torch.Tensor, whose: Any) -> torch.Tensor:
+        mask = ancestor_mask(end, depth, sliding_window(whose.config))
         # On a CPU sdpa would turn a boolean mask into numbers again in every layer.
-        if self.model.config._attn_implementation == "sdpa" and end.device.type != "cpu":
+        if whose.config._attn_implementation == "sdpa" and end.device.type != "cpu":
             return mask
-        kind = torch.bfloat16 if self.args.bf16 else self.model.dtype
+        kind = torch.bfloat16 if self.args.bf16 else whose.dtype
         added = torch.zeros(mask.shape, dtype=kind, device=mask.device)
         return added.masked_fill_(~mask, torch.finfo(kind).min)
 
