@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from steper.artifact import settings_hash
@@ -67,6 +68,15 @@ def step_examples(number, question, turns, settings, form, target="current"):
             layout=settings.layout,
             segments=(*prompt.segments, *(Segment("assistant", text, kind) for text in pieces)),
         )
+
+
+def pairs(count, *, seed=0, **how):
+    """The same as preference pairs: each with other words in place of its target."""
+    rng = random.Random(seed + 1)
+    for row in examples(count, seed=seed, **how):
+        given = [s for s in row.segments if s.kind]
+        other = tuple(replace(s, text=f" {words(rng, 2, 6)}.") for s in given)
+        yield row.model_copy(update={"rejected": other, "recipe": "steper_dpo"})
 
 
 def example_folder(path: Path, rows, *, weights="learned", strategy=(), **more) -> Path:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch
 from steper.errors import InputError
 from steper.examples.step_example import StepExample
 from steper.prompt.encode import KINDS, Encoded, Encoder
+from steper.training.preference import Pair, collate_pairs, pair_trees
 from steper.training.train_settings import Pack, TrainSettings
 from steper.training.tree import Tree, build_tree, count_tokens
 
@@ -51,11 +52,15 @@ class DataCounts:
 
 @dataclass(frozen=True)
 class Data:
-    """Trajectories to train on, trajectories to evaluate on, and what was counted."""
+    """Trajectories to train on, trajectories to evaluate on, and what was counted.
+
+    `pairs` are the ids of preference pairs, by their numbers; there are none of other examples.
+    """
 
     train: list[Item]
     eval: list[Item]
     counts: DataCounts
+    pairs: tuple[str, ...] = ()
 
     def learnt_kinds(self) -> list[str]:
         """The kinds that any token of the training set is learnt as."""
@@ -74,18 +79,20 @@ def load_data(
 ) -> Data:
     """Encode all examples and group them by trajectory.
 
-    Examples of more than `max_length` tokens are dropped and counted, or an InputError, as
-    `settings.too_long` says; nothing is cut. Raises InputError if nothing is left to train on.
+    Preference pairs are examples with a rejected target; either all are, or none. Examples of more
+    than `max_length` tokens are dropped and counted, or an InputError, as `settings.too_long` says;
+    nothing is cut. Raises InputError if nothing is left to train on.
     """
     counts = DataCounts()
     sets: dict[bool, list[Item]] = {False: [], True: []}
+    pairs: list[str] = []
     for _, group in groupby(examples, lambda e: e.trajectory):
         steps = list(group)
         kept = list(_encoded(steps, encoder, settings, max_length, counts))
         if not kept:
             counts.too_long_trajectories += 1
             continue
-        item = lay_out([encoded for _, encoded in kept], settings.pack)
+        item = _laid_out(kept, settings.pack, pairs)
         held_out = is_held_out(steps[0].question_id, settings.eval_share, settings.seed)
         sets[held_out].append(item)
         if held_out:
@@ -94,17 +101,49 @@ def load_data(
             continue
         counts.trajectories += 1
         counts.tokens += count_tokens(item)
-        counts.tokens_of_separate_examples += sum(len(e.ids) for _, e in kept)
+        counts.tokens_of_separate_examples += sum(len(e.ids) for one in kept for e in one.texts)
         counts.supervised_tokens += sum(len(tree.supervised) for tree in item)
-        for example, _ in kept:
-            counts.kinds[example.kind] += 1
+        for one in kept:
+            counts.kinds[one.example.kind] += 1
     if not sets[False]:
         raise InputError(
             f"no example is left to train on: of {counts.examples}, {counts.too_long} are longer "
             f"than max_length {max_length} (longest: {counts.longest} tokens), and "
             f"{counts.eval_trajectories} trajectories are kept out for evaluation"
         )
-    return Data(sets[False], sets[True], counts)
+    return Data(sets[False], sets[True], counts, tuple(pairs))
+
+
+class _Kept(NamedTuple):
+    """An example that is short enough, as tokens; of a pair, the rejected target, too."""
+
+    example: StepExample
+    encoded: Encoded
+    rejected: Encoded | None
+
+    @property
+    def texts(self) -> tuple[Encoded, ...]:
+        return (self.encoded,) if self.rejected is None else (self.encoded, self.rejected)
+
+
+def _laid_out(kept: Sequence[_Kept], pack: Pack, pairs: list[str]) -> Item:
+    """The item of a trajectory's examples; pairs are numbered by their places in `pairs`."""
+    found = [one for one in kept if one.rejected is not None]
+    if len(found) not in (0, len(kept)) or bool(found) < bool(pairs):
+        lone = next(one.example.id for one in kept if one.rejected is None)
+        raise InputError(
+            f"example {lone!r} has no rejected target, and others have; preference pairs and other "
+            "examples are trained on apart"
+        )
+    if not found:
+        return lay_out([one.encoded for one in kept], pack)
+    numbered = [
+        Pair(number, one.encoded, one.rejected)
+        for number, one in enumerate(found, start=len(pairs))
+        if one.rejected is not None
+    ]
+    pairs += [one.example.id for one in found]
+    return pair_trees(numbered, together=pack == "steps")
 
 
 def _encoded(
@@ -113,19 +152,21 @@ def _encoded(
     settings: TrainSettings,
     max_length: int | None,
     counts: DataCounts,
-) -> Iterator[tuple[StepExample, Encoded]]:
+) -> Iterator[_Kept]:
     for example in steps:
-        encoded = encoder.example(example)
+        rejected = encoder.example(example.worse) if example.rejected else None
+        kept = _Kept(example, encoder.example(example), rejected)
+        length = max(len(text.ids) for text in kept.texts)
         counts.examples += 1
-        counts.longest = max(counts.longest, len(encoded.ids))
-        if max_length is None or len(encoded.ids) <= max_length:
-            yield example, encoded
+        counts.longest = max(counts.longest, length)
+        if max_length is None or length <= max_length:
+            yield kept
             continue
         counts.too_long += 1
         counts.too_long_kinds[example.kind] += 1
         if settings.too_long == "error":
             raise InputError(
-                f"example {example.id!r} has {len(encoded.ids)} tokens, but max_length is "
+                f"example {example.id!r} has {length} tokens, but max_length is "
                 f"{max_length}; build examples with fewer passage words, raise max_length, or set "
                 "too_long to drop"
             )
@@ -203,11 +244,11 @@ class Collator:
     input_ids (R, T). Where some tree branches: end (R, T), see `ancestor_mask`, and position_ids
     (R, T). predict (R, T) bool marks the K nodes from which something is predicted; M supervised
     nodes: source (M,) the place among those K, targets (M,) the token, weights (M, 3) its weight in
-    each L_j. tokens (1,): nodes without padding.
+    each L_j. tokens (1,): nodes without padding. With `pairs` see `preference.collate_pairs`.
     """
 
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
+    def __init__(self, pad: int, pairs: bool = False) -> None:
+        self._pad, self._pairs = pad, pairs
 
     def __call__(self, items: Sequence[Item]) -> Batch:
         trees = [tree for item in items for tree in item]
@@ -232,6 +273,8 @@ class Collator:
         }
         if not all(tree.is_chain for tree in trees):
             batch |= _branching(trees, shape)
+        if self._pairs:
+            batch |= collate_pairs(trees)
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 

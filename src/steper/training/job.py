@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import model_checksums, warn_of_changes
-from steper.errors import missing_extra, needing_room
+from steper.artifact import differing, listed, model_checksums, warn_of_changes
+from steper.errors import SettingsError, missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
@@ -24,9 +24,9 @@ from steper.lm.shipped import locate_model
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
-from steper.store import sha256_file, write_json
+from steper.store import read_json, sha256_file, write_json
 from steper.text import brief
-from steper.training.train_folder import STEPER, TrainFolder
+from steper.training.train_folder import REFERENCE, STEPER, TrainFolder
 from steper.training.train_settings import TrainSettings
 
 try:
@@ -39,6 +39,7 @@ if find_spec("accelerate") is None:
 
 from steper.training.arguments import make_arguments
 from steper.training.data import Data, load_data
+from steper.training.divergence import check_tokenizer, find_teacher, load_teacher
 from steper.training.in_force import count_trained
 from steper.training.model import (
     Base,
@@ -53,7 +54,13 @@ from steper.training.model import (
     stop_at,
     stored_dtype,
 )
-from steper.training.objective import Objective
+from steper.training.objective import Objective, TokenLoss
+from steper.training.preference import (
+    PreferenceLoss,
+    ask_reference,
+    read_reference,
+    write_reference,
+)
 from steper.training.processes import (
     barrier,
     count_processes,
@@ -147,6 +154,7 @@ def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -
         "training": settings.fingerprint(),
         "student": _known_by(student),
         **({"reranker": _known_by(locate_model(reranker))} if reranker else {}),
+        **({"teacher": _known_by(locate_model(settings.teacher))} if settings.teacher else {}),
         "examples": {
             "sha256": sha256_file(source.path / EXAMPLES),
             "recipe": manifest["recipe"],
@@ -190,9 +198,36 @@ class Job:
         self.encoder = Encoder(self.tokenizer, arguments)
         self._say_what_changes()
         limit = self.settings.max_length or window(self.config, self.tokenizer)
+        self.teacher = find_teacher(self.settings)
+        if self.teacher is not None:
+            check_tokenizer(self.teacher, self.student, self.tokenizer)
+            theirs = window(self.teacher.load(self.teacher.source.config), self.tokenizer)
+            limit = min(filter(None, (limit, theirs)), default=None)
         self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
+        if self.data.pairs:
+            self._check_pairs()
         steps, per_epoch = plan_steps(self.data, self.settings)
         self.resolved |= {"max_length": limit, "steps": steps, "steps_per_epoch": per_epoch}
+
+    def _check_pairs(self) -> None:
+        """Refuse pairs whose reference would not be the student as it is asked."""
+        if self.teacher is not None:
+            raise SettingsError("preference pairs have a loss of their own; leave divergence out")
+        if self.asked.kind != "none":
+            raise SettingsError(
+                "preference pairs are compared with the student as it was, which is asked before "
+                f"the training, and {self.asked.kind} would have it in shards; leave sharding out"
+            )
+        path = Path(self.student).expanduser() / STEPER
+        own, made = read_json(path) if path.is_file() else {}, self.manifest["settings"]
+        if "recipe" not in own:  # untrained, it is not asked in any way of its own
+            return
+        given = {name: made[name] for name in ("form", "prompt", "strategy")}
+        if changed := listed([*differing({name: own.get(name) for name in given}, given)]):
+            raise SettingsError(
+                f"{self.student} was trained to be asked otherwise than in these preference pairs: "
+                f"{changed}; build the pairs as its own examples were built"
+            )
 
     def _say_what_changes(self) -> None:
         """Tell of a template that does not let `append_only` prompts grow at their end alone."""
@@ -225,6 +260,17 @@ class Job:
         leave_processes()  # none waits for what the main one still does
         if self.main:
             self._finish(trainer)
+
+    def _reference(self, trainer: StepTrainer) -> torch.Tensor:
+        """What the student thinks of its preference pairs before it is trained; asked once."""
+        path, pairs = self.folder.path / REFERENCE, self.data.pairs
+        kept = read_reference(path, pairs)
+        if kept is not None:
+            return kept
+        found = ask_reference(trainer, [*self.data.train, *self.data.eval], len(pairs))
+        if self.main:
+            write_reference(path, pairs, found)
+        return found
 
     def trainer(self) -> StepTrainer:
         """The student, loaded, in a trainer of its own."""
@@ -261,8 +307,13 @@ class Job:
             "parameters": parameters,
             "trained_parameters": count_trained(model, only_trainable=True),
         }
-        given = (settings, self.asked, self.tokenizer, self._log_row)
-        return StepTrainer(model, args, data, objective, *given)
+        loss = PreferenceLoss(settings.dpo_beta, settings.dpo_sft) if data.pairs else TokenLoss()
+        teacher = self.teacher and load_teacher(self.teacher, attention, trees, args)
+        given = (settings, self.asked, self.tokenizer, self._log_row, teacher)
+        trainer = StepTrainer(model, args, data, objective, loss, *given)
+        if isinstance(loss, PreferenceLoss):
+            loss.reference = self._reference(trainer)
+        return trainer
 
     def _log_row(self, row: dict[str, Any]) -> None:
         kept = {("lr" if k == "learning_rate" else k): v for k, v in row.items() if k != "steps"}

@@ -29,6 +29,33 @@ from steper.errors import InputError
 from steper.prompt.encode import KINDS
 from steper.training.train_settings import TrainSettings, Weighting
 
+
+class TokenLoss:
+    """L_j as in equation (1): the cross-entropy of the examples' own tokens.
+
+    A loss has `rows` of sums over tokens, or whatever is counted, and as many of counts, for each
+    kind: (rows, 3). Quotients of both, summed over a whole optimizer step, are its shares.
+    """
+
+    rows = 1
+
+    def sums(self, losses: Any, batch: Any) -> Any:
+        """(M,) cross-entropies of a batch's supervised tokens → the numerators, (rows, 3)."""
+        return kind_sums(losses, batch["weights"])[None]
+
+    def counts(self, batch: Any) -> Any:
+        """The denominators, (rows, 3)."""
+        return batch["weights"].sum(0)[None]
+
+    def means(self, shares: Any) -> Any:
+        """The L_j, (3,), of the shares, (rows, 3)."""
+        return shares[0]
+
+    def logged(self, shares: Any, counts: Any) -> dict[str, float]:
+        """What else a log tells of a step."""
+        return {}
+
+
 MIN_VARIANCE = 1e-4
 """σ_j² stays above this: at L_j → 0 the weight 1 / (2 σ_j²) would grow without bound."""
 

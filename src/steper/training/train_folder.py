@@ -4,6 +4,7 @@ config.json, *.safetensors, tokenizer…   the student (or LoRA adapter), as sav
 steper.json       how the student is to be prompted: form, prompt and strategy settings
 log.jsonl         a line a step: loss, L_j, σ_j, lr, tokens, seconds; and a line an evaluation
 manifest.json     settings, inputs, what was resolved, counts, versions, status
+reference.jsonl   of preference pairs: their log-probabilities before the training
 checkpoints/      to resume from; sigma.json in each
 """
 
@@ -36,6 +37,7 @@ from steper.store import (
 )
 
 LOG, STEPER, CHECKPOINTS = "log.jsonl", "steper.json", "checkpoints"
+REFERENCE = "reference.jsonl"
 
 
 class TrainFolder:
@@ -81,7 +83,7 @@ class TrainFolder:
         self._lock = lock_folder(self.path, refusal, (MANIFEST, LOG, STEPER))
         self.check(overwrite)  # again: another process may have trained here meanwhile
         if overwrite:
-            for name in (MANIFEST, LOG, STEPER):
+            for name in (MANIFEST, LOG, STEPER, REFERENCE):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         if not self.manifest:
