@@ -56,9 +56,6 @@ class TokenLoss:
         return {}
 
 
-MIN_VARIANCE = 1e-4
-"""σ_j² stays above this: at L_j → 0 the weight 1 / (2 σ_j²) would grow without bound."""
-
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
@@ -73,6 +70,8 @@ class Objective:
         self._fixed = settings.fixed_weights
         self._count = max(1, len(set(kinds)))
         self._optimizer: Literal["natural", "adam"] = settings.sigma_optimizer
+        # At L_j → 0 the weight 1 / (2 σ_j²) would grow without bound.
+        self._least = settings.sigma_floor**2
         self._lr = settings.sigma_lr or default_rate(self._optimizer, steps)
         self.log_variance = [2 * math.log(settings.sigma_start)] * len(KINDS)
         self._steps = [0] * len(KINDS)
@@ -113,7 +112,7 @@ class Objective:
             self._steps[kind] += 1
             step = self._natural if self._optimizer == "natural" else self._adam
             moved = step(kind, mean)
-            self.log_variance[kind] = max(moved, math.log(MIN_VARIANCE))
+            self.log_variance[kind] = max(moved, math.log(self._least))
 
     def _natural(self, kind: int, mean: float) -> float:
         """σ² ← σ² + η (L − σ²): natural-gradient descent on (2).
@@ -126,7 +125,7 @@ class Objective:
         """
         rate = max(self._lr, 1 / self._steps[kind])
         variance = math.exp(self.log_variance[kind])
-        return math.log(max(variance + rate * (mean - variance), MIN_VARIANCE))
+        return math.log(max(variance + rate * (mean - variance), self._least))
 
     def _adam(self, kind: int, mean: float) -> float:
         """Adam on s = log σ²; the derivative of (2) is (1 − L exp(−s)) / 2."""

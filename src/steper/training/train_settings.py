@@ -44,6 +44,12 @@ class TrainSettings(Settings):
         description="learning rate of σ, its own (none: natural 0.1, more in trainings under 100 "
         "steps; adam 0.05)",
     )
+    sigma_floor: float = Field(
+        0.01,
+        gt=0,
+        description="σ_j stays above this, so L_j weighs at most 1 / (2 · floor²): in long "
+        "trainings an easy kind's σ falls to it (0.1 where the others no longer learn)",
+    )
     divergence: Literal["none", "jsd"] = Field(
         "none",
         description="jsd: at each learnt token, the generalised Jensen-Shannon divergence between "
@@ -243,6 +249,7 @@ LATER = {
     "dpo_sft",
     "divergence",
     "divergence_beta",
+    "sigma_floor",
 }
 """Settings that came later: at their defaults a fingerprint leaves them out."""
 
