@@ -287,6 +287,14 @@ def test_a_student_that_is_asked_otherwise_is_refused(student, source, tmp_path)
         train(source, done.path, tmp_path / "third", settings(max_steps=1))
 
 
+def test_steps_are_small_unless_a_rate_is_given(student, source, tmp_path):
+    done = train(source, student, tmp_path / "out", settings(max_steps=1))
+    assert done.manifest["resolved"]["lr"] == pytest.approx(1e-3 / 30)
+    assert settings(lr=0.1).default_lr(1, pairs=True) == 0.1
+    assert settings(lora_rank=1).default_lr(10**9, pairs=True) == pytest.approx(1e-4 / 30)
+    assert settings().default_lr(10**9) == 5e-6
+
+
 def test_sharding_is_refused(student, source, tmp_path):
     with pytest.raises(SettingsError, match=r"preference pairs .* FSDP2 would have it in shards"):
         train(source, student, tmp_path / "out", settings(sharding="fsdp2"))

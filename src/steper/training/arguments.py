@@ -23,8 +23,11 @@ def make_arguments(
     processes: int,
     checkpoints: Path,
     evaluates: bool,
+    pairs: bool = False,
 ) -> transformers.TrainingArguments:
     """transformers' arguments for `steps` optimizer steps of a model of this `config`.
+
+    `evaluates`: there is an evaluation set; `pairs`: what is learnt are preference pairs.
 
     Raises SettingsError for sharding that would not be in force here.
     """
@@ -51,7 +54,7 @@ def make_arguments(
         per_device_eval_batch_size=micro,
         gradient_accumulation_steps=share // micro,
         max_steps=steps,
-        learning_rate=settings.default_lr(parameters),
+        learning_rate=settings.default_lr(parameters, pairs),
         lr_scheduler_type=settings.schedule,
         warmup_steps=round(settings.warmup * steps),
         weight_decay=settings.weight_decay,

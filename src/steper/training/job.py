@@ -284,6 +284,7 @@ class Job:
             self.processes,
             self.folder.checkpoints,
             bool(data.eval),
+            bool(data.pairs),
         )
         join_processes(self.asked, args)
         transformers.set_seed(settings.seed)

@@ -15,6 +15,9 @@ Pack = Literal["steps", "none"]
 TINY, SMALL = 20_000_000, 1_000_000_000
 """Below so many parameters a model wants larger steps than the paper's 8B student."""
 
+PAIRS = 30
+"""By so much smaller are the steps of preference pairs, which undo a student soon (docs/log.md)."""
+
 
 class TrainSettings(Settings):
     """How a student is trained.
@@ -73,7 +76,7 @@ class TrainSettings(Settings):
         "began with",
     )
     dpo_sft: float = Field(
-        0.0,
+        1.0,
         ge=0,
         description="of preference pairs, the weight of the preferred texts' own cross-entropy "
         "beside DPO's loss, as in RPO",
@@ -103,7 +106,7 @@ class TrainSettings(Settings):
         None,
         gt=0,
         description="learning rate (none: 5e-6, the paper's, from 1B parameters on, 5e-5 below, "
-        "1e-3 below 20M; with LoRA 1e-4, below 20M 3e-3)",
+        "1e-3 below 20M; with LoRA 1e-4, below 20M 3e-3; of preference pairs a thirtieth)",
     )
     optimizer: Literal["adamw", "adamw_bf16", "muon"] = Field(
         "adamw",
@@ -215,13 +218,13 @@ class TrainSettings(Settings):
         """(init, exp, agg)."""
         return self.init_weight, self.exp_weight, self.agg_weight
 
-    def default_lr(self, parameters: int) -> float:
-        """`lr`, or the default for a model of so many parameters."""
+    def default_lr(self, parameters: int, pairs: bool = False) -> float:
+        """`lr`, or the default for a model of so many parameters; `pairs`: for preferences."""
         if self.lr is not None:
             return self.lr
-        if self.lora_rank:
-            return 3e-3 if parameters < TINY else 1e-4
-        return 1e-3 if parameters < TINY else 5e-5 if parameters < SMALL else 5e-6
+        whole = 1e-3 if parameters < TINY else 5e-5 if parameters < SMALL else 5e-6
+        lora = 3e-3 if parameters < TINY else 1e-4
+        return (lora if self.lora_rank else whole) / (PAIRS if pairs else 1)
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON values; compared on resume.
