@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import tempfile
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from lm.tiny import make_tiny_llama
 from steper.errors import InputError
 from steper.prompt.encode import Encoder
-from steper.training.data import Collator, OrderSampler, TreeDataset, is_held_out, load_data
+from steper.training.data import Collator, OrderSampler, TreeDataset, read_data
+from steper.training.encoding import Layout, encode, is_held_out, lay_out
 from steper.training.train_settings import TrainSettings
+from steper.training.tree import Tree
+from steper.training.tree_file import write_batches
 from training.made import examples
 
 
@@ -21,8 +30,12 @@ def encoder(tmp_path_factory):
     return Encoder(AutoTokenizer.from_pretrained(folder))
 
 
-def load(encoder, max_length=None, rows=None, **settings):
-    return load_data(rows or examples(12), encoder, TrainSettings(**settings), max_length)
+def load(encoder, max_length=None, rows=None, processes=1, **settings):
+    layout = Layout(encoder, TrainSettings(**settings), max_length)
+    with tempfile.TemporaryDirectory() as folder:  # what is mapped stays when its name is gone
+        file = Path(folder) / "trees.arrow"
+        write_batches(file, encode(rows or examples(12), layout, processes))
+        return read_data(file, max_length)
 
 
 def test_counts(encoder):
@@ -36,6 +49,63 @@ def test_counts(encoder):
     assert packed.counts.tokens < packed.counts.tokens_of_separate_examples
     assert separate.counts.tokens == packed.counts.tokens_of_separate_examples
     assert packed.counts.supervised_tokens == separate.counts.supervised_tokens
+
+
+@pytest.mark.parametrize("pack", ["steps", "none"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_read_from_the_file_is_what_was_laid_out(encoder, pack, processes):
+    rows = list(examples(70, seed=1))
+    data = load(encoder, rows=iter(rows), processes=processes, pack=pack, eval_share=0.3)
+    read = {False: iter(range(len(data.train))), True: iter(range(len(data.eval)))}
+    for _, steps in groupby(rows, lambda e: e.trajectory):
+        group = list(steps)
+        held_out = is_held_out(group[0].question_id, 0.3, 0)
+        items = data.eval if held_out else data.train
+        at = next(read[held_out])
+        expected = lay_out([encoder.example(step) for step in group], pack)
+        assert len(items[at]) == len(expected)
+        assert items.longest(at) == max(map(len, expected))
+        for mine, tree in zip(items[at], expected, strict=True):
+            for name in Tree.__slots__:
+                one, other = getattr(mine, name), getattr(tree, name)
+                assert one.dtype == other.dtype
+                assert np.array_equal(one, other), name
+    assert [next(places, None) for places in read.values()] == [None, None]
+    assert data.branches == (pack == "steps")
+    assert data.learnt_kinds() == ["init", "exp", "agg"]
+
+
+def test_a_kind_that_nothing_is_learnt_as_is_none(encoder):
+    assert load(encoder, rows=examples(5, steps=1)).learnt_kinds() == ["agg"]
+
+
+def test_a_worker_s_error_is_that_of_one_process(encoder):
+    """And whichever process meets it first, it is about the first such example of the file."""
+    rows = list(examples(200, seed=2))
+    lengths = [len(encoder.example(row).ids) for row in rows]
+    limit = sorted(lengths)[-5]
+    first = next(r.id for r, n in zip(rows, lengths, strict=True) if n > limit)
+    for processes in (1, 3):
+        with pytest.raises(InputError, match=f"example '{first}' has"):
+            load(encoder, limit, iter(rows), processes, too_long="error")
+
+
+def test_a_file_that_cannot_be_written_whole_is_none(encoder, tmp_path):
+    import resource
+
+    file, layout = tmp_path / "trees.arrow", Layout(encoder, TrainSettings(), None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(
+            InputError, match=r"trees.arrow: cannot be written \(File too large\); m"
+        ):
+            write_batches(file, encode(examples(100), layout))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
 
 
 def test_long_examples_are_dropped_and_counted_or_refused(encoder):
@@ -85,7 +155,8 @@ def test_grouped_batches_hold_like_lengths(encoder):
 
 
 def test_a_batch_points_from_each_parent_to_its_target(encoder):
-    items = load(encoder).train[:3]
+    data = load(encoder).train
+    items = [data[n] for n in range(3)]
     batch = Collator(pad=0)(items)
     trees = [tree for item in items for tree in item]
     rows, columns = batch["predict"].nonzero(as_tuple=True)

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from steper.lm.shipped import locate_model
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
-from steper.store import sha256_file, write_json
+from steper.store import provenance, sha256_file, write_json
 from steper.text import brief
 from steper.training.train_folder import STEPER, TrainFolder
 from steper.training.train_settings import TrainSettings
@@ -33,11 +34,12 @@ try:
     import transformers
 except ImportError as error:
     raise missing_extra(error.name or "torch", "train") from None
-if find_spec("accelerate") is None:
-    raise missing_extra("accelerate", "train")
+if missing := [name for name in ("accelerate", "datasets") if find_spec(name) is None]:
+    raise missing_extra(missing[0], "train")
 
 from steper.training.arguments import make_arguments
-from steper.training.data import Data, load_data
+from steper.training.data import Data, read_data
+from steper.training.encoding import PAYS_FROM, Layout, count_encoders, encode
 from steper.training.in_force import count_trained
 from steper.training.model import (
     Base,
@@ -58,9 +60,11 @@ from steper.training.processes import (
     count_processes,
     join_processes,
     leave_processes,
+    wait_for_main,
 )
 from steper.training.reranker import find_start, train_reranker
 from steper.training.trainer import StepTrainer, check_taken_up
+from steper.training.tree_file import write_batches
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +130,7 @@ def train(
 
 
 def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
-    folder.open(overwrite=False)
+    folder.lock(overwrite=False)
     try:
         with needing_room(folder.path):
             return merge_finished(Base.find(student, settings), folder.path)
@@ -183,10 +187,7 @@ class Job:
         check_arguments(self.tokenizer, self.form, arguments)
         self.encoder = Encoder(self.tokenizer, arguments)
         self._say_what_changes()
-        limit = self.settings.max_length or window(self.config, self.tokenizer)
-        self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
-        steps, per_epoch = plan_steps(self.data, self.settings)
-        self.resolved |= {"max_length": limit, "steps": steps, "steps_per_epoch": per_epoch}
+        self.limit = self.settings.max_length or window(self.config, self.tokenizer)
 
     def _say_what_changes(self) -> None:
         """Tell of a template that does not let `append_only` prompts grow at their end alone."""
@@ -200,10 +201,32 @@ class Job:
                 self.student,
             )
 
+    @cached_property
+    def data(self) -> Data:
+        """What to train on; the main process encodes it, unless an interrupted training did."""
+        training, versions = self.settings.fingerprint(), provenance()["versions"]
+        trees = self.folder.trees(training=training, limit=self.limit, versions=versions)
+        if self.main and not trees.exists():
+            self.folder.clear_work()  # of other settings, or of another version
+            source = self.source.path / EXAMPLES
+            processes, size = count_encoders(self.settings, source), source.stat().st_size
+            if size >= PAYS_FROM:
+                log.info("%s: encoding %.0f MB, processes: %d", source, size / 1e6, processes)
+            layout = Layout(self.encoder, self.settings, self.limit)
+            write_batches(trees, encode(self.source.examples(), layout, processes))
+        self._waited = wait_for_main(self.main, trees.name)
+        data = read_data(trees, self.limit)
+        steps, per_epoch = plan_steps(data, self.settings)
+        self.resolved |= {"max_length": self.limit, "steps": steps, "steps_per_epoch": per_epoch}
+        return data
+
     def run(self, overwrite: bool, resume_from: int | None = None) -> None:
         """Train from the last checkpoint, or a chosen one, or the start, and export."""
         if self.main:
-            self.folder.open(overwrite)
+            self.folder.lock(overwrite)
+        _ = self.data  # before what is there is replaced: it may be bad
+        if self.main:
+            self.folder.begin(overwrite)
             if resume_from is not None:
                 self.folder.go_back(resume_from)
         trainer = self.trainer()
@@ -230,13 +253,12 @@ class Job:
             self.resolved["steps"],
             self.processes,
             self.folder.checkpoints,
-            bool(data.eval),
+            len(data.eval) > 0,
         )
         join_processes(self.asked, args)
         transformers.set_seed(settings.seed)
-        trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
-        attention = pick_attention(settings, trees)
-        model = load_student(self.base, attention, trees)
+        attention = pick_attention(settings, data.branches)
+        model = load_student(self.base, attention, data.branches)
         if self.tokens:
             make_room(model, self.tokenizer)
         parameters = count_trained(model)
@@ -308,6 +330,7 @@ class Job:
             "trained": {"steps": trainer.state.global_step, **trainer.counted()},
             "sigma": trainer.objective.sigma if learned else None,
         }
+        self.folder.clear_work()
         self.folder.write_manifest("complete", more)
 
     def _reranker(self) -> dict[str, Any]:
