@@ -125,4 +125,4 @@ def test_records_that_were_edited_are_told_where_they_are_read(whole, caplog):
     for read in (score_run, lambda folder: Run(folder).made_with()):
         caplog.clear()
         read(whole)
-        assert f"{path}: changed since the run wrote it" in caplog.text
+        assert f"{path}: changed since it was written" in caplog.text

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from lm.tiny import make_tiny_llama
 from steper.cli.main import run
 from steper.journal import RunFolder
+from steper.student import _tell_once
 from test_kills import contents
 
 TRIALS = int(os.environ.get("STEPER_FUZZ", "200"))
@@ -40,8 +42,10 @@ MADE = (
     "teach --questions world/train.json --model gold --corpus index --out run",
     "build run --out examples",
     "eval run",
+    "train examples --student tiny --max-steps 1 --batch-size 1 --dtype float32 --out student",
 )
 
+TRAIN = "train examples --student tiny --max-steps 1 --batch-size 1 --dtype float32 --out "
 TEACH = "teach --questions world/train.json --model gold --corpus index --config config.yaml --out "
 COMMANDS = {
     "index --corpus world/corpus.jsonl --out out": ["world/corpus.jsonl"],
@@ -61,11 +65,15 @@ COMMANDS = {
     "compare a=run b=rerun": ["run", "rerun"],
     "report run --out report.html": ["run"],
     "world --out world --train 5 --dev 1 --test 2 --benchmark 2wikimultihopqa": ["world"],
+    f"{TRAIN}out": ["examples", "tiny"],
+    f"{TRAIN}student": ["student"],
+    "eval --student student --questions world/test.json --corpus index --max-steps 2 --max-tokens 4"
+    " --out out": ["student"],
     "run pipeline.yaml --out all --stages world,index,teach": ["pipeline.yaml", "all"],
 }
 """Command → files and folders that it reads."""
 
-OURS = ("index", "run", "half", "examples", "all")
+OURS = ("index", "run", "half", "examples", "all", "student")
 """What we wrote ourselves; files of the user may say something else and be right."""
 
 
@@ -76,6 +84,7 @@ def whole(tmp_path_factory):
     with inside(folder), pytest.MonkeyPatch.context() as patched:
         Path("config.yaml").write_text(CONFIG)
         Path("pipeline.yaml").write_text(PIPELINE)
+        make_tiny_llama("tiny", window=8192)
         for line in MADE:
             assert run(line.split()) == 0
 
@@ -173,6 +182,7 @@ def places_in(value):
 
 def ended(line, folder):
     """(exit code or traceback, standard output, standard error)."""
+    _tell_once.cache_clear()  # a new process would tell again
     out, error = io.StringIO(), io.StringIO()
     handler = logging.StreamHandler(error)
     logging.getLogger().addHandler(handler)

@@ -138,7 +138,7 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(made, commands, tmp_pat
 RANDOM = {"seconds", "train_runtime", "_fingerprint"}
 """What two undisturbed runs do not share either: times, and what `datasets` draws."""
 
-STUDENTS = {"digest", "settings_hash", "inputs"}
+STUDENTS = {"digest", "settings_hash", "inputs", "sha256"}
 """Nor these, where a trained student is asked: its digest counts its manifest, which has times, and
 so do hashes of what holds the digest."""
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import steper
 from doubles import FILM, DictRetriever
 from examples.runs import IRCOT, Case, question, run_case
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
@@ -20,7 +21,7 @@ from steper.lm.scripted import ScriptedModel
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
 from steper.records import Passage
-from steper.relabel import relabel
+from steper.relabelling import relabel
 from steper.runs import Run, teach
 from steper.strategy.ircot import IRCoT
 
@@ -248,3 +249,12 @@ def test_the_command_names_a_run_that_has_no_states(named, wrong_run, tmp_path, 
     assert run_command(arguments) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "o").exists()
+
+
+def test_from_python(wrong_run, tmp_path):
+    def write(request):
+        return RIGHT[request.step - 1]
+
+    told = {"instruction": False, "demos": 0}
+    run = steper.relabel(wrong_run[0], write, tmp_path / "labels", told)
+    assert [t.steps[-1].rationale for t in run.trajectories()] == RIGHT

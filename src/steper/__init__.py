@@ -7,12 +7,24 @@ framework.
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
-    from steper.api import ask, build, compare, evaluate, report, study, teach, train
+    from steper.api import (
+        ask,
+        build,
+        compare,
+        evaluate,
+        judge,
+        relabel,
+        report,
+        study,
+        teach,
+        train,
+    )
     from steper.data import build_corpus, load_corpus, load_questions, sample_questions
     from steper.engine import Engine
     from steper.errors import SteperError
     from steper.evaluation.scoring import evaluate_run
     from steper.lm.open import open_model
+    from steper.merging import merge
     from steper.pipeline.pipeline import Pipeline
     from steper.recipes import Recipe
     from steper.records import Passage, Question, Step, Trajectory
@@ -21,7 +33,18 @@ if _TYPE_CHECKING:
     from steper.strategy import Strategy
 
 _NAMES = {
-    "steper.api": ("ask", "build", "compare", "evaluate", "report", "study", "teach", "train"),
+    "steper.api": (
+        "ask",
+        "build",
+        "compare",
+        "evaluate",
+        "judge",
+        "relabel",
+        "report",
+        "study",
+        "teach",
+        "train",
+    ),
     "steper.data": ("build_corpus", "load_corpus", "load_questions", "sample_questions"),
     "steper.engine": ("Engine",),
     "steper.errors": ("SteperError",),
@@ -54,12 +77,14 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_run",
+    "judge",
     "load_corpus",
     "load_questions",
     "make_strategy",
     "merge",
     "open_model",
     "open_retriever",
+    "relabel",
     "report",
     "sample_questions",
     "study",

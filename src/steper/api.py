@@ -11,7 +11,7 @@ opens itself it closes. Settings are objects or mappings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from copy import copy
 from functools import partial as bound
 from os import PathLike, fspath
@@ -41,11 +41,16 @@ from steper.examples.example_settings import ExampleSettings
 from steper.examples.export import Export
 from steper.examples.filters import Filter, FilterSettings
 from steper.examples.student_form import student_form
+from steper.judging.judge import JudgeSettings
+from steper.judging.judge import judge as ask_judge
+from steper.judging.preferences import Preferences
 from steper.lm.base import LanguageModel
-from steper.lm.open import as_model
+from steper.lm.open import as_model, open_model
 from steper.lm.shipped import locate_model
+from steper.prompt.render import PromptSettings
 from steper.recipes import Recipe
 from steper.records import Question, Trajectory
+from steper.relabelling import relabel as relabel_run
 from steper.retrieve import Retriever
 from steper.runs import Run, fit_to_model
 from steper.runs import teach as run_teacher
@@ -265,6 +270,38 @@ def compare(
     return comparing.compare(methods, _named(baseline), metrics, intervals, shared_gold=apart)
 
 
+def judge(
+    runs: Runs,
+    model: Model,
+    out: Place,
+    settings: Values = None,
+    *,
+    bootstrap: Values = None,
+    **options: Any,
+) -> Preferences:
+    """Have a language model compare two runs ({name: run}), ability by ability, in `out`.
+
+    `settings` are JudgeSettings', `options` in_flight, overwrite, retry_failed and progress; see
+    `steper.judging.judge`. The same call again goes on where an interrupted one stopped.
+    """
+    with _open_lm(model) as lm:
+        named = {name: paths[0] for name, paths in _folders(runs).items()}
+        asked, intervals = _settings(JudgeSettings, settings), _settings(Bootstrap, bootstrap)
+        return ask_judge(named, lm, Path(out), asked, bootstrap=intervals, **options)
+
+
+def relabel(run: Place, model: Model, out: Place, prompt: Values = None, **options: Any) -> Run:
+    """Have a teacher write the step at each state of a student's run; a run folder in `out`.
+
+    `prompt` is how the teacher is asked; `options` and errors are those of
+    `steper.relabelling.relabel`.
+    """
+    source = Run(Path(run))
+    source.made_with()
+    with _open_lm(model, list(source.questions())) as lm:
+        return relabel_run(source, lm, Path(out), _settings(PromptSettings, prompt), **options)
+
+
 def report(
     runs: Runs,
     out: Place,
@@ -333,6 +370,17 @@ def _settings(cls: type[M], given: Values, **more: Any) -> M:
 
 def _values(given: Values) -> dict[str, Any]:
     return given.model_dump() if isinstance(given, BaseModel) else dict(given or {})
+
+
+@contextmanager
+def _open_lm(model: Model, questions: Sequence[Question] = ()) -> Iterator[LanguageModel]:
+    """The model, closed afterwards if it was not open before."""
+    if isinstance(model, (str, PathLike)):
+        lm = open_model(fspath(model), questions=questions)
+        with closing(lm):
+            yield lm
+    else:
+        yield as_model(model)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import orjson
 
 from steper.errors import InputError, SettingsError, needing_room, writing_to
 from steper.redaction import without_secrets
-from steper.store import feed, write_json
+from steper.store import feed, sha256_file, write_json
 
 log = logging.getLogger(__name__)
 
@@ -249,6 +249,40 @@ def model_digest(model: Path) -> str:
 
 def _counts(path: Path) -> bool:
     return path.suffix in MODEL_FILES and path.is_file()
+
+
+def file_checksum(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, which are read once for each state of it."""
+    return remembered(path, [path], lambda: sha256_file(path))
+
+
+def model_checksums(folder: Path) -> dict[str, str]:
+    """Name → SHA-256 of each file that a model's digest counts, but for the manifest's."""
+    files = (path for path in sorted(folder.iterdir()) if _counts(path))
+    return {path.name: file_checksum(path) for path in files if path.name != MANIFEST}
+
+
+def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """The files of a folder that are not what its manifest has checksums of, such as edited ones.
+
+    Folders of before have no checksums. What cannot be read is for whoever reads it to tell.
+    """
+    checksums = manifest.get("sha256")
+    known = checksums.items() if isinstance(checksums, dict) else ()
+    there = ((folder / str(name), checksum) for name, checksum in known)
+    return [path for path, sha in there if not path.is_file() or file_checksum(path) != sha]
+
+
+def warn_of_changes(folder: Path, manifest: Mapping[str, Any], gone: bool = False) -> None:
+    """One line for each file of a finished folder that is not what was written.
+
+    Of missing ones only where `gone`: where nothing else would tell.
+    """
+    for path in changed_files(folder, manifest):
+        if path.is_file():
+            log.warning("%s: changed since it was written; it is read as it is", path)
+        elif gone:
+            log.warning("%s: missing or unreadable, but it was written", path)
 
 
 def remembered(folder: Path, files: Sequence[Path], read: Callable[[], str]) -> str:

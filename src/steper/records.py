@@ -229,18 +229,33 @@ class StopReason(str, Enum):
 Status = Literal["answered", "capped", "failed", "dropped"]
 
 
+class Instead(Record):
+    """What a student wrote itself where another model was then asked for the step.
+
+    The text is as in `Step`; `answer` and `status` are how the student's trajectory ended.
+    """
+
+    cue: str = ""
+    raw: str
+    rationale: str
+    finish: Finish = "stop"
+    answer: str = ""
+    status: Status
+
+
 class Trajectory(GrownRecord):
     """All that happened in one attempt at a question.
 
     `settings` is the hash of the settings in the run's manifest. `sample` counts the attempts of a
     run at one question, from 0.
     `begun`, where another model began it: so many first steps are that one's, and so is the search
-    of the one that follows; None where all is this model's own.
+    of the one that follows; None where all is this model's own. `instead_of` is then what the one
+    that began it wrote in place of the last step.
     `status`: `answered`; `capped` (a guard ended it without an answer); `failed` (the model or the
     retriever gave up; `error` says why); `dropped` (the teacher could not go on; `error` says why).
     """
 
-    later: ClassVar[tuple[str, ...]] = ("sample", "begun")
+    later: ClassVar[tuple[str, ...]] = ("sample", "begun", "instead_of")
 
     schema_version: Literal[1] = SCHEMA_VERSION
     question_id: str
@@ -257,6 +272,7 @@ class Trajectory(GrownRecord):
     stop_reason: StopReason
     error: str | None = None
     begun: int | None = Field(None, ge=0)
+    instead_of: Instead | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -267,6 +283,18 @@ class Trajectory(GrownRecord):
     def own_steps(self) -> tuple[Step, ...]:
         """The steps that this model wrote: all, but for those of another that began."""
         return self.steps[self.begun or 0 :]
+
+    def instead(self, index: int) -> Instead:
+        """What stands at its step `index`, for one that is to stand in its place."""
+        step = self.steps[index - 1]
+        return Instead(
+            cue=step.cue,
+            raw=step.raw,
+            rationale=step.rationale,
+            finish=step.finish,
+            answer=self.answer,
+            status=self.status,
+        )
 
     @property
     def usage(self) -> Usage:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steper.artifact import warn_of_changes
 from steper.doors import fingerprint_of
 from steper.engine import Engine, Start, Stats
 from steper.errors import InputError, SettingsError
@@ -22,7 +23,7 @@ from steper.prompt.words import demonstrations
 from steper.records import Attempt, Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.shards import Shard, write_ids
-from steper.store import dump_line, read_json, read_records, sha256_file
+from steper.store import dump_line, read_json, read_records
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
 from steper.text import brief, counted, normalise_space, percent
@@ -89,6 +90,8 @@ class Run:
             raise InputError(f"{self.path} is not a run folder: it has no manifest.json")
         manifest = self.manifest
         made_with = manifest.get("settings") if isinstance(manifest, dict) else None
+        if isinstance(made_with, dict) and "judged" in made_with:
+            raise InputError(f"{self.path} holds a judge's verdicts, not trajectories of a run")
         if not isinstance(made_with, dict) or not {"strategy", "prompt"} <= made_with.keys():
             raise InputError(f"{self.path / 'manifest.json'}: not the manifest of a run")
         status = manifest.get("status")
@@ -134,18 +137,6 @@ class Run:
             yield question
         if not seen and "shard" not in self.manifest:  # a small run's shard may have none
             raise InputError(f"{path} holds no questions; {again}")
-
-
-def warn_of_changes(run: Path, manifest: Mapping[str, Any]) -> None:
-    """One line for each file of a complete run that is not what it wrote, such as edited records.
-
-    Runs of before have no checksums. What cannot be read is for whoever reads it to tell.
-    """
-    checksums = manifest.get("sha256")
-    for name, checksum in checksums.items() if isinstance(checksums, dict) else ():
-        path = run / str(name)
-        if path.is_file() and sha256_file(path) != checksum:
-            log.warning("%s: changed since the run wrote it; it is read as it is", path)
 
 
 def make_strategy(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from steper.artifact import MANIFEST, warn_of_changes
 from steper.errors import InputError
 from steper.evaluation.scoring import Evaluation, score_run, write_evaluation
 from steper.evaluation.statistics import Bootstrap
@@ -91,6 +93,26 @@ class StudentOptions:
     allow_code: bool = False
 
 
+def tell_changes(student: Path) -> None:
+    """A line for each file of a student that is not what `steper train` wrote, once each.
+
+    Raises InputError where its manifest cannot be read. A student of elsewhere may have none.
+    """
+    path = student / MANIFEST
+    if path.exists() or path.is_symlink():
+        manifest = read_json(path)
+        if not isinstance(manifest, dict) or manifest.get("content") != "student":
+            raise InputError(f"{path}: not the manifest of a training")
+        if manifest.get("status") == "complete":
+            stats = tuple(p.stat().st_mtime_ns for p in sorted(student.iterdir()) if p.is_file())
+            _tell_once(student.resolve(), stats)
+
+
+@lru_cache
+def _tell_once(student: Path, state: tuple[int, ...]) -> None:
+    warn_of_changes(student, read_json(student / MANIFEST), gone=True)
+
+
 def adopt_student(
     model: Path | str,
     strategy: str | type[Strategy[Any]] | None,
@@ -108,6 +130,7 @@ def adopt_student(
         named = strategy or DEFAULT
         return STRATEGIES.find(named) if isinstance(named, str) else named, sections
     card = read_student_card(folder)
+    tell_changes(folder)
     kind, settings = _strategy_of(card, strategy, allow_code, folder)
     told = {"form": card.form, "chat_template_kwargs": card.chat_template_kwargs}
     own: dict[str, dict[str, Any]] = {

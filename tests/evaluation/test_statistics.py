@@ -112,6 +112,31 @@ def test_interval_over_seeds_and_questions_holds_the_true_difference(seed_sd):
     assert (alone / 300 < 0.8) == bool(seed_sd)
 
 
+@pytest.mark.parametrize("seed_sd", [0.0, 0.04])
+def test_the_two_way_bootstrap_draws_seeds_and_questions(seed_sd):
+    """It is nearly as wide as the analytic one, and holds the true difference nearly as often."""
+    rng, held, widths = np.random.default_rng(6), 0, []
+    for _ in range(100):
+        a, b = (seeded_scores(rng, 5, 400, mean, seed_sd) for mean in (0.55, 0.5))
+        got = compare_seeded(a, b, Bootstrap(resamples=500))
+        held += got.resampled.low <= 0.05 <= got.resampled.high
+        widths.append(
+            (got.resampled.high - got.resampled.low) / (got.interval.high - got.interval.low)
+        )
+        assert got.resampled.value == pytest.approx(got.interval.value)
+    assert held / 100 >= 0.85
+    assert 0.5 < np.mean(widths) < 1
+
+
+def test_the_two_way_bootstrap_of_equal_seeds_is_that_of_questions():
+    rng = np.random.default_rng(4)
+    a, b = (rng.random((1, 300)) < mean for mean in (0.6, 0.4))
+    three = [np.repeat(x.astype(float), 3, axis=0) for x in (a, b)]
+    got = compare_seeded(*three).resampled
+    alone = estimate_means((three[0][0] - three[1][0])[:, None])[0]
+    assert (got.low, got.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
+
+
 def test_detectable_is_what_four_of_five_experiments_find():
     rng = np.random.default_rng(8)
     tried = [

@@ -15,7 +15,7 @@ from prompt.made_tokenizers import KINDS_OF_TOKENIZERS, byte_level
 from steper.errors import InputError, MissingExtraError, SettingsError
 from steper.examples.asked import check_recipe
 from steper.examples.build import build_examples
-from steper.examples.example_folder import ExampleFolder, write_examples
+from steper.examples.example_folder import RANKINGS, ExampleFolder, write_examples
 from steper.examples.example_settings import ExampleSettings
 from steper.lm.function import FunctionModel
 from steper.prompt.encode import Encoder
@@ -34,7 +34,7 @@ BARE = PromptSettings(instruction=False, demos=0)
 RAIN, LEE = (f"Wikipedia Title: {title}\n{FILM[title]}" for title in ("Gold Rain", "Ann Lee"))
 ASKED = "Q: When was the director of Gold Rain born?\nA:"
 CHAIN = "Gold Rain was directed by Ann Lee. Ann Lee was born in 1950."
-READERS = ("sail", "sail_wide", "con", "kard")
+READERS = ("sail", "sail_wide", "con", "kard", "kard_bm25")
 
 
 def built(tmp_path, recipe, case="ircot", form="chat", questions=(), **settings):
@@ -115,6 +115,15 @@ def test_kard_learns_with_the_passages_that_the_rationale_finds(tmp_path):
     )
 
 
+def test_kard_without_a_reranker_learns_the_same_and_ranks_nothing(tmp_path):
+    build = built(tmp_path, "kard_bm25")
+    (mine,), (kards,) = build, built(tmp_path / "kard", "kard")
+    assert texts(mine) == texts(kards)
+    assert not (write_examples(build, tmp_path / "out").folder.path / RANKINGS).exists()
+    assert "inference" not in build.fingerprint  # asked as the strategy is, and no more
+    assert "reranker" in built(tmp_path / "again", "kard").fingerprint["inference"]
+
+
 def test_kard_s_rankings_score_all_candidates_for_the_rationale(tmp_path):
     out = write_examples(built(tmp_path, "kard"), tmp_path / "out").folder
     (ranking,) = out.rankings()
@@ -167,7 +176,7 @@ def test_a_student_of_another_strategy_has_the_run_s_limits(recipe, tmp_path):
     own = CASES["ircot forced at the cap"]
     case = replace(own, settings={**own.settings, "k": 3, "max_passages": 7})
     run, _ = run_case(case, tmp_path, BARE, "chat")
-    retriever = DictRetriever(FILM) if recipe == "kard" else None
+    retriever = DictRetriever(FILM) if recipe.startswith("kard") else None
     student = build_examples(run, ExampleSettings(recipe=recipe), retriever=retriever).student
     assert student.name == recipe.partition("_")[0]
     limits = student.settings

@@ -162,3 +162,32 @@ def test_sound_steps_of_a_wrong_trajectory_are_learnt(tmp_path):
     build = build_examples(run, ExampleSettings(), filters, more_filters=["verified"])
     assert [e.step for e in build] == [1, 2]
     assert build.counts.dropped_steps == {"not_verified": 1}
+
+
+def test_steper_verified_is_steper_with_that_filter_and_what_is_set_goes_over_it(tmp_path):
+    texts = {"q0": [*IRCOT[:2], "So the answer is: 1949."]}
+    run, _ = run_case(CASES["ircot"], tmp_path, BARE, "chat", [hops(question())], texts)
+    settings = ExampleSettings(recipe="steper_verified")
+    build = build_examples(run, settings)
+    given = FilterSettings(correct="none", on_bad_step="step")
+    same = build_examples(run, ExampleSettings(), given, more_filters=["verified"])
+    alike = {"recipe", "trajectory"}
+    found, others = ([e.model_dump(exclude=alike) for e in each] for each in (build, same))
+    assert found == others
+    assert [e.step for e in build] == [1, 2]
+    assert build.counts.dropped_steps == {"not_verified": 1}
+    assert build.fingerprint["filters"] == same.fingerprint["filters"]
+    assert build.fingerprint["filters_from"] == same.fingerprint["filters_from"]
+    whole = build_examples(run, settings, FilterSettings(correct="em"), more_filters=["verified"])
+    assert not list(whole)
+    assert whole.counts.dropped == {"wrong_answer": 1}
+    assert len(whole.more_filters) == 1
+
+
+def test_steper_verified_needs_no_gold_answers(tmp_path):
+    run, _ = run_case(CASES["ircot"], tmp_path, BARE, "chat", [unlabelled()])
+    assert [e.step for e in build_examples(run, ExampleSettings(recipe="steper_verified"))] == [
+        1,
+        2,
+        3,
+    ]

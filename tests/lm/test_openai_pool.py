@@ -135,9 +135,10 @@ def test_a_server_that_is_busy_for_a_while_rests_and_is_then_asked_again():
         refused = len(first.calls)
         assert refused < 16  # the eight that came first, then one after each rest
         time.sleep(0.9)
-        found = Counter(answers(model, [f"q{next(names)}" for _ in range(8)]) * 1)
+        found = Counter(answers(model, [f"q{next(names)}" for _ in range(8)]))
         assert found["b"] >= 1
-        assert Counter(answers(model, [f"q{next(names)}" for _ in range(8)]))["b"] >= 3
+        found += Counter(answers(model, [f"q{next(names)}" for _ in range(32)]))
+        assert found["b"] >= 8  # least busy: half of them, where the machine has time
 
 
 def test_a_server_that_asks_to_wait_is_left_alone_so_long():

@@ -14,6 +14,7 @@ from steper.pipeline.on_policy import students_questions
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
 from steper.runs import Run
+from steper.store import read_json
 from steper.student import read_student_card
 
 ROUNDS = "{steper: , steper_onpolicy: {rounds: 2, states_of: steper, teacher_share: 0.5}}"
@@ -126,3 +127,43 @@ def test_settings_stay_the_same_when_they_are_read_again(config):
         PipelineSettings.model_validate(settings.model_dump(exclude_unset=True)).recipes
         == settings.recipes
     )
+
+
+PAIRS = "{steper: , steper_dpo: {states_of: steper, teacher_share: 0, train: {lr: 1.0e-4}}}"
+
+
+@pytest.fixture
+def pairs(config):
+    config.write_text(config.read_text().replace(ROUNDS, PAIRS))
+    return config
+
+
+def test_preference_pairs_are_those_of_the_student_that_learns_them(pairs, tmp_path):
+    tasks = {task.id: task for task in Pipeline(pairs, tmp_path / "out").tasks.all()}
+    whose = "small/tiny/steper_dpo-0"
+    assert tasks[f"build/{whose}"].needs == (f"relabel/{whose}",)
+    assert set(tasks[f"train/{whose}"].needs) == {f"build/{whose}", "train/small/tiny/steper-0"}
+
+
+def test_preference_pairs_without_students_are_refused(pairs, tmp_path):
+    pairs.write_text(pairs.read_text().replace("states_of: steper, ", ""))
+    with pytest.raises(SettingsError, match="steper_dpo learns preference pairs at students' stat"):
+        load_settings(pairs)
+
+
+@pytest.mark.slow
+def test_preference_pairs_are_collected_labelled_and_learnt(pairs, tmp_path):
+    pipeline = Pipeline(pairs, tmp_path / "out")
+    pipeline.run(STUDENTS)
+    workspace, whose = pipeline.workspace, ("small", "tiny", "steper_dpo", 0)
+    assert Run(workspace.collected(*whose)).manifest["counts"]["questions"] == 10
+    examples = ExampleFolder(workspace.built(*whose))
+    assert all(pair.rejected for pair in examples.examples())
+    manifest = read_json(workspace.trained(*whose) / "manifest.json")
+    assert manifest["student"] == str(workspace.trained("small", "tiny", "steper", 0))
+    assert read_student_card(workspace.trained(*whose)).recipe == "steper_dpo"
+    assert all(p.state == "done" for p in pipeline.plan(STUDENTS) if p.wanted)
+    again = {
+        p.task.id for p in pipeline.plan(STUDENTS, overwrite_from="train") if p.state == "again"
+    }
+    assert "collect/small/tiny/steper_dpo-0" in again

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from steper.artifact import settings_hash
 from steper.examples.step_example import StepExample
 from steper.prompt.render import PromptSettings, Turn, build_prompt, in_a_row, target_lead
 from steper.prompt.segments import Segment
 from steper.records import Passage
-from steper.store import write_json, write_jsonl
+from steper.store import sha256_file, write_json, write_jsonl
 from steper.strategy.ircot import IRCoT
 
 TEXT = "Ann Lee film river Paris town doctor was born in the of directed by Who which"
@@ -68,7 +71,29 @@ def step_examples(number, question, turns, settings, form, target="current"):
         )
 
 
-def example_folder(path: Path, rows, *, weights="learned") -> Path:
+def pairs(count, *, seed=0, **how):
+    """The same as preference pairs: each with other words in place of its target."""
+    rng = random.Random(seed + 1)
+    for row in examples(count, seed=seed, **how):
+        given = [s for s in row.segments if s.kind]
+        other = tuple(replace(s, text=f" {words(rng, 2, 6)}.") for s in given)
+        yield row.model_copy(update={"rejected": other, "recipe": "steper_dpo"})
+
+
+def encoded(rows, encoder, settings, limit=None, processes=1):
+    """What a training reads of the examples: their tree file, written and mapped."""
+    from steper.training.data import read_data
+    from steper.training.encoding import Layout, encode
+    from steper.training.tree_file import write_batches
+
+    with tempfile.TemporaryDirectory() as folder:  # what is mapped stays when its name is gone
+        file = Path(folder) / "trees.arrow"
+        write_batches(file, encode(rows, Layout(encoder, settings, limit), processes))
+        return read_data(file, limit)
+
+
+def example_folder(path: Path, rows, *, weights="learned", strategy=(), **more) -> Path:
+    """A folder of examples with further settings, of its strategy or of its own."""
     rows = list(rows)
     write_jsonl(path / "examples.jsonl", rows)
     settings = {
@@ -76,15 +101,17 @@ def example_folder(path: Path, rows, *, weights="learned") -> Path:
         "target": "current",
         "form": rows[0].form,
         "prompt": {"layout": rows[0].layout, "demos": 0},
-        "strategy": {"name": "ircot"},
+        "strategy": {"name": "ircot", **dict(strategy)},
+        **more,
     }
     manifest = {
         "schema_version": 1,
         "content": "step examples",
         "recipe": "steper",
         "weights": weights,
-        "settings_hash": "0" * 16,
+        "settings_hash": settings_hash(settings),
         "settings": settings,
+        "sha256": {"examples.jsonl": sha256_file(path / "examples.jsonl")},
     }
     write_json(path / "manifest.json", manifest)
     return path

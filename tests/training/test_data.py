@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-import tempfile
+from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +13,12 @@ import torch
 from lm.tiny import make_tiny_llama
 from steper.errors import InputError
 from steper.prompt.encode import Encoder
-from steper.training.data import Collator, OrderSampler, TreeDataset, read_data
+from steper.training.data import Collator, OrderSampler, TreeDataset
 from steper.training.encoding import Layout, encode, is_held_out, lay_out
+from steper.training.preference import Pair, pair_trees
 from steper.training.train_settings import TrainSettings
-from steper.training.tree import Tree
 from steper.training.tree_file import write_batches
-from training.made import examples
+from training.made import encoded, examples, pairs
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +30,7 @@ def encoder(tmp_path_factory):
 
 
 def load(encoder, max_length=None, rows=None, processes=1, **settings):
-    layout = Layout(encoder, TrainSettings(**settings), max_length)
-    with tempfile.TemporaryDirectory() as folder:  # what is mapped stays when its name is gone
-        file = Path(folder) / "trees.arrow"
-        write_batches(file, encode(rows or examples(12), layout, processes))
-        return read_data(file, max_length)
+    return encoded(rows or examples(12), encoder, TrainSettings(**settings), max_length, processes)
 
 
 def test_counts(encoder):
@@ -49,6 +44,14 @@ def test_counts(encoder):
     assert packed.counts.tokens < packed.counts.tokens_of_separate_examples
     assert separate.counts.tokens == packed.counts.tokens_of_separate_examples
     assert packed.counts.supervised_tokens == separate.counts.supervised_tokens
+
+
+def assert_same_arrays(mine, theirs):
+    for name in type(theirs).__slots__:
+        one, other = getattr(mine, name), getattr(theirs, name)
+        if name != "sides":
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other), name
 
 
 @pytest.mark.parametrize("pack", ["steps", "none"])
@@ -66,13 +69,61 @@ def test_what_is_read_from_the_file_is_what_was_laid_out(encoder, pack, processe
         assert len(items[at]) == len(expected)
         assert items.longest(at) == max(map(len, expected))
         for mine, tree in zip(items[at], expected, strict=True):
-            for name in Tree.__slots__:
-                one, other = getattr(mine, name), getattr(tree, name)
-                assert one.dtype == other.dtype
-                assert np.array_equal(one, other), name
+            assert mine.sides is tree.sides is None
+            assert_same_arrays(mine, tree)
     assert [next(places, None) for places in read.values()] == [None, None]
     assert data.branches == (pack == "steps")
     assert data.learnt_kinds() == ["init", "exp", "agg"]
+
+
+@pytest.mark.parametrize("pack", ["steps", "none"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pairs_are_numbered_through_the_file(encoder, pack, processes):
+    """Also where some of a trajectory, or all of it, is too long, and some is kept out."""
+    rows = list(pairs(70, seed=1))
+    for at, row in enumerate(rows):
+        if row.trajectory == "q30":
+            long = tuple(replace(s, text=" film" * 500) for s in row.rejected)
+            rows[at] = row.model_copy(update={"rejected": long})
+    texts = [(encoder.example(row), encoder.example(row.worse)) for row in rows]
+    lengths = [max(len(text.ids) for text in both) for both in texts]
+    limit = sorted(lengths)[2 * len(rows) // 3]
+    kept = [(row, *both) for row, both, n in zip(rows, texts, lengths, strict=True) if n <= limit]
+    how = {"pack": pack, "eval_share": 0.3}
+    data = load(encoder, limit, iter(rows), processes, **how)
+    assert data.pairs == tuple(row.id for row, *_ in kept)
+    expected, number = {False: [], True: []}, 0
+    for _, steps in groupby(kept, lambda one: one[0].trajectory):
+        group = list(steps)
+        numbered = [Pair(number + n, *both) for n, (_, *both) in enumerate(group)]
+        number += len(group)
+        held_out = is_held_out(group[0][0].question_id, 0.3, 0)
+        expected[held_out].append(pair_trees(numbered, pack == "steps"))
+    assert number > len(data.train) + len(data.eval) > 0
+    assert data.counts.too_long_trajectories == 1
+    assert list(map(len, data.every)) == list(map(len, expected[False] + expected[True]))
+    for item, theirs in zip(data.every, expected[False] + expected[True], strict=True):
+        for tree, other in zip(item, theirs, strict=True):
+            assert_same_arrays(tree, other)
+            assert_same_arrays(tree.sides, other.sides)
+
+
+def test_some_of_the_items_are_still_read_one_at_a_time(encoder):
+    items = load(encoder).train
+    every = [tree.ids.tolist() for item in items for tree in item]
+    assert [tree.ids.tolist() for item in items[1::3] for tree in item] == every[1::3]
+    assert len(items[1::3]) == len(every[1::3]) < len(items)
+    assert type(items[1::3]) is type(items)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pairs_and_other_examples_are_never_mixed(encoder, processes):
+    """In whichever order they come, and however far apart they are."""
+    other = next(examples(1, seed=5)).model_copy(update={"id": "lone", "trajectory": "t"})
+    rows = [*pairs(100), other]
+    for mixed in (rows, rows[::-1]):
+        with pytest.raises(InputError, match="example 'lone' has no rejected target, and others"):
+            load(encoder, None, iter(mixed), processes)
 
 
 def test_a_kind_that_nothing_is_learnt_as_is_none(encoder):
@@ -155,8 +206,7 @@ def test_grouped_batches_hold_like_lengths(encoder):
 
 
 def test_a_batch_points_from_each_parent_to_its_target(encoder):
-    data = load(encoder).train
-    items = [data[n] for n in range(3)]
+    items = load(encoder).train[:3]
     batch = Collator(pad=0)(items)
     trees = [tree for item in items for tree in item]
     rows, columns = batch["predict"].nonzero(as_tuple=True)

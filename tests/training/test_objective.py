@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from steper.errors import InputError
-from steper.training.objective import MIN_VARIANCE, Objective, kind_sums
+from steper.training.objective import Objective, kind_sums
 from steper.training.train_settings import TrainSettings
 
 KINDS = ("init", "exp", "agg")
@@ -86,11 +86,14 @@ def test_sigma_arrives_from_any_start(start, steps):
         assert sigma**2 == pytest.approx(running, rel=0.1)
 
 
-def test_a_vanishing_or_broken_loss_does_no_harm():
-    goal = objective()
+@pytest.mark.parametrize("optimizer", ["natural", "adam"])
+@pytest.mark.parametrize("floor", [0.01, 0.1])
+def test_a_vanishing_or_broken_loss_does_no_harm(floor, optimizer):
+    goal = objective(sigma_floor=floor, sigma_optimizer=optimizer)
     for _ in range(200):
         goal.update([0.0, math.nan, math.inf])
-    assert goal.sigma[0] ** 2 == pytest.approx(MIN_VARIANCE)
+    assert goal.sigma[0] == pytest.approx(floor)
+    assert goal.coefficients()[0] == pytest.approx(1 / (2 * floor**2))
     assert goal.sigma[1:] == [1.0, 1.0]
 
 

@@ -18,7 +18,7 @@ from steper.pipeline.load import resolve_paths
 from steper.recipes.base import Ranking
 from steper.records import Passage
 from steper.retrieve.cross_encoder import load_cross_encoder
-from steper.store import read_json, write_json, write_jsonl
+from steper.store import write_jsonl
 from steper.training import job, reranker
 from steper.training.job import train
 from steper.training.train_settings import TrainSettings
@@ -33,13 +33,11 @@ def student(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """Examples with rankings, as KARD's."""
-    path = example_folder(tmp_path_factory.mktemp("examples"), examples(4))
+    own = {"inference": {"reranker": "reranker"}}
+    path = example_folder(tmp_path_factory.mktemp("examples"), examples(4), **own)
     found = tuple(Passage.make(f"Film {n}", "Ann Lee film " * n) for n in range(4))
     one = {"question_id": "q0", "query": "Which film?", "scores": (1.0, 2.0, 3.0, 4.0), "first": 2}
     write_jsonl(path / RANKINGS, [Ranking(candidates=found, **one)])
-    manifest = read_json(path / "manifest.json")
-    manifest["settings"]["inference"] = {"reranker": "reranker"}
-    write_json(path / "manifest.json", manifest)
     return path
 
 

@@ -36,11 +36,9 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """Examples of students that take two steps of a few words."""
-    folder = example_folder(tmp_path_factory.mktemp("examples"), examples(6))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["settings"]["strategy"] |= {"max_steps": 2, "k": 2, "max_tokens": 6}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    folder = tmp_path_factory.mktemp("examples")
+    own = {"max_steps": 2, "k": 2, "max_tokens": 6}
+    return example_folder(folder, examples(6), strategy=own)
 
 
 def settings(**given):

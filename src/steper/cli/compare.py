@@ -96,7 +96,10 @@ def show_comparison(comparison: Comparison) -> None:
 
     level = f"{100 * comparison.bootstrap.confidence:g}"
     title = f"Scores, %, with {level} % intervals"
-    groups = (comparison.metrics[i : i + 3] for i in range(0, len(comparison.metrics), 3))
+    # With its own number of questions behind each mean two metrics are a terminal's width.
+    own = any(mean.n is not None for one in comparison.metrics for mean in one.means)
+    width = 2 if own else 3
+    groups = (comparison.metrics[i : i + width] for i in range(0, len(comparison.metrics), width))
     tables = [(title, score_rows(comparison, group)) for group in groups]
     if any(mean.spread is not None for mean in comparison.metrics[0].means):
         title = "Seeds, %: each run's own mean, and their standard deviation"

@@ -26,6 +26,7 @@ SUMMARIES = {
     "show": "Show one trajectory, step by step.",
     "score": "Score any system's predictions by the benchmark's own rules.",
     "compare": "Compare runs over the same questions, pair by pair.",
+    "judge": "Have a language model compare two runs over the same questions, ability by ability.",
     "report": "Write runs over the same questions as one HTML page that needs no network.",
     "leakage": "Say what test questions have in common with what was learnt from.",
     "data": "Turn an official dump into a corpus file.",

@@ -60,7 +60,7 @@ def relabel(
     allow_code
         Let the run or a model's folder name code outside this package, which is then loaded.
     """
-    from steper.relabel import relabel as relabel_run
+    from steper.relabelling import relabel as relabel_run
     from steper.runs import Run
     from steper.student import adopt_student
 
@@ -88,7 +88,7 @@ def relabel(
 
 def _show(run: Run) -> None:
     """What the teacher wrote, what it could not, what it took; what to do next."""
-    from steper.relabel import labelled_line
+    from steper.relabelling import labelled_line
 
     console, manifest = plain_console(), run.manifest
     console.print(labelled_line(run))

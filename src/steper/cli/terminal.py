@@ -166,7 +166,8 @@ def teach_bar(label: str) -> Iterator[Callable[[Stats], None]]:
     try:
         yield show
     finally:
-        bar.stop()
+        if bar.live.is_started:  # else it would end in an empty line
+            bar.stop()
 
 
 @contextmanager

@@ -210,7 +210,7 @@ def _differences(
                 difference=test.difference,
                 relative=relative_difference(table.mean(axis=0), base.mean(axis=0), settings),
                 p_value=test.p_value,
-                seeded=compare_seeded(table, base, settings.confidence) if several else None,
+                seeded=compare_seeded(table, base, settings) if several else None,
                 against=own if own != baseline else None,
                 n=n,
             )

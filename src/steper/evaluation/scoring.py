@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import MANIFEST
+from steper.artifact import MANIFEST, warn_of_changes
 from steper.errors import InputError
 from steper.evaluation.abilities import measure_abilities
 from steper.evaluation.metrics import (
@@ -36,7 +36,7 @@ from steper.grounding import grounded_share
 from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
 from steper.notebook import SHOWN_SCORES
 from steper.records import Prediction, Question, Record, Trajectory
-from steper.runs import Run, truncation_warnings, warn_of_changes
+from steper.runs import Run, truncation_warnings
 from steper.store import (
     provenance,
     read_json,
@@ -224,6 +224,11 @@ def _read_manifest(run: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: a JSON object was expected, not {type(manifest).__name__}")
+    if "judged" in (manifest.get("settings") or {}):
+        raise InputError(
+            f"{run} holds a judge's verdicts, not answers; what came of them is in "
+            f"{run / 'preferences.json'}"
+        )
     return manifest
 
 

@@ -8,13 +8,14 @@ memory is bounded by working in blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from steper.errors import InputError
-from steper.records import Record
+from steper.records import GrownRecord, Record
 
 _BLOCK = 2_000_000  # resampled values held at a time
 
@@ -136,27 +137,33 @@ def compare_paired(
     )
 
 
-class Seeded(Record):
+class Seeded(GrownRecord):
     """Two methods, each trained with several seeds, on the same questions.
 
+    `resampled` is the two-way bootstrap's percentile interval: seeds of each method and questions
+    drawn with replacement, at once. Of few seeds that differ much it is somewhat too narrow, so
+    verdicts are by the other one.
     `interval` and `p_value` (two-sided) speak of other seeds *and* other questions of the same
     kind. `detectable` is the least true difference that such an experiment finds in four of five
     repetitions, at the interval's level; `df` are the degrees of freedom of both, the fewer seeds'
     less one. Where no method has a second seed, it is by questions alone: for these very systems.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("resampled",)
+
     interval: Estimate
     p_value: float
     detectable: float
     df: int
     over_seeds: bool
+    resampled: Estimate | None = None
 
 
 POWER = 0.8
 """The share of repetitions in which a `detectable` difference is found."""
 
 
-def compare_seeded(a: Floats, b: Floats, confidence: float = 0.95) -> Seeded:
+def compare_seeded(a: Floats, b: Floats, settings: Bootstrap | None = None) -> Seeded:
     """Compare two methods' scores, shapes (seeds of a, n) and (seeds of b, n), n >= 2.
 
     The variance of the difference is clustered two ways (Cameron, Gelbach & Miller 2011): that of
@@ -166,6 +173,7 @@ def compare_seeded(a: Floats, b: Floats, confidence: float = 0.95) -> Seeded:
     """
     from scipy import stats
 
+    settings = settings or Bootstrap()
     n = a.shape[1]
     differences = a.mean(axis=0) - b.mean(axis=0)
     by_questions = differences.var(ddof=1) / n
@@ -175,7 +183,7 @@ def compare_seeded(a: Floats, b: Floats, confidence: float = 0.95) -> Seeded:
     variance = max(by_seeds + by_questions - both, by_seeds, by_questions)
     df = min((len(x) for x in several), default=n) - 1
     t, error = stats.t(df), float(np.sqrt(variance))
-    reach = float(t.ppf((1 + confidence) / 2))
+    reach = float(t.ppf((1 + settings.confidence) / 2))
     mean = float(differences.mean())
     p = float(2 * t.sf(abs(mean) / error)) if error else float(mean == 0)
     return Seeded(
@@ -184,7 +192,22 @@ def compare_seeded(a: Floats, b: Floats, confidence: float = 0.95) -> Seeded:
         detectable=(reach + float(t.ppf(POWER))) * error,
         df=df,
         over_seeds=bool(several),
+        resampled=_two_way(a, b, settings) if several else None,
     )
+
+
+def _two_way(a: Floats, b: Floats, settings: Bootstrap) -> Estimate:
+    """The two-way bootstrap's interval: questions are drawn for all, seeds for each method."""
+    rng = np.random.default_rng(settings.seed)
+    by_question = _resampled_means(np.concatenate([a, b]).T, settings)
+    drawn = np.zeros(settings.resamples)
+    for sign, means in ((1, by_question[:, : len(a)]), (-1, by_question[:, len(a) :])):
+        seeds = means.shape[1]
+        chosen = rng.integers(0, seeds, size=(settings.resamples, seeds))
+        drawn += sign * np.take_along_axis(means, chosen, axis=1).mean(axis=1)
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Estimate(value=float(a.mean() - b.mean()), low=float(low), high=float(high))
 
 
 def _residual_variance(scores: Floats) -> float:
@@ -204,6 +227,57 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.maximum.accumulate(np.minimum(multiplied, 1))
     return adjusted.tolist()
+
+
+class Kappa(Record):
+    """Cohen's (1960) κ of two raters over `n` things, with its bootstrap interval.
+
+    `agreed` is the share of equal ratings. κ is None where chance alone makes them all equal: each
+    rater has but one rating, the same; bounds are None where it is, or draws without it are.
+    """
+
+    n: int
+    agreed: float
+    kappa: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def cohen_kappa(a: Sequence[int], b: Sequence[int], settings: Bootstrap | None = None) -> Kappa:
+    """κ = (p_o - p_e) / (1 - p_e): p_o is the share of equal ratings, p_e that by chance.
+
+    Ratings are labels, of which none is nearer to another than the rest. Raises ValueError where
+    the two differ in length or are empty.
+    """
+    settings = settings or Bootstrap()
+    labels, both = np.unique([a, b], return_inverse=True)
+    left, right = both.reshape(2, -1)
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"{len(a)} and {len(b)} ratings; as many of both were expected")
+    kinds = len(labels)
+    cells = left * kinds + right
+    table = np.bincount(cells, minlength=kinds**2)
+    rng = np.random.default_rng(settings.seed)
+    drawn = rng.multinomial(len(a), table / len(a), size=settings.resamples)
+    agreed, kappa = _kappas(table[None].reshape(1, kinds, kinds))
+    _, resampled = _kappas(drawn.reshape(-1, kinds, kinds))
+    value = float(kappa[0])
+    if np.isnan(value):
+        return Kappa(n=len(a), agreed=float(agreed[0]), kappa=None)
+    low = high = None
+    if not np.isnan(resampled).any():
+        tail = (1 - settings.confidence) / 2
+        low, high = (float(x) for x in np.quantile(resampled, [tail, 1 - tail]))
+    return Kappa(n=len(a), agreed=float(agreed[0]), kappa=value, low=low, high=high)
+
+
+def _kappas(tables: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Shares of equal ratings and κ of contingency tables (m, k, k); NaN where κ is none."""
+    total = tables.sum(axis=(1, 2))
+    agreed = np.trace(tables, axis1=1, axis2=2) / total
+    chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1) / total**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return agreed, np.where(chance < 1, (agreed - chance) / (1 - chance), np.nan)
 
 
 def relative_difference(a: Floats, b: Floats, settings: Bootstrap) -> Estimate | None:

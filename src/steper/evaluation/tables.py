@@ -295,13 +295,19 @@ def difference_rows(one: MetricComparison) -> list[list[str]]:
 
 def seeded_rows(one: MetricComparison) -> list[list[str]]:
     """The differences over other seeds, too, and what could be seen; the first row are headings."""
-    rows = [["", "over other seeds, too", "p", "df", "detectable"]]
+    rows = [["", "over other seeds, too", "p", "df", "bootstrap", "detectable"]]
     for found in one.differences:
         if (seeded := found.seeded) is not None:
             over = [signed(seeded.interval), p_value(seeded.p_value), str(seeded.df)]
+            over.append(within(seeded.resampled))
             cells = over if seeded.over_seeds else ["-"] * len(over)
             rows.append([found.label, *cells, points(seeded.detectable)])
     return rows if len(rows) > 1 else []
+
+
+def within(estimate: Estimate | None) -> str:
+    """The bounds alone: `[+3.1, +9.3]`."""
+    return "-" if estimate is None else signed(estimate).partition(" ")[2]
 
 
 def signed(estimate: Estimate | None) -> str:

@@ -34,18 +34,20 @@ from steper.examples.asked import (
 from steper.examples.build_counts import BuildCounts
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
-    FILTERS,
     Excluded,
     Filter,
     FilterSettings,
     by_preference,
     checkable_hops,
+    is_right,
     lone_problems,
+    own_filters,
+    own_settings,
     step_problems,
     trajectory_problem,
 )
 from steper.examples.step_example import StepExample
-from steper.examples.without_gold import Verdicts, check_filters, inconsistent
+from steper.examples.without_gold import check_filters, inconsistent, judging
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
@@ -141,7 +143,7 @@ class Build:
             if alike and learnt and self.filters.per_question != "all":
                 self.counts.drop("other_sample")
                 continue
-            made = self._examples(question, trajectory)
+            made = self._examples(question, trajectory, samples)
             learnt = learnt or bool(made)
             yield from made
 
@@ -168,11 +170,13 @@ class Build:
         for build in self.more:
             yield from build.rankings()
 
-    def _examples(self, question: Question, trajectory: Trajectory) -> list[StepExample]:
+    def _examples(
+        self, question: Question, trajectory: Trajectory, samples: Sequence[Trajectory]
+    ) -> list[StepExample]:
         """The examples of a fit trajectory; whatever is left out is counted."""
         check_questions([question], self.student.prompt)
         replay = Replay(trajectory, self.teacher)
-        more = (*self.more_filters, *self._verdicts())
+        more = (*self.more_filters, *judging(self.judge, self.filters))
         problems = step_problems(question, replay, self.filters, more)
         begun = trajectory.begun or 0
         problems = {i: why for i, why in problems.items() if not 0 < i <= begun}
@@ -183,9 +187,11 @@ class Build:
         made: list[StepExample] = []
         left_out: list[str] = []
         left_alone: list[str] = []
-        context = self._context(question, trajectory)
+        context = self._context(question, trajectory, samples)
         for draft in self.recipe.make(replay, context):
-            if any(index <= begun for index in draft.supervises):
+            if draft.left_out:
+                left_alone.append(draft.left_out)
+            elif any(index <= begun for index in draft.supervises):
                 left_out.append("not_its_own")
             elif reason := _draft_problem(draft, problems):
                 left_out.append(reason)
@@ -203,14 +209,6 @@ class Build:
         self._keep(context, replay, left_out)
         return made
 
-    def _verdicts(self) -> tuple[Filter, ...]:
-        """The judge as a filter, where it is asked."""
-        if self.judge is None or self.filters.judged == "none":
-            return ()
-        lm = self.judge
-        verdicts = Verdicts(lambda prompt, question_id: LMJudge(lm, question_id)(prompt))
-        return (verdicts.of_answer if self.filters.judged == "answer" else verdicts.of_steps,)
-
     def _keep(self, context: Context, replay: Replay, left_out: Sequence[str]) -> None:
         """Count a trajectory that has examples."""
         for reason in left_out:
@@ -225,7 +223,9 @@ class Build:
         if self.filters.gold_seen and not checkable_hops(context.question):
             self.counts.unchecked["gold_seen"] = self.counts.unchecked.get("gold_seen", 0) + 1
 
-    def _context(self, question: Question, trajectory: Trajectory) -> Context:
+    def _context(
+        self, question: Question, trajectory: Trajectory, samples: Sequence[Trajectory] = ()
+    ) -> Context:
         return Context(
             target=self.settings.target,
             end_of_turn=self.settings.end_of_turn,
@@ -236,12 +236,14 @@ class Build:
             judge=LMJudge(self.judge, question.id) if self.judge else None,
             labels=self.settings.labels,
             similarity=self.similarity,
+            samples=samples,
+            pairs_at=self.settings.pairs_at,
+            is_right=lambda answer: is_right(answer, question, self.filters),
         )
 
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
         assert draft.target is not None
-        step = draft.step
-        name = _name(trajectory)
+        step, name = draft.step, _name(trajectory)
         return StepExample(
             id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
             trajectory=_together(trajectory),
@@ -254,6 +256,7 @@ class Build:
             form=self.student.form,
             layout=self.student.prompt.layout,
             segments=(*draft.prompt.segments, *draft.target),
+            rejected=draft.rejected,
         )
 
     @cached_property
@@ -344,12 +347,13 @@ def build_examples(
     `recipe` and `strategy` are given where they are objects; else the settings and the run name
     them. A run whose strategy is code outside this package and its plug-ins needs `allow_code`.
     `exclude` are question files that training must not see. `more_runs` are learnt from as well,
-    such as steps at a student's states. `partial` takes an unfinished run as
-    far as it is. Raises InputError where `run` is no complete run, SettingsError where the settings
-    contradict the run's strategy; iteration raises InputError at a bad record.
+    such as steps at a student's states. `partial` takes an unfinished run as far as it is. Raises
+    InputError where `run` is no complete run, SettingsError where the settings contradict the run's
+    strategy; iteration raises InputError at a bad record.
     """
     settings = settings or ExampleSettings()
     recipe = recipe or RECIPES.find(settings.recipe)
+    filters = own_settings(recipe, filters)
     if more_runs:
         how: dict[str, Any] = {
             "recipe": recipe,
@@ -373,13 +377,13 @@ def build_examples(
     prompt = teachers_prompt(made_with["prompt"], place)
     teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
     check_recipe(recipe, settings, student, retriever is not None, judge is not None)
-    check_filters(filters or FilterSettings(), run, judge is not None)
+    check_filters(filters, run, judge is not None)
     embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,
         settings=settings,
-        filters=filters or FilterSettings(),
-        more_filters=tuple(FILTERS.find(f) if isinstance(f, str) else f for f in more_filters),
+        filters=filters,
+        more_filters=own_filters(recipe, more_filters),
         excluded=Excluded.read(Path(path) for path in exclude),
         recipe=recipe,
         teacher=teacher,

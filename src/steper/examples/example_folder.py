@@ -8,6 +8,7 @@ messages.jsonl, messages.parquet, hf/     exports, where they were asked for
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from steper.artifact import (
     MANIFEST,
     as_json,
     begun,
+    changed_files,
     check_settings,
     replacing_folder,
     settings_hash,
+    warn_of_changes,
 )
 from steper.errors import InputError
 from steper.examples.build import Build
@@ -28,8 +31,17 @@ from steper.examples.export import EXPORTS, Export
 from steper.examples.step_example import StepExample
 from steper.recipes.base import Ranking
 from steper.records import SCHEMA_VERSION
-from steper.store import provenance, read_json, read_records, write_json, write_jsonl
+from steper.store import (
+    provenance,
+    read_json,
+    read_records,
+    sha256_file,
+    write_json,
+    write_jsonl,
+)
 from steper.text import brief
+
+log = logging.getLogger(__name__)
 
 EXAMPLES, RANKINGS = "examples.jsonl", "rankings.jsonl"
 
@@ -54,11 +66,27 @@ class ExampleFolder:
         manifest = read_json(self.path / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("content") != "step examples":
             raise InputError(f"{self.path / MANIFEST}: not the manifest of step examples")
+        made_with = manifest.get("settings")
+        if not isinstance(made_with, dict) or settings_hash(made_with) != manifest.get(
+            "settings_hash"
+        ):
+            raise InputError(
+                f"{self.path / MANIFEST}: its settings were changed since it was written; build "
+                "the examples anew"
+            )
         return manifest
 
+    def warn_of_changes(self) -> None:
+        """A line for each file that is not what `steper build` wrote."""
+        warn_of_changes(self.path, self.manifest)
+
     def examples(self) -> Iterator[StepExample]:
-        """All examples; a bad line is named by file, line and field."""
-        return read_records(self.path / EXAMPLES, StepExample)
+        """All examples; a bad line is named by file, line and field, a file without any, too."""
+        path, example = self.path / EXAMPLES, None
+        for example in read_records(path, StepExample):
+            yield example
+        if example is None:
+            raise InputError(f"{path} holds no examples; build them anew")
 
     def rankings(self) -> Iterator[Ranking]:
         """What a reranker learns; none where the recipe has none."""
@@ -118,7 +146,8 @@ def write_examples(
             write_jsonl(new / RANKINGS, build.rankings())
         for export in wanted:
             EXPORTS[export](ExampleFolder(new).examples(), new)
-        write_json(new / MANIFEST, _manifest(build, fingerprint, wanted))
+        sums = {p.name: sha256_file(p) for p in (new / EXAMPLES, new / RANKINGS) if p.exists()}
+        write_json(new / MANIFEST, {**_manifest(build, fingerprint, wanted), "sha256": sums})
     return Written(folder, build.counts, wanted, up_to_date=False)
 
 
@@ -142,6 +171,9 @@ def _there(
     if overwrite:
         return None
     check_settings(folder.path, old.get("settings"), fingerprint)
+    for path in changed_files(folder.path, old):
+        log.warning("%s: changed since it was written; the examples are made anew", path)
+        return None
     return old
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from steper.prompt.render import DemoSteps, Layout, PromptSettings, Reasoning
 from steper.prompt.segments import Form
 from steper.recipes import EndOfTurn, Inference, Target
+from steper.recipes.base import PairsAt
 from steper.recipes.labels import Labels
 from steper.records import GrownRecord
 from steper.store import validated
@@ -23,6 +24,7 @@ class ExampleSettings(GrownRecord):
         "questions",
         "labels",
         "embedder",
+        "pairs_at",
     )
 
     recipe: str = Field("steper", description="what a trajectory becomes; see steper.recipes")
@@ -61,6 +63,12 @@ class ExampleSettings(GrownRecord):
         ge=1,
         description="learn from the trajectories of so many questions (none: of all): the first in "
         "an order by `seed`, so that fewer are always among more",
+    )
+    pairs_at: PairsAt = Field(
+        "first",
+        description="of preference pairs, the states of a failed trajectory that give one: the "
+        "first at which student and teacher differ, or all such states, those that stand on an "
+        "earlier mistake, too",
     )
     labels: Labels = Field(
         "auto",

@@ -1,7 +1,8 @@
 """Step examples for other trainers: the prompt-completion format that TRL's SFTTrainer reads.
 
 A row of a chat example has `prompt` and `completion` as messages, one of plain text as strings; the
-loss is on the completion alone. The other columns are the example's own, and `weight`.
+loss is on the completion alone. The other columns are the example's own, and `weight`. Preference
+pairs have `chosen` and `rejected` in place of the completion, as TRL's DPOTrainer reads them.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ def message_row(example: StepExample) -> dict[str, Any]:
         )
     prompt = Prompt(example.form, segments[:start])
     completion = Prompt(example.form, target)
+    texts = {"completion": completion}
+    if example.rejected:
+        texts = {"chosen": completion, "rejected": Prompt(example.form, example.rejected)}
     chat = example.form == "chat"
     return {
         "prompt": prompt.messages() if chat else prompt.text(),
-        "completion": completion.messages() if chat else completion.text(),
-        **example.model_dump(mode="json", exclude={"schema_version", "segments"}),
+        **{name: text.messages() if chat else text.text() for name, text in texts.items()},
+        **example.model_dump(mode="json", exclude={"schema_version", "segments", "rejected"}),
         "weight": weights.pop(),
     }
 

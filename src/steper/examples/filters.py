@@ -22,8 +22,9 @@ from steper.evaluation.leakage import Common, Seen
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.retrieval import coverage, same_passage
 from steper.grounding import grounded_share
+from steper.recipes import Recipe
 from steper.records import GrownRecord, Passage, Question, Step, StopReason, Trajectory
-from steper.store import sha256_file
+from steper.store import sha256_file, validated
 from steper.strategy.replay import Replay
 from steper.text import limit_words
 
@@ -47,6 +48,11 @@ REASONS = {
     "repeated_query": "a step asks or tells again what an earlier one did",
     "other_sample": "another sample of its question is learnt",
     "truncated": "a step's text was cut off at the token limit",
+    "not_failed": "the student's own trajectory ended right",
+    "no_known_failure": "nobody knows whether the student's own trajectory failed",
+    "no_pair": "no failed attempt at its state is known",
+    "not_first": "the student left the teacher's way at an earlier state",
+    "same_text": "the student wrote the same there",
     "not_its_own": "a target would hold steps that the student wrote itself",
     "cannot_be_written": "a step's text cannot follow its prompt",
     "no_example_left": "no step of it is left",
@@ -156,14 +162,37 @@ def trajectory_problem(
     if trajectory.status != "answered":
         return trajectory.status
     if settings.correct != "none":
-        if not question.answers:
-            return "no_gold_answer"
-        score = score_answer(trajectory.answer, question.answers, question.benchmark)
-        if getattr(score, settings.correct) < settings.threshold:
-            return "wrong_answer"
+        right = is_right(trajectory.answer, question, settings)
+        if not right:
+            return "no_gold_answer" if right is None else "wrong_answer"
     if settings.max_steps is not None and len(trajectory.steps) > settings.max_steps:
         return "too_many_steps"
     return None
+
+
+def own_settings(recipe: Recipe, given: FilterSettings | None) -> FilterSettings:
+    """The settings that are given, over those of a recipe's own."""
+    given = given or FilterSettings()
+    own = {name: v for name, v in recipe.filters.items() if name not in given.model_fields_set}
+    return validated(FilterSettings, {**given.model_dump(exclude_unset=True), **own})
+
+
+def own_filters(recipe: Recipe, given: Sequence[Filter | str]) -> tuple[Filter, ...]:
+    """A recipe's further filters and those that are given, by name or as they are, each once."""
+    found = (FILTERS.find(f) if isinstance(f, str) else f for f in (*recipe.more_filters, *given))
+    return tuple(dict.fromkeys(found))
+
+
+def is_right(answer: str, question: Question, settings: FilterSettings) -> bool | None:
+    """Whether an answer is right by the score and threshold of the settings; None without gold.
+
+    With `correct=none` it is by whole tokens.
+    """
+    if not question.answers:
+        return None
+    score = score_answer(answer, question.answers, question.benchmark)
+    metric = "acc_token" if settings.correct == "none" else settings.correct
+    return bool(getattr(score, metric) >= settings.threshold)
 
 
 def by_preference(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from steper.prompt.render import Layout
 from steper.prompt.segments import Form, Segment
-from steper.records import Record, StepKind
+from steper.records import GrownRecord, StepKind
 
 
-class StepExample(Record):
+class StepExample(GrownRecord):
     """One training example.
 
     `segments` are the prompt (kind None) and the supervised target: assistant segments with a kind.
     The prompt is what `build_prompt` makes at inference, segment by segment, so the target begins
     where the student begins to write. Examples of one `trajectory` may share a forward pass.
+
+    `rejected`, of a preference pair: another target after the same prompt, to be made less likely
+    than the one in `segments`.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("rejected",)
 
     schema_version: Literal[1] = 1
     id: str
@@ -31,6 +36,26 @@ class StepExample(Record):
     form: Form
     layout: Layout
     segments: tuple[Segment, ...]
+    rejected: tuple[Segment, ...] = ()
+
+    @field_validator("rejected")
+    @classmethod
+    def _a_target(cls, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        if any(s.kind is None or s.role != "assistant" or not s.text for s in segments):
+            raise ValueError("text that the assistant writes was expected, with its step's kind")
+        return segments
+
+    @property
+    def prompt(self) -> tuple[Segment, ...]:
+        """The segments in front of the target."""
+        end = next(i for i, s in enumerate(self.segments) if s.kind is not None)
+        return self.segments[:end]
+
+    @property
+    def worse(self) -> StepExample:
+        """The same with the rejected target in place of its own."""
+        segments = (*self.prompt, *self.rejected)
+        return self.model_copy(update={"segments": segments, "rejected": ()})
 
     @model_validator(mode="after")
     def _supervised(self) -> StepExample:

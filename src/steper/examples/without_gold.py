@@ -13,7 +13,9 @@ from steper.errors import InputError, SettingsError
 from steper.evaluation.gold_facts import claims, gold_facts, told_in
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.samples import agreement, majority
-from steper.examples.filters import FilterSettings, grounded
+from steper.examples.filters import Filter, FilterSettings, grounded
+from steper.lm.base import LanguageModel
+from steper.lm.judge import LMJudge
 from steper.records import Question, Trajectory
 from steper.runs import Run
 from steper.strategy.replay import Replay
@@ -132,6 +134,14 @@ class Verdicts:
                 "use another judge, or another filter (--consistent, --min-grounded)"
             )
         return word == "yes"
+
+
+def judging(lm: LanguageModel | None, filters: FilterSettings) -> tuple[Filter, ...]:
+    """The judge as a filter, where it is asked."""
+    if lm is None or filters.judged == "none":
+        return ()
+    verdicts = Verdicts(lambda prompt, question_id: LMJudge(lm, question_id)(prompt))
+    return (verdicts.of_answer if filters.judged == "answer" else verdicts.of_steps,)
 
 
 def _passages(replay: Replay, ids: Sequence[str]) -> str:

@@ -294,9 +294,18 @@ class PipelineSettings(Settings):
         return method.seconds_of, rate
 
     def rounds_of(self, method: str) -> tuple[str, ...]:
-        """The methods whose labelled states a method learns, its own last; see `states_of`."""
+        """The methods whose labelled states a method learns, its own last; see `states_of`.
+
+        Preference pairs are learnt by the student whose states they are, so from no others.
+        """
         before = self.recipes[method].states_of
-        return () if before is None else (*self.rounds_of(before), method)
+        if before is None:
+            return ()
+        return (method,) if self.learns_pairs(method) else (*self.rounds_of(before), method)
+
+    def learns_pairs(self, method: str) -> bool:
+        """Whether a method trains a trained student on, by preference pairs at its states."""
+        return RECIPES.find(self.recipes[method].recipe or method).pairs
 
     @property
     def strategy_name(self) -> str:

@@ -49,6 +49,8 @@ PATHS = (
     "evaluate.further.*.corpus",
     "train.reranker",
     "recipes.*.train.reranker",
+    "train.teacher",
+    "recipes.*.train.teacher",
     "train.sharding",
     "recipes.*.train.sharding",
     "train.trainer.deepspeed",
@@ -199,7 +201,7 @@ def _resolved(name: str, value: str, base: Path) -> str:
         return value
     if name == "sharding" and is_shipped(value):
         return value
-    if name in ("model", "teacher_model", "reranker"):
+    if name in ("model", "teacher_model", "reranker", "teacher"):
         scheme = "vllm:" if value.startswith("vllm:") else ""
         plain = without_scheme(value)
         folder = base / Path(plain).expanduser()
@@ -247,7 +249,12 @@ def _check_sections(settings: PipelineSettings) -> None:
     settings.check_also()
     for method, method_settings in settings.recipes.items():
         with _at("recipes", method):
-            RECIPES.find(method_settings.recipe or method)
+            recipe = RECIPES.find(method_settings.recipe or method)
+            if recipe.pairs and method_settings.states_of is None:
+                raise SettingsError(
+                    f"recipes.{method}: {recipe.name} learns preference pairs at students' states; "
+                    "name the method whose students they are, such as states_of: steper"
+                )
             _check_method(settings, method)
     if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
         known = [*settings.recipes, "base", "teacher"]

@@ -7,7 +7,7 @@ from steper.pipeline.plan import Advance
 from steper.pipeline.stages import ALLOWED, open_answering, open_teacher, outcome_line, told
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.records import Question
-from steper.relabel import labelled_line, relabel
+from steper.relabelling import labelled_line, relabel
 from steper.runs import Run, teach
 from steper.student import student_retriever
 

@@ -184,14 +184,17 @@ def make_examples(
 ) -> str:
     """Make a recipe's examples of the teacher's trajectories, test questions kept out.
 
-    Those of an on-policy method are of the teacher's steps at students' states, too.
+    Those of an on-policy method are of the teacher's steps at students' states, too; preference
+    pairs of these alone.
     """
     settings, method_settings = ws.settings.example_settings(method), ws.settings.recipes[method]
     recipe, judge = RECIPES.find(settings.recipe), method_settings.judge
     if "form" not in settings.model_fields_set and recipe.asked(settings.target).form is None:
         settings = settings.model_copy(update={"form": ws.form(student)})
+    states = [ws.relabelled(data, student, m, seed) for m in ws.settings.rounds_of(method)]
+    first, *more = states if recipe.pairs else [ws.folder("teach", data), *states]
     build = build_examples(
-        ws.folder("teach", data),
+        first,
         settings,
         ws.settings.filter_settings(method),
         recipe=recipe,
@@ -200,7 +203,7 @@ def make_examples(
         exclude=[write_test_questions(ws, data)],
         retriever=ws.retriever(data) if recipe.searches else None,
         judge=open_teacher(ws, [], f"judge {method}", judge) if judge else None,
-        more_runs=[ws.relabelled(data, student, m, seed) for m in ws.settings.rounds_of(method)],
+        more_runs=more,
     )
     out = ws.built(data, student, method, seed)
     asked = build.run.manifest["counts"]
@@ -248,7 +251,7 @@ def train_student(
     start = partial(train_in_processes, processes) if processes > 1 else train
     trained = start(
         ws.built(data, student, method, seed),
-        locate_model(ws.settings.students[student].model),
+        ws.begins_with(data, student, method, seed),
         ws.trained(data, student, method, seed),
         settings,
         overwrite=overwrite,

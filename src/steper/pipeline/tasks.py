@@ -218,16 +218,18 @@ class TaskList:
     def _built(self, whose: Whose) -> Task:
         """The examples of a student's method; of an on-policy one they have its seed, too."""
         data, student, method, seed = whose
-        rounds = self.ws.settings.rounds_of(method)
+        settings = self.ws.settings
+        rounds = settings.rounds_of(method)
         name = f"{data}/{student}/{method}" + (f"-{seed}" if rounds else "")
 
         def make() -> Task:
-            form_of = self.ws.settings.students[student].model
+            form_of = settings.students[student].model
             key = {"form of": form_of, **self._recipe_key(method)}
             output = self.ws.built(*whose) / "manifest.json"
             work = partial(stages.make_examples, **_named(whose))
             states = [self._relabelled((data, student, m, seed)) for m in rounds]
-            before = self._taught[data], self._bases.get(student), *states
+            taught = None if settings.learns_pairs(method) else self._taught[data]
+            before = taught, self._bases.get(student), *states
             return self._task("build", name, output, key, work, *before)
 
         return self._once("build", name, make)
@@ -301,12 +303,12 @@ class TaskList:
             spec = locate_model(settings.students[student].model)
             train = settings.train_settings(method, seed, student)
             key = {"training": train.fingerprint(), "student": self._digest(spec) or spec}
-            if train.reranker:
-                start = locate_model(train.reranker)
-                key["reranker"] = self._digest(start) or start
+            for what in filter(lambda name: getattr(train, name), ("reranker", "teacher")):
+                model = locate_model(getattr(train, what))
+                key[what] = self._digest(model) or model
             work = partial(stages.train_student, **_named(whose))
-            lengths = settings.length_of(method)
-            before = [self._trained((data, student, m, seed)) for m in lengths]
+            others = self.ws.trained_before(method)
+            before = [self._trained((data, student, m, seed)) for m in others]
             together, built = settings.launch.processes > 1, self._built(whose)
             load = "alone" if together else self._student_load(student, HFSettings())
             return self._task("train", name, folder / STEPER, key, work, built, *before, load=load)

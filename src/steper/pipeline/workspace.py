@@ -108,6 +108,22 @@ class Workspace:
         """Where a trained student goes."""
         return self.folder("train", data, student, f"{method}-{seed}")
 
+    def begins_with(self, data: str, student: str, method: str, seed: int) -> str:
+        """The model that a method trains: the untrained one, or the student of `states_of`."""
+        before = self._trains_on(method)
+        if before is not None:
+            return str(self.trained(data, student, before, seed))
+        return locate_model(self.settings.students[student].model)
+
+    def trained_before(self, method: str) -> tuple[str, ...]:
+        """The methods whose students a training needs: for its length, or to train them on."""
+        before = self._trains_on(method)
+        return (*self.settings.length_of(method), *([before] if before else ()))
+
+    def _trains_on(self, method: str) -> str | None:
+        learns_pairs = self.settings.learns_pairs(method)
+        return self.settings.recipes[method].states_of if learns_pairs else None
+
     def built(self, data: str, student: str, method: str, seed: int) -> Path:
         """Where a method's examples go; those of students' states depend on the students' seed."""
         own = self.settings.recipes[method].states_of is not None

@@ -66,7 +66,7 @@ class ChatTemplate:
             )
         except Exception as error:  # templates raise whatever they like
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise EncodeError(f"the chat template refuses the prompt ({reason})") from error
+            raise EncodeError(f"{self._name} refuses the prompt ({reason})") from error
 
     def folded(self, segments: Sequence[Segment]) -> list[Segment]:
         """The segments, a system message inside the first user turn where it has to be there."""
@@ -120,7 +120,7 @@ class ChatTemplate:
                 if not lead.strip() and (found or not content):
                     return lead, content, rest
         raise EncodeError(
-            "the chat template does not show an assistant's message as the model would write it, "
+            f"{self._name} does not show an assistant's message as the model would write it, "
             "so training and inference would differ; use another template, or form plain"
         )
 
@@ -151,6 +151,11 @@ class ChatTemplate:
     def clock(self) -> str | None:
         """The day that the template is told, if it asks for one."""
         return TODAY.isoformat() if "strftime_now" in self._template else None
+
+    @property
+    def _name(self) -> str:
+        owner = getattr(self._tokenizer, "name_or_path", "")
+        return f"the chat template of {owner}" if owner else "the chat template"
 
     @cached_property
     def _template(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from steper.errors import SettingsError
 from steper.prompt.segments import Form, Prompt, Segment
 from steper.recipes.labels import Labeller, Labels, Similarity
-from steper.records import Passage, Question, Record, Step, StepKind
+from steper.records import Passage, Question, Record, Step, StepKind, Trajectory
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
@@ -29,6 +29,10 @@ for, and what is learnt of the next step is to go on."""
 Weights = Literal["learned", "uniform"]
 """How the three losses are weighed: by learned σ (StepER's reasoning difficulty), or alike."""
 
+PairsAt = Literal["first", "all"]
+"""Which states of a failed trajectory give preference pairs: the first at which student and teacher
+differ (Step-DPO's first mistake, found without a judge), or all such."""
+
 Judge = Callable[[str], str]
 """A language model that answers one prompt: `judge("Does the passage …?") -> "yes"`."""
 
@@ -40,7 +44,9 @@ class Draft:
     `target` is None where the step cannot be written, else made by `learn`; each segment counts to
     the loss of its step kind with its weight, and one of weight 0 is shown and not learnt.
     `supervises` are the indices of the steps whose text is in the target: where a filter objects to
-    one of them, the example goes. `name` tells several examples of one step apart.
+    one of them, the example goes. `name` tells several examples of one step apart. `rejected`, of a
+    preference pair, is another target, made by `learn`, too. `left_out` is the reason, one of
+    `filters.REASONS`, for which the step alone is no example.
     """
 
     step: Step
@@ -48,6 +54,8 @@ class Draft:
     target: tuple[Segment, ...] | None
     supervises: tuple[int, ...]
     name: str = ""
+    rejected: tuple[Segment, ...] = ()
+    left_out: str = ""
 
 
 def learn(text: str, kind: StepKind, weight: float = 1.0, ends: bool = True) -> Segment:
@@ -58,6 +66,10 @@ def learn(text: str, kind: StepKind, weight: float = 1.0, ends: bool = True) -> 
     return Segment("assistant", text, kind, weight, ends)
 
 
+def unknown(answer: str) -> None:
+    """What is known of an answer's rightness without gold answers."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a recipe may use beside the replayed trajectory.
@@ -66,6 +78,8 @@ class Context:
     will be asked; `rng` is seeded by the examples' seed and the trajectory alone, so examples do
     not depend on their order; `retriever` and `judge` are there where the user named them.
     `labels` say where labels of passages come from, `similarity` is that of `labels=embedding`.
+    `samples` are all the attempts of the run at the question, fit to learn from or not; `is_right`
+    says whether an answer to it is right, None where nobody knows.
     """
 
     target: Target
@@ -77,6 +91,9 @@ class Context:
     judge: Judge | None = None
     labels: Labels = "auto"
     similarity: Similarity | None = None
+    samples: Sequence[Trajectory] = ()
+    pairs_at: PairsAt = "first"
+    is_right: Callable[[str], bool | None] = unknown
 
     @cached_property
     def labeller(self) -> Labeller:
@@ -141,7 +158,10 @@ class Recipe:
     it labels passages; `rank` is what a reranker of its students learns of a trajectory; `tokens`
     are added to a student's tokenizer, and their embeddings are learnt. `check` refuses, with a
     SettingsError, what the recipe cannot make: it is given the target, where ends of turns are
-    learnt, and the strategy as the student will be asked.
+    learnt, and the strategy as the student will be asked. `pairs` says that its examples are
+    preference pairs, learnt by the student at whose states they are, not by an untrained one.
+    `filters` are settings of filters that it has where the user sets none, `more_filters` filters
+    by name that it always has.
     """
 
     name: str
@@ -156,6 +176,9 @@ class Recipe:
     rank: Callable[[Replay, Context], Ranking] | None = None
     tokens: tuple[str, ...] = ()
     check: Callable[[Target, EndOfTurn, Strategy[Any]], None] | None = None
+    pairs: bool = False
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    more_filters: tuple[str, ...] = ()
 
     def asked(self, target: Target) -> Inference:
         """How students of that target are asked."""

@@ -12,6 +12,7 @@ text, not a vote over five samples.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from steper.prompt.render import Turn
 from steper.recipes.base import Context, Draft, Inference, Ranking, Recipe
@@ -73,3 +74,12 @@ KARD = Recipe(
     searches=True,
     rank=ranking,
 )
+
+KARD_BM25 = replace(
+    KARD,
+    name="kard_bm25",
+    about="KARD's reader without its reranker: what the corpus finds for its own texts",
+    inference=Inference("kard", {}, PROMPT),
+    rank=None,
+)
+"""Ours: a reranker that begins with a student far too small for it finds less than BM25."""

@@ -39,12 +39,12 @@ def of_kinds(*kinds: StepKind) -> Make:
                 # A separate reader's prompt holds no earlier reasoning: it has none to accumulate.
                 whole = context.target == "cumulative" and step.role == "reason"
                 make_draft = cumulative_draft if whole else current_draft
-                yield make_draft(replay, step, _ends(replay, step, context))
+                yield make_draft(replay, step, ends_turn(replay, step, context))
 
     return make
 
 
-def _ends(replay: Replay, step: Step, context: Context) -> bool:
+def ends_turn(replay: Replay, step: Step, context: Context) -> bool:
     """Whether the end of the turn after a step is learnt; see `recipes.base.EndOfTurn`."""
     later = replay.steps[step.index :]
     more = replay.trajectory.stop_reason is StopReason.ONE_STEP
@@ -122,4 +122,17 @@ ON_POLICY = replace(
     about="every step of the teacher's, and those that it wrote at the student's own states",
     cumulative=None,
     check=check_on_policy,
+)
+VERIFIED = replace(
+    STEPER,
+    name="steper_verified",
+    about="every step up to the first that is not verified, of wrong trajectories, too",
+    filters={"correct": "none", "on_bad_step": "step"},
+    more_filters=("verified",),
+)
+GKD = replace(
+    STEPER,
+    name="steper_gkd",
+    about="every step of the student's own, right or wrong, for training with a divergence",
+    filters={"correct": "none", "repeats": True, "truncated": True},
 )

@@ -49,7 +49,8 @@ def hand_over(strategy: Strategy[Any], state: State) -> tuple[Trace, Actions]:
     with ONE_STEP. Raises QuestionDropped where the strategy does not come to the state.
     """
     question, past = state.trajectory.question, state.trajectory.steps
-    trace = RecordedTrace(question, past=past, begun=state.step - 1)
+    own = state.trajectory.instead(state.step)
+    trace = RecordedTrace(question, past=past, begun=state.step - 1, instead_of=own)
     return trace, _one_step(strategy, trace, state)
 
 

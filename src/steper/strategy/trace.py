@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from steper.lm.base import Completion
 from steper.records import (
     Hit,
+    Instead,
     Passage,
     Status,
     Step,
@@ -44,13 +45,14 @@ class Ending:
 class Trace:
     """Steps so far of one question; the strategy appends, the engine turns it into a record.
 
-    `begun` is that of the record.
+    `begun` and `instead_of` are those of the record.
     """
 
     question: str
     steps: list[Step] = field(default_factory=list)
     passages: dict[str, Passage] = field(default_factory=dict)
     begun: int | None = None
+    instead_of: Instead | None = None
 
     def recorded(self) -> frozenset[str] | None:
         """The passages that the next step's prompt shows where a record says so: see `replay`."""
@@ -131,6 +133,7 @@ class Trace:
             stop_reason=ending.reason,
             error=error,
             begun=self.begun,
+            instead_of=self.instead_of,
         )
 
 

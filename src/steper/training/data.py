@@ -6,11 +6,12 @@ An item of the data set is a trajectory: one tree of all its examples (`pack: st
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from steper.errors import InputError
 from steper.prompt.encode import KINDS
+from steper.training.preference import collate_pairs
+from steper.training.train_settings import TrainSettings
 from steper.training.tree import Tree, count_tokens
 from steper.training.tree_file import Item, TreeFile
 
@@ -56,8 +59,8 @@ class Items(Protocol):
 
 
 @dataclass(frozen=True)
-class FileItems:
-    """Some rows of a tree file, each decoded when it is asked for."""
+class FileItems(Sequence[Item]):
+    """Some rows of a tree file, each decoded when it is asked for; a slice is some of them."""
 
     file: TreeFile
     rows: NDArray[np.intp]
@@ -65,7 +68,13 @@ class FileItems:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Item:
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> FileItems: ...
+    def __getitem__(self, index: int | slice) -> Item | FileItems:
+        if isinstance(index, slice):
+            return FileItems(self.file, self.rows[index])
         return self.file.item(int(self.rows[index]))
 
     def longest(self, index: int) -> int:
@@ -79,20 +88,29 @@ class FileItems:
 
 @dataclass(frozen=True)
 class Data:
-    """Trajectories to train on, trajectories to evaluate on, and what was counted."""
+    """Trajectories to train on, trajectories to evaluate on, and what was counted.
+
+    `pairs` are the ids of preference pairs, by their numbers; there are none of other examples.
+    """
 
     train: FileItems
     eval: FileItems
     counts: DataCounts
+    pairs: tuple[str, ...] = ()
 
     def learnt_kinds(self) -> list[str]:
         """The kinds that any token of the training set is learnt as."""
         return [kind for kind in KINDS if self.train.of(f"learnt_{kind}").any()]
 
     @property
+    def every(self) -> FileItems:
+        """Those to train on, then those to evaluate on."""
+        return FileItems(self.train.file, np.concatenate([self.train.rows, self.eval.rows]))
+
+    @property
     def branches(self) -> bool:
         """Whether any tree has a node with two children."""
-        return any(items.of("branches").any() for items in (self.train, self.eval))
+        return bool(self.every.of("branches").any())
 
 
 def read_data(path: Path, limit: int | None) -> Data:
@@ -112,7 +130,7 @@ def read_data(path: Path, limit: int | None) -> Data:
             f"than max_length {limit} (longest: {counts.longest} tokens), and "
             f"{counts.eval_trajectories} trajectories are kept out for evaluation"
         )
-    return Data(train, apart, counts)
+    return Data(train, apart, counts, file.pairs)
 
 
 def _count(every: FileItems, train: FileItems, apart: FileItems) -> DataCounts:
@@ -131,6 +149,16 @@ def _count(every: FileItems, train: FileItems, apart: FileItems) -> DataCounts:
         eval_trajectories=len(apart),
         eval_tokens=int(apart.of("tokens").sum()),
     )
+
+
+def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:
+    """(optimizer steps, steps of an epoch), from max_steps, max_tokens or epochs."""
+    per_epoch = math.ceil(len(data.train) / settings.batch_size)
+    if settings.max_steps is not None:
+        return settings.max_steps, per_epoch
+    if settings.max_tokens is not None:
+        return max(1, round(settings.max_tokens * per_epoch / data.counts.tokens)), per_epoch
+    return max(1, math.ceil(settings.epochs * per_epoch)), per_epoch
 
 
 class TreeDataset:
@@ -192,11 +220,11 @@ class Collator:
     input_ids (R, T). Where some tree branches: end (R, T), see `ancestor_mask`, and position_ids
     (R, T). predict (R, T) bool marks the K nodes from which something is predicted; M supervised
     nodes: source (M,) the place among those K, targets (M,) the token, weights (M, 3) its weight in
-    each L_j. tokens (1,): nodes without padding.
+    each L_j. tokens (1,): nodes without padding. With `pairs` see `preference.collate_pairs`.
     """
 
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
+    def __init__(self, pad: int, pairs: bool = False) -> None:
+        self._pad, self._pairs = pad, pairs
 
     def __call__(self, items: Sequence[Item]) -> Batch:
         trees = [tree for item in items for tree in item]
@@ -221,6 +249,8 @@ class Collator:
         }
         if not all(tree.is_chain for tree in trees):
             batch |= _branching(trees, shape)
+        if self._pairs:
+            batch |= collate_pairs(trees)
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import signal
 import sys
@@ -18,15 +19,20 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from steper.errors import InputError
+from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.examples.step_example import StepExample
 from steper.prompt.encode import KINDS, Encoded, Encoder
+from steper.training.preference import Pair, pair_trees
 from steper.training.train_settings import Pack, TrainSettings
 from steper.training.tree import build_tree
-from steper.training.tree_file import Item, Row, as_batch
+from steper.training.tree_file import Item, Row, as_batch, write_batches
+
+log = logging.getLogger(__name__)
 
 TOGETHER = 32
 """Trajectories that are encoded, and written, together."""
@@ -50,24 +56,26 @@ class Layout:
         return as_batch([self.row(steps) for steps in trajectories])
 
     def row(self, steps: Sequence[StepExample]) -> Row:
-        """The row of a trajectory.
+        """The row of a trajectory, whose examples are all preference pairs, or none is.
 
         Longer examples are left out and counted, or an InputError, as `settings.too_long` says;
-        nothing is cut.
+        nothing is cut. A pair goes by its longer text.
         """
-        settings, kept = self.settings, list[Encoded]()
+        settings, kept = self.settings, list[_Kept]()
         numbers = dict.fromkeys((f"{what}_{k}" for what in ("kept", "too_long") for k in KINDS), 0)
         longest = 0
         for example in steps:
-            encoded = self.encoder.example(example)
-            longest = max(longest, len(encoded.ids))
-            fits = self.limit is None or len(encoded.ids) <= self.limit
+            rejected = self.encoder.example(example.worse) if example.rejected else None
+            one = _Kept(example.id, self.encoder.example(example), rejected)
+            length = max(len(text.ids) for text in one.texts)
+            longest = max(longest, length)
+            fits = self.limit is None or length <= self.limit
             numbers[f"{'kept' if fits else 'too_long'}_{example.kind}"] += 1
             if fits:
-                kept.append(encoded)
+                kept.append(one)
             elif settings.too_long == "error":
                 raise InputError(
-                    f"example {example.id!r} has {len(encoded.ids)} tokens, but max_length is "
+                    f"example {example.id!r} has {length} tokens, but max_length is "
                     f"{self.limit}; build examples with fewer passage words, raise max_length, or "
                     "set too_long to drop"
                 )
@@ -75,9 +83,36 @@ class Layout:
             "held_out": int(is_held_out(steps[0].question_id, settings.eval_share, settings.seed)),
             "examples": len(steps),
             "longest_example": longest,
-            "tokens_of_separate_examples": sum(len(encoded.ids) for encoded in kept),
+            "tokens_of_separate_examples": sum(len(text.ids) for one in kept for text in one.texts),
         }
-        return Row(lay_out(kept, settings.pack) if kept else (), numbers)
+        pairs = [one.id for one in kept if one.rejected is not None]
+        return Row(_laid_out(kept, settings.pack), numbers, pairs)
+
+
+class _Kept(NamedTuple):
+    """An example as tokens; of a pair, the rejected target, too."""
+
+    id: str
+    encoded: Encoded
+    rejected: Encoded | None
+
+    @property
+    def texts(self) -> tuple[Encoded, ...]:
+        return (self.encoded,) if self.rejected is None else (self.encoded, self.rejected)
+
+
+def _laid_out(kept: Sequence[_Kept], pack: Pack) -> Item:
+    """The item of a trajectory's examples; pairs are numbered by their places in it."""
+    if not kept:
+        return ()
+    pairs = [
+        Pair(number, one.encoded, one.rejected)
+        for number, one in enumerate(kept)
+        if one.rejected is not None
+    ]
+    if pairs:
+        return pair_trees(pairs, together=pack == "steps")
+    return lay_out([one.encoded for one in kept], pack)
 
 
 def lay_out(examples: Sequence[Encoded], pack: Pack) -> Item:
@@ -98,10 +133,11 @@ def encode(
 ) -> Iterator[pa.RecordBatch]:
     """Rows of all trajectories, in the examples' order, by so many processes; a few in memory.
 
-    Raises InputError for an example that is too long where that is an error, EncodeError for one
-    that cannot be encoded.
+    Raises InputError for an example that is too long where that is an error, and where only some
+    are preference pairs; EncodeError for an example that cannot be encoded.
     """
-    trajectories = (list(group) for _, group in groupby(examples, lambda e: e.trajectory))
+    grouped = groupby(_all_pairs_or_none(examples), lambda e: e.trajectory)
+    trajectories = (list(group) for _, group in grouped)
     pieces = iter(lambda: list(islice(trajectories, TOGETHER)), [])
     if processes == 1:
         yield from map(layout.batch, pieces)
@@ -120,6 +156,28 @@ def encode(
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _all_pairs_or_none(examples: Iterable[StepExample]) -> Iterator[StepExample]:
+    first = None
+    for example in examples:
+        first = first or example
+        if bool(example.rejected) != bool(first.rejected):
+            lone = first if example.rejected else example
+            raise InputError(
+                f"example {lone.id!r} has no rejected target, and others have; preference pairs "
+                "and other examples are trained on apart"
+            )
+        yield example
+
+
+def encode_file(source: ExampleFolder, trees: Path, layout: Layout) -> None:
+    """Write the tree file of a folder's examples; for the errors see `encode`."""
+    path = source.path / EXAMPLES
+    processes, size = count_encoders(layout.settings, path), path.stat().st_size
+    if size >= PAYS_FROM:
+        log.info("%s: encoding %.0f MB, processes: %d", path, size / 1e6, processes)
+    write_batches(trees, encode(source.examples(), layout, processes))
 
 
 def count_encoders(settings: TrainSettings, examples: Path) -> int:

@@ -7,7 +7,6 @@ student, see `train_folder`.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from steper.errors import missing_extra, needing_room
+from steper.artifact import differing, listed, model_checksums, warn_of_changes
+from steper.errors import SettingsError, missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
@@ -24,9 +24,9 @@ from steper.lm.shipped import locate_model
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
-from steper.store import provenance, sha256_file, write_json
+from steper.store import provenance, read_json, sha256_file, write_json
 from steper.text import brief
-from steper.training.train_folder import STEPER, TrainFolder
+from steper.training.train_folder import REFERENCE, STEPER, TrainFolder
 from steper.training.train_settings import TrainSettings
 
 try:
@@ -38,8 +38,9 @@ if missing := [name for name in ("accelerate", "datasets") if find_spec(name) is
     raise missing_extra(missing[0], "train")
 
 from steper.training.arguments import make_arguments
-from steper.training.data import Data, read_data
-from steper.training.encoding import PAYS_FROM, Layout, count_encoders, encode
+from steper.training.data import Data, plan_steps, read_data
+from steper.training.divergence import check_tokenizer, find_teacher, load_teacher
+from steper.training.encoding import Layout, encode_file
 from steper.training.in_force import count_trained
 from steper.training.model import (
     Base,
@@ -54,7 +55,13 @@ from steper.training.model import (
     stop_at,
     stored_dtype,
 )
-from steper.training.objective import Objective
+from steper.training.objective import Objective, TokenLoss
+from steper.training.preference import (
+    PreferenceLoss,
+    ask_reference,
+    read_reference,
+    write_reference,
+)
 from steper.training.processes import (
     barrier,
     count_processes,
@@ -64,7 +71,6 @@ from steper.training.processes import (
 )
 from steper.training.reranker import find_start, train_reranker
 from steper.training.trainer import StepTrainer, check_taken_up
-from steper.training.tree_file import write_batches
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +124,8 @@ def train(
             folder.checkpoint(resume_from)
     if folder.complete and not overwrite and resume_from is None:
         merged = main and settings.merge and _merge(student, folder, settings)
+        if main:
+            warn_of_changes(out, folder.manifest, gone=True)
         return Trained(out, folder.manifest, up_to_date=not merged)
     processes = count_processes(settings)
     job = Job(source, student, folder, settings, processes, main, progress)
@@ -133,7 +141,10 @@ def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
     folder.lock(overwrite=False)
     try:
         with needing_room(folder.path):
-            return merge_finished(Base.find(student, settings), folder.path)
+            merged = merge_finished(Base.find(student, settings), folder.path)
+            if merged:
+                folder.renew_checksums()
+            return merged
     finally:
         folder.close()
 
@@ -145,6 +156,7 @@ def _fingerprint(source: ExampleFolder, student: str, settings: TrainSettings) -
         "training": settings.fingerprint(),
         "student": _known_by(student),
         **({"reranker": _known_by(locate_model(reranker))} if reranker else {}),
+        **({"teacher": _known_by(locate_model(settings.teacher))} if settings.teacher else {}),
         "examples": {
             "sha256": sha256_file(source.path / EXAMPLES),
             "recipe": manifest["recipe"],
@@ -188,6 +200,31 @@ class Job:
         self.encoder = Encoder(self.tokenizer, arguments)
         self._say_what_changes()
         self.limit = self.settings.max_length or window(self.config, self.tokenizer)
+        self.teacher = find_teacher(self.settings)
+        if self.teacher is not None:
+            check_tokenizer(self.teacher, self.student, self.tokenizer)
+            theirs = window(self.teacher.load(self.teacher.source.config), self.tokenizer)
+            self.limit = min(filter(None, (self.limit, theirs)), default=None)
+
+    def _check_pairs(self) -> None:
+        """Refuse pairs whose reference would not be the student as it is asked."""
+        if self.teacher is not None:
+            raise SettingsError("preference pairs have a loss of their own; leave divergence out")
+        if self.asked.kind != "none":
+            raise SettingsError(
+                "preference pairs are compared with the student as it was, which is asked before "
+                f"the training, and {self.asked.kind} would have it in shards; leave sharding out"
+            )
+        path = Path(self.student).expanduser() / STEPER
+        own, made = read_json(path) if path.is_file() else {}, self.manifest["settings"]
+        if "recipe" not in own:  # untrained, it is not asked in any way of its own
+            return
+        given = {name: made[name] for name in ("form", "prompt", "strategy")}
+        if changed := listed([*differing({name: own.get(name) for name in given}, given)]):
+            raise SettingsError(
+                f"{self.student} was trained to be asked otherwise than in these preference pairs: "
+                f"{changed}; build the pairs as its own examples were built"
+            )
 
     def _say_what_changes(self) -> None:
         """Tell of a template that does not let `append_only` prompts grow at their end alone."""
@@ -208,14 +245,11 @@ class Job:
         trees = self.folder.trees(training=training, limit=self.limit, versions=versions)
         if self.main and not trees.exists():
             self.folder.clear_work()  # of other settings, or of another version
-            source = self.source.path / EXAMPLES
-            processes, size = count_encoders(self.settings, source), source.stat().st_size
-            if size >= PAYS_FROM:
-                log.info("%s: encoding %.0f MB, processes: %d", source, size / 1e6, processes)
-            layout = Layout(self.encoder, self.settings, self.limit)
-            write_batches(trees, encode(self.source.examples(), layout, processes))
+            encode_file(self.source, trees, Layout(self.encoder, self.settings, self.limit))
         self._waited = wait_for_main(self.main, trees.name)
         data = read_data(trees, self.limit)
+        if data.pairs:
+            self._check_pairs()
         steps, per_epoch = plan_steps(data, self.settings)
         self.resolved |= {"max_length": self.limit, "steps": steps, "steps_per_epoch": per_epoch}
         return data
@@ -223,6 +257,7 @@ class Job:
     def run(self, overwrite: bool, resume_from: int | None = None) -> None:
         """Train from the last checkpoint, or a chosen one, or the start, and export."""
         if self.main:
+            self.source.warn_of_changes()
             self.folder.lock(overwrite)
         _ = self.data  # before what is there is replaced: it may be bad
         if self.main:
@@ -241,6 +276,17 @@ class Job:
         leave_processes()  # none waits for what the main one still does
         if self.main:
             self._finish(trainer)
+
+    def _reference(self, trainer: StepTrainer) -> torch.Tensor:
+        """What the student thinks of its preference pairs before it is trained; asked once."""
+        path, pairs = self.folder.path / REFERENCE, self.data.pairs
+        kept = read_reference(path, pairs)
+        if kept is not None:
+            return kept
+        found = ask_reference(trainer, self.data.every, len(pairs))
+        if self.main:
+            write_reference(path, pairs, found)
+        return found
 
     def trainer(self) -> StepTrainer:
         """The student, loaded, in a trainer of its own."""
@@ -276,8 +322,13 @@ class Job:
             "parameters": parameters,
             "trained_parameters": count_trained(model, only_trainable=True),
         }
-        given = (settings, self.asked, self.tokenizer, self._log_row)
-        return StepTrainer(model, args, data, objective, *given)
+        loss = PreferenceLoss(settings.dpo_beta, settings.dpo_sft) if data.pairs else TokenLoss()
+        teacher = self.teacher and load_teacher(self.teacher, attention, data.branches, args)
+        given = (settings, self.asked, self.tokenizer, self._log_row, teacher)
+        trainer = StepTrainer(model, args, data, objective, loss, *given)
+        if isinstance(loss, PreferenceLoss):
+            loss.reference = self._reference(trainer)
+        return trainer
 
     def _log_row(self, row: dict[str, Any]) -> None:
         kept = {("lr" if k == "learning_rate" else k): v for k, v in row.items() if k != "steps"}
@@ -329,6 +380,7 @@ class Job:
             "counts": asdict(self.data.counts),
             "trained": {"steps": trainer.state.global_step, **trainer.counted()},
             "sigma": trainer.objective.sigma if learned else None,
+            "sha256": model_checksums(self.folder.path),
         }
         self.folder.clear_work()
         self.folder.write_manifest("complete", more)
@@ -342,13 +394,3 @@ class Job:
         out, device = self.folder.path / name, "cpu" if settings.device == "cpu" else None
         how = (settings.reranker_epochs, settings.seed, device)
         return {name: train_reranker(rankings, self.reranker_start, out, *how)}
-
-
-def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:
-    """(optimizer steps, steps of an epoch), from max_steps, max_tokens or epochs."""
-    per_epoch = math.ceil(len(data.train) / settings.batch_size)
-    if settings.max_steps is not None:
-        return settings.max_steps, per_epoch
-    if settings.max_tokens is not None:
-        return max(1, round(settings.max_tokens * per_epoch / data.counts.tokens)), per_epoch
-    return max(1, math.ceil(settings.epochs * per_epoch)), per_epoch

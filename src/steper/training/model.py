@@ -176,8 +176,12 @@ def name_base(model: Any, base: Base) -> None:
 
 
 def count_parameters(config: Any, settings: TrainSettings) -> int:
-    """The parameters of a model of this configuration, without making room for them."""
-    with torch.device("meta"):
+    """The parameters of a model of this configuration, without making room for them.
+
+    Raises ModelError where no model can be made of it.
+    """
+    name = getattr(config, "name_or_path", "") or "the student"
+    with one_line(f"{name}/config.json", "a student"), torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(
             config, trust_remote_code=settings.trust_remote_code
         )

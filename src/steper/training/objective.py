@@ -29,8 +29,32 @@ from steper.errors import InputError
 from steper.prompt.encode import KINDS
 from steper.training.train_settings import TrainSettings, Weighting
 
-MIN_VARIANCE = 1e-4
-"""σ_j² stays above this: at L_j → 0 the weight 1 / (2 σ_j²) would grow without bound."""
+
+class TokenLoss:
+    """L_j as in equation (1): the cross-entropy of the examples' own tokens.
+
+    A loss has `rows` of sums over tokens, or whatever is counted, and as many of counts, for each
+    kind: (rows, 3). Quotients of both, summed over a whole optimizer step, are its shares.
+    """
+
+    rows = 1
+
+    def sums(self, losses: Any, batch: Any) -> Any:
+        """(M,) cross-entropies of a batch's supervised tokens → the numerators, (rows, 3)."""
+        return kind_sums(losses, batch["weights"])[None]
+
+    def counts(self, batch: Any) -> Any:
+        """The denominators, (rows, 3)."""
+        return batch["weights"].sum(0)[None]
+
+    def means(self, shares: Any) -> Any:
+        """The L_j, (3,), of the shares, (rows, 3)."""
+        return shares[0]
+
+    def logged(self, shares: Any, counts: Any) -> dict[str, float]:
+        """What else a log tells of a step."""
+        return {}
+
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
@@ -46,6 +70,8 @@ class Objective:
         self._fixed = settings.fixed_weights
         self._count = max(1, len(set(kinds)))
         self._optimizer: Literal["natural", "adam"] = settings.sigma_optimizer
+        # At L_j → 0 the weight 1 / (2 σ_j²) would grow without bound.
+        self._least = settings.sigma_floor**2
         self._lr = settings.sigma_lr or default_rate(self._optimizer, steps)
         self.log_variance = [2 * math.log(settings.sigma_start)] * len(KINDS)
         self._steps = [0] * len(KINDS)
@@ -86,7 +112,7 @@ class Objective:
             self._steps[kind] += 1
             step = self._natural if self._optimizer == "natural" else self._adam
             moved = step(kind, mean)
-            self.log_variance[kind] = max(moved, math.log(MIN_VARIANCE))
+            self.log_variance[kind] = max(moved, math.log(self._least))
 
     def _natural(self, kind: int, mean: float) -> float:
         """σ² ← σ² + η (L − σ²): natural-gradient descent on (2).
@@ -99,7 +125,7 @@ class Objective:
         """
         rate = max(self._lr, 1 / self._steps[kind])
         variance = math.exp(self.log_variance[kind])
-        return math.log(max(variance + rate * (mean - variance), MIN_VARIANCE))
+        return math.log(max(variance + rate * (mean - variance), self._least))
 
     def _adam(self, kind: int, mean: float) -> float:
         """Adam on s = log σ²; the derivative of (2) is (1 − L exp(−s)) / 2."""

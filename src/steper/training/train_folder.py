@@ -4,6 +4,7 @@ config.json, *.safetensors, tokenizer…   the student (or LoRA adapter), as sav
 steper.json       how the student is to be prompted: form, prompt and strategy settings
 log.jsonl         a line a step: loss, L_j, σ_j, lr, tokens, seconds; and a line an evaluation
 manifest.json     settings, inputs, what was resolved, counts, versions, status
+reference.jsonl   of preference pairs: their log-probabilities before the training
 checkpoints/      to resume from; sigma.json in each
 .work/            the examples encoded (`tree_file`), until the training is complete
 """
@@ -24,6 +25,7 @@ from steper.artifact import (
     begun,
     check_settings,
     lock_folder,
+    model_checksums,
     settings_hash,
 )
 from steper.errors import InputError
@@ -39,6 +41,7 @@ from steper.store import (
 )
 
 LOG, STEPER, CHECKPOINTS = "log.jsonl", "steper.json", "checkpoints"
+REFERENCE = "reference.jsonl"
 
 
 class TrainFolder:
@@ -97,7 +100,7 @@ class TrainFolder:
     def begin(self, overwrite: bool) -> None:
         """Begin a training in the locked folder, or take one up."""
         if overwrite:
-            for name in (MANIFEST, LOG, STEPER):
+            for name in (MANIFEST, LOG, STEPER, REFERENCE):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         if not self.manifest:
@@ -156,6 +159,11 @@ class TrainFolder:
             **more,
             **provenance(),
         }
+        write_json(self.path / MANIFEST, value)
+
+    def renew_checksums(self) -> None:
+        """Take the files of a complete training as they are now for what was written."""
+        value = {**self.manifest, "sha256": model_checksums(self.path)}
         write_json(self.path / MANIFEST, value)
 
     def close(self) -> None:

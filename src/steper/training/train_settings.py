@@ -44,6 +44,40 @@ class TrainSettings(Settings):
         description="learning rate of σ, its own (none: natural 0.1, more in trainings under 100 "
         "steps; adam 0.05)",
     )
+    sigma_floor: float = Field(
+        0.01,
+        gt=0,
+        description="σ_j stays above this, so L_j weighs at most 1 / (2 · floor²): in long "
+        "trainings an easy kind's σ falls to it (0.1 where the others no longer learn)",
+    )
+    divergence: Literal["none", "jsd"] = Field(
+        "none",
+        description="jsd: at each learnt token, the generalised Jensen-Shannon divergence between "
+        "the next tokens of `teacher` and student, in place of the token's cross-entropy",
+    )
+    divergence_beta: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="β of the divergence: 0 is KL(teacher, student), 1 is KL(student, teacher)",
+    )
+    teacher: str | None = Field(
+        None,
+        description="the model whose next tokens a divergence compares with: a folder, a hub name "
+        "or one that is shipped, with the student's tokenizer",
+    )
+    dpo_beta: float = Field(
+        0.1,
+        gt=0,
+        description="β of preference pairs: how dearly they pay for leaving the student that they "
+        "began with",
+    )
+    dpo_sft: float = Field(
+        0.0,
+        ge=0,
+        description="of preference pairs, the weight of the preferred texts' own cross-entropy "
+        "beside DPO's loss, as in RPO",
+    )
     pack: Pack = Field(
         "steps",
         description="steps: one forward pass for all examples of a trajectory, shared text once; "
@@ -157,6 +191,10 @@ class TrainSettings(Settings):
     def _consistent(self) -> TrainSettings:
         if self.max_steps is not None and self.max_tokens is not None:
             raise ValueError("max_steps and max_tokens exclude each other; give one of them")
+        if (self.divergence == "none") != (self.teacher is None):
+            raise ValueError("divergence and teacher go together; give both, or neither")
+        if self.divergence != "none" and self.sharding is not None:
+            raise ValueError("a divergence's teacher is whole in each process; leave sharding out")
         if self.merge and not self.lora_rank:
             raise ValueError("merge goes with lora_rank; without LoRA there is nothing to merge")
         if self.sharding is not None and (shards := SHARDING_ARGUMENTS & set(self.trainer)):
@@ -194,9 +232,10 @@ class TrainSettings(Settings):
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide what comes out, as JSON values; compared on resume.
 
-        Of `reranker` the digest stands beside them (see `job`), of `sharding` the contents here.
+        Of `reranker` and `teacher` the digests stand beside them (see `job`), of `sharding` the
+        contents here.
         """
-        values = self.model_dump(mode="json", exclude=PASSING | LATER | {"reranker", "sharding"})
+        values = self.model_dump(mode="json", exclude=PASSING | LATER | NAMED)
         later = self.model_dump(mode="json", include=LATER, exclude_defaults=True)
         # A configuration by what it says, wherever its file is.
         if shards := self.asked_sharding().arguments:
@@ -209,9 +248,20 @@ class TrainSettings(Settings):
         return asked_sharding(self.sharding, self.trainer)
 
 
-LATER = {"chat_template_kwargs", "reranker_epochs"}
+LATER = {
+    "chat_template_kwargs",
+    "reranker_epochs",
+    "dpo_beta",
+    "dpo_sft",
+    "divergence",
+    "divergence_beta",
+    "sigma_floor",
+}
 """Settings that came later: at their defaults a fingerprint leaves them out."""
 
+
+NAMED = {"reranker", "teacher", "sharding"}
+"""Settings that name files, whose contents decide, not their names."""
 
 PASSING = {"save_every", "keep_checkpoints", "encoders", "report_to", "processes", "merge"}
 """Settings that may change when a training is taken up again."""

@@ -24,10 +24,12 @@ from steper.prompt.encode import KINDS
 from steper.store import read_json, write_json
 from steper.training.adamw_bf16 import AdamWBF16
 from steper.training.data import Batch, Collator, Data, OrderSampler, TreeDataset
+from steper.training.divergence import generalised_jsd
 from steper.training.in_force import InForce, check_in_force, read_in_force
 from steper.training.model import sliding_window
-from steper.training.objective import Objective, kind_sums
+from steper.training.objective import Objective, TokenLoss, kind_sums
 from steper.training.optimizer import muon_with_adamw
+from steper.training.preference import PreferenceLoss
 from steper.training.processes import barrier
 from steper.training.sharding import Sharding
 from steper.training.train_settings import TrainSettings
@@ -48,6 +50,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     processes, so shares add up to L_j, and so do their gradients. Data-parallel wrappers average
     gradients over processes; the loss is multiplied by their number to make that a sum.
 
+    With a `teacher`, frozen, a token's loss is its divergence from the teacher's next tokens.
+
     `in_force` is what the first step was found to use.
     """
 
@@ -60,19 +64,21 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         data: Data,
         objective: Objective,
+        loss: TokenLoss | PreferenceLoss,
         settings: TrainSettings,
         asked: Sharding,
         tokenizer: Any,
         log_row: TellRow,
+        teacher: Any = None,
     ) -> None:
-        self.objective = objective
+        self.objective, self.parts, self.teacher = objective, loss, teacher
         self._own_settings, self._asked = settings, asked
         rows = TreeDataset(data.train, settings.batch_size)
         multiple = args.per_device_eval_batch_size * args.world_size
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(pad_id(tokenizer)),
+            data_collator=Collator(pad_id(tokenizer), bool(data.pairs)),
             train_dataset=rows,
             eval_dataset=TreeDataset(data.eval, multiple) if len(data.eval) else None,
             processing_class=tokenizer,
@@ -106,7 +112,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.counters = {"tokens": 0, "supervised_tokens": 0, "seconds": 0.0}
         self._began = time.monotonic()
         self._step: LogRow = {}
-        self._weight_sums = self._shares = torch.zeros(len(KINDS))
+        self._counts = self._shares = torch.zeros(loss.rows, len(KINDS))
         self._micro_batches = 1
 
     @property
@@ -132,14 +138,15 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     ) -> tuple[list[Batch], None]:
         """All micro-batches of the next optimizer step; their W_j are reduced over processes."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        sums = torch.zeros(len(KINDS) + 2, dtype=self._exact)
+        sums = torch.zeros(self.parts.rows * len(KINDS) + 2, dtype=self._exact)
         for batch in batches:
             own = [batch["tokens"].sum(), torch.tensor(len(batch["targets"]))]
             counted = torch.stack([count.cpu() for count in own])
-            sums += torch.cat([batch["weights"].cpu().to(sums).sum(0), counted.to(sums)])
+            weights = self.parts.counts(_exactly(batch, sums)).flatten()
+            sums += torch.cat([weights, counted.to(sums)])
         sums = self.accelerator.reduce(sums.to(device), "sum")
-        self._weight_sums = sums[: len(KINDS)]
-        self._shares = torch.zeros_like(self._weight_sums)
+        self._counts = sums[:-2].reshape(self.parts.rows, len(KINDS))
+        self._shares = torch.zeros_like(self._counts)
         self._micro_batches = max(1, len(batches))
         self.counters["tokens"] += int(sums[-2])
         self.counters["supervised_tokens"] += int(sums[-1])
@@ -157,29 +164,40 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """This micro-batch's share of the step's loss, times the number of processes."""
-        sums = self.kind_losses(model, inputs)
-        present = self._weight_sums > 0
+        sums = self.parts.sums(self.token_losses(model, inputs), inputs)
         # Of an absent kind both are 0. Divided by next to nothing its gradient would be 0 times a
         # number that overflows where its σ is small, which is no number.
-        weight_sums = torch.where(present, self._weight_sums, 1)
-        shares = sums / weight_sums.to(sums)
+        counts = torch.where(self._counts > 0, self._counts, 1)
+        shares = sums / counts.to(sums)
         self._shares += shares.detach().to(self._shares)
         coefficients = torch.tensor(self.objective.coefficients()).to(shares)
-        loss = self.accelerator.num_processes * (shares * coefficients).sum()
-        return loss + self.objective.constant(present.tolist()) / self._micro_batches
+        means = self.parts.means(shares)
+        loss = self.accelerator.num_processes * (means * coefficients).sum()
+        return loss + self.objective.constant(self._present()) / self._micro_batches
 
-    def kind_losses(self, model: Any, inputs: Batch) -> torch.Tensor:
-        """Σ w ℓ for each kind, (3,): the numerators of equation (1) for one micro-batch."""
-        logits = self._logits(model, inputs)[inputs["source"]]
-        losses = cross_entropy(logits.float(), inputs["targets"], reduction="none")
-        return kind_sums(losses, inputs["weights"])
+    def _present(self) -> list[bool]:
+        """The kinds that the step has."""
+        found: list[bool] = (self._counts > 0).all(0).tolist()
+        return found
 
-    def _logits(self, model: Any, inputs: Batch) -> torch.Tensor:
-        """(K, V): logits of the nodes from which something is predicted, the others' left out."""
+    def token_losses(self, model: Any, inputs: Batch) -> torch.Tensor:
+        """(M,): cross-entropy or divergence at each supervised token of a micro-batch."""
+        logits = self._logits(model, inputs, self.model)[inputs["source"]]
+        if self.teacher is None:
+            return cross_entropy(logits.float(), inputs["targets"], reduction="none")
+        with torch.no_grad(), self.accelerator.autocast():
+            theirs = self._logits(self.teacher, inputs, self.teacher)[inputs["source"]]
+        return generalised_jsd(logits, theirs, self._own_settings.divergence_beta)
+
+    def _logits(self, model: Any, inputs: Batch, whose: Any) -> torch.Tensor:
+        """(K, V): logits of the nodes from which something is predicted, the others' left out.
+
+        `whose`: what `model` may wrap.
+        """
         given: LogRow = {"input_ids": inputs["input_ids"], "use_cache": False}
         if "end" in inputs:
             given["position_ids"] = inputs["position_ids"]
-            given["attention_mask"] = self._mask(inputs["end"], inputs["position_ids"])
+            given["attention_mask"] = self._mask(inputs["end"], inputs["position_ids"], whose)
         # Without branches no mask is needed: what stands to the right is not seen.
         if keeps_logits_by_mask():
             kept: torch.Tensor = model(**given, logits_to_keep=inputs["predict"]).logits
@@ -187,12 +205,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         every: torch.Tensor = model(**given).logits
         return every[inputs["predict"]]
 
-    def _mask(self, end: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        mask = ancestor_mask(end, depth, sliding_window(self.model.config))
+    def _mask(self, end: torch.Tensor, depth: torch.Tensor, whose: Any) -> torch.Tensor:
+        mask = ancestor_mask(end, depth, sliding_window(whose.config))
         # On a CPU sdpa would turn a boolean mask into numbers again in every layer.
-        if self.model.config._attn_implementation == "sdpa" and end.device.type != "cpu":
+        if whose.config._attn_implementation == "sdpa" and end.device.type != "cpu":
             return mask
-        kind = torch.bfloat16 if self.args.bf16 else self.model.dtype
+        kind = torch.bfloat16 if self.args.bf16 else whose.dtype
         added = torch.zeros(mask.shape, dtype=kind, device=mask.device)
         return added.masked_fill_(~mask, torch.finfo(kind).min)
 
@@ -204,10 +222,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def _finish_step(self) -> None:
-        reduced = self.accelerator.reduce(self._shares, "sum").tolist()
-        present = (self._weight_sums > 0).tolist()
-        means = [mean if here else None for mean, here in zip(reduced, present, strict=True)]
+        reduced = self.accelerator.reduce(self._shares, "sum")
+        found = zip(self.parts.means(reduced).tolist(), self._present(), strict=True)
+        means = [mean if here else None for mean, here in found]
         self._step = {
+            **self.parts.logged(reduced, self._counts),
             **{f"loss_{k}": m for k, m in zip(KINDS, means, strict=True) if m is not None},
             **self._sigmas(),
         }
@@ -252,15 +271,21 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         if not self.accelerator._models:  # outside of training nothing has prepared it
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
         model.eval()
-        sums = torch.zeros(2, len(KINDS), dtype=self._exact, device=self.args.device)
+        shape = (2, self.parts.rows, len(KINDS))
+        sums = torch.zeros(shape, dtype=self._exact, device=self.args.device)
         for batch in dataloader:
             inputs = self._prepare_inputs(batch)
             with torch.no_grad(), self.compute_loss_context_manager():
-                sums[0] += self.kind_losses(model, inputs).to(sums)
-            sums[1] += inputs["weights"].to(sums).sum(0)
-        losses, weights = self.accelerator.reduce(sums, "sum").tolist()
-        means = {k: a / w for k, a, w in zip(KINDS, losses, weights, strict=True) if w > 0}
+                losses = self.token_losses(model, inputs)
+                sums[0] += self.parts.sums(losses, inputs).to(sums)
+            sums[1] += self.parts.counts(_exactly(inputs, sums))
+        totals, counts = self.accelerator.reduce(sums, "sum")
+        shares = totals / torch.where(counts > 0, counts, 1)
+        found = zip(KINDS, self.parts.means(shares).tolist(), (counts > 0).all(0), strict=True)
+        means = {kind: mean for kind, mean, here in found if here}
         metrics = {f"{metric_key_prefix}_loss_{k}": mean for k, mean in means.items()}
+        more = self.parts.logged(shares, counts)
+        metrics |= {f"{metric_key_prefix}_{name}": value for name, value in more.items()}
         metrics[f"{metric_key_prefix}_loss"] = sum(means.values()) / max(1, len(means))
         return EvalLoopOutput(None, None, metrics, len(dataloader.dataset))
 
@@ -317,6 +342,11 @@ class _Rows(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             self._log_row({"step": state.global_step, "steps": state.max_steps, **logs})
+
+
+def _exactly(batch: Batch, like: torch.Tensor) -> Batch:
+    """What is counted in a batch, in the dtype and on the device of `like`."""
+    return {k: batch[k].to(like) for k in ("weights", "pair_kinds") if k in batch}
 
 
 def check_taken_up(checkpoint: Path, asked: Sharding, processes: int) -> None:

@@ -23,6 +23,22 @@ Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
+class Sides:
+    """The S targets of preference pairs that a tree holds; arrays (S,), but for E nodes (E,).
+
+    pair: the pair's number. rejected: 1 where it is the pair's worse target. kind: its step's, by
+    KINDS. node: the places, among the tree's supervised nodes, of what the targets hold; of: whose
+    each is, as a place among the S.
+    """
+
+    pair: Ints
+    rejected: Ints
+    kind: Ints
+    node: Ints
+    of: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
     """Tokens of a trajectory in depth-first order; all arrays over nodes have shape (N,).
 
@@ -32,6 +48,7 @@ class Tree:
 
     supervised (M,) are the nodes with a loss, each predicted from its parent, and weights (M, 3)
     their weight in L_init, L_exp and L_agg, summed over the examples that supervise them there.
+    With preference pairs (`sides`) the nodes of worse targets are among them, with weight 0.
     """
 
     ids: Ints
@@ -40,6 +57,7 @@ class Tree:
     end: Ints
     supervised: Ints
     weights: NDArray[np.float32]
+    sides: Sides | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,0 +1,1 @@
+"""A language model's preference between two runs, ability by ability."""

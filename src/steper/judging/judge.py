@@ -1,0 +1,207 @@
+"""Ask a judge about two runs, in both orders: a run folder of verdicts, resumed as any other.
+
+In: two run folders over the same questions, and a language model. Out: a folder with a trajectory
+for each question, ability and order, whose answer is the verdict. Asking in both orders is
+MT-Bench's remedy (Zheng et al., NeurIPS 2023, §3.4) for judges that prefer a place: a preference
+counts where it survives the exchange, else it is a tie.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from steper.doors import fingerprint_of
+from steper.engine import Stats
+from steper.errors import InputError, QuestionDropped
+from steper.evaluation.methods import Method, load_methods, shared_questions
+from steper.evaluation.statistics import Bootstrap
+from steper.journal import RunFolder
+from steper.judging.pairs import ABILITIES, RUBRICS, Ability, Pair, pairs_of
+from steper.judging.preferences import Key, Preferences, Verdicts, count_preferences
+from steper.lm.base import LanguageModel
+from steper.prompt.segments import Prompt
+from steper.records import Attempt, Record, StopReason, Trajectory
+from steper.runs import Run, drive, make_strategy, questions_hash
+from steper.store import sha256_file, write_json
+from steper.strategy import StepSettings, Strategy
+from steper.strategy.actions import Actions, Generate
+from steper.strategy.trace import Ending, Trace
+
+PREFERENCES = "preferences.json"
+"""What came of it, beside the verdicts."""
+
+FEWEST_WORDS = 10
+"""Passages are halved for want of room as long as they have more words than this."""
+
+_VERDICT = re.compile(r"verdict\W{0,6}(first|second|tie)\b", re.IGNORECASE)
+_ALONE = re.compile(r"\W*(first|second|tie)\W*", re.IGNORECASE)
+
+
+class JudgeSettings(Record):
+    """What is asked of a judge.
+
+    `questions` are drawn by the seed from those that both runs have; None: all of them.
+    """
+
+    abilities: tuple[Ability, ...] = Field(ABILITIES, min_length=1)
+    questions: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+    passage_words: int = Field(80, ge=1)
+    max_tokens: int = Field(256, ge=1)
+
+
+class Judge(Strategy[StepSettings]):
+    """One generation a pair and order; its answer is `first`, `second` or `tie`."""
+
+    name = "judge"
+    settings_type = StepSettings
+    searches = False
+
+    def prompt_of(self, pair: Pair, swapped: bool, words: int) -> Prompt:
+        """A pair's prompt, its passages shortened to the room that there is.
+
+        Raises QuestionDropped where even short ones have none.
+        """
+        prompt = pair.prompt(swapped, self.form, words)
+        while not self.budget.fits(prompt):
+            if words <= FEWEST_WORDS:
+                raise QuestionDropped("no_room", "the judge's window is too small for the pair")
+            words //= 2
+            prompt = pair.prompt(swapped, self.form, words)
+        return prompt
+
+
+def read_verdict(text: str) -> str:
+    """`first`, `second` or `tie`: the last one that a text names as its verdict, or all it says.
+
+    "" where it names none: that counts as unreadable, not as a tie.
+    """
+    found = _VERDICT.findall(text)
+    if found:
+        return str(found[-1]).lower()
+    alone = _ALONE.fullmatch(text)
+    return alone[1].lower() if alone else ""
+
+
+def judge(
+    runs: Mapping[str, Path | str],
+    lm: LanguageModel,
+    out: Path | str,
+    settings: JudgeSettings | None = None,
+    *,
+    bootstrap: Bootstrap | None = None,
+    in_flight: int = 64,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    progress: Callable[[Stats], None] | None = None,
+) -> Preferences:
+    """Have `lm` compare two runs ({name: folder}) and write its verdicts to the folder `out`.
+
+    The same call goes on where an interrupted one stopped; nothing that was judged is asked again.
+    Raises InputError where the runs are not two, share no question or show no ability both;
+    SettingsError where `out` was made with other settings.
+    """
+    settings = settings or JudgeSettings()
+    if len(runs) != 2:
+        raise InputError(f"a judge compares two runs; {len(runs)} are named")
+    methods = load_methods({name: [folder] for name, folder in runs.items()})
+    pairs = _pairs(methods, settings)
+    if not pairs:
+        names = " and ".join(runs)
+        raise InputError(f"{names}: no question on which both show {', '.join(settings.abilities)}")
+    asked = list({pair.question.id: pair.question for pair in pairs.values()}.values())
+    chosen = make_strategy(Judge, lm, StepSettings(max_tokens=settings.max_tokens))
+    assert isinstance(chosen, Judge)
+    folder = RunFolder(
+        Path(out),
+        asked,
+        {
+            "questions": {"count": len(asked), "hash": questions_hash(asked)},
+            "judge": {**settings.model_dump(mode="json"), "rubrics": RUBRICS},
+            "model": fingerprint_of(lm),
+            "judged": [sha256_file(Path(run) / "trajectories.jsonl") for run in runs.values()],
+        },
+        inputs={name: str(path) for name, path in runs.items()},
+        attempts=[Attempt(pair.question, _number(key)) for key, pair in pairs.items()],
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+    )
+    try:
+        if not folder.complete:
+            start = partial(_start, chosen, pairs, settings.passage_words)
+            drive(folder, chosen, lm, None, in_flight, progress, start)
+    finally:
+        folder.close()
+    found = _verdicts(Run(Path(out)).trajectories())
+    a, b = methods
+    counts = Counter(ability for _, ability, _ in pairs)
+    each = {name: counts[name] for name in ABILITIES if name in settings.abilities}
+    result = count_preferences(a, b, each, found, bootstrap or Bootstrap())
+    write_json(Path(out) / PREFERENCES, result.model_dump(mode="json"))
+    return result
+
+
+def _number(key: Key) -> int:
+    """The attempt's number among its question's, which says ability and order."""
+    return 2 * ABILITIES.index(key[1]) + key[2]
+
+
+def _pairs(methods: Sequence[Method], settings: JudgeSettings) -> dict[Key, Pair]:
+    """All that is asked, question by question."""
+    shared = shared_questions(methods)
+    ids = list(shared)
+    if settings.questions is not None and settings.questions < len(ids):
+        drawn = set(random.Random(f"judge/{settings.seed}").sample(ids, settings.questions))
+        ids = [i for i in ids if i in drawn]
+    a, b = (_first_samples(method, set(ids)) for method in methods)
+    pairs: dict[Key, Pair] = {}
+    for i in ids:
+        for ability in ABILITIES:
+            if ability in settings.abilities:
+                for pair in pairs_of(shared[i], a[i], b[i], ability):
+                    pairs |= {(i, ability, swapped): pair for swapped in (False, True)}
+    return pairs
+
+
+def _first_samples(method: Method, ids: set[str]) -> dict[str, Trajectory]:
+    """Each question's trajectory, the first one where it was sampled several times."""
+    found: dict[str, Trajectory] = {}
+    for trajectory in Run(method.paths[0]).trajectories():
+        if trajectory.question_id in ids:
+            found.setdefault(trajectory.question_id, trajectory)
+    return found
+
+
+def _start(
+    judge: Judge, pairs: Mapping[Key, Pair], words: int, attempt: Attempt
+) -> tuple[Trace, Actions]:
+    ability, swapped = ABILITIES[attempt.sample // 2], bool(attempt.sample % 2)
+    trace = Trace(attempt.question.text)
+    pair = pairs[attempt.question.id, ability, swapped]
+    return trace, _one_verdict(judge, trace, pair, swapped, words)
+
+
+def _one_verdict(judge: Judge, trace: Trace, pair: Pair, swapped: bool, words: int) -> Actions:
+    """Ask once; the answer is the verdict."""
+    prompt = judge.prompt_of(pair, swapped, words)
+    completion: Any = yield Generate(1, "reason", prompt, (), judge.settings.max_tokens)
+    trace.add(completion, completion.text.strip())
+    verdict = read_verdict(completion.text)
+    return Ending(verdict, StopReason.ANSWERED if verdict else StopReason.NO_MARKER)
+
+
+def _verdicts(trajectories: Iterable[Trajectory]) -> Verdicts:
+    """What was said of each; what failed is not there."""
+    return {
+        (t.question_id, ABILITIES[t.sample // 2], bool(t.sample % 2)): t.answer
+        for t in trajectories
+        if t.status in ("answered", "capped")
+    }
