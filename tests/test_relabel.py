@@ -183,6 +183,20 @@ def test_the_teachers_own_run_is_learnt_beside(wrong_run, tmp_path):
     assert json.dumps(both.counts.as_dict())
 
 
+def test_a_further_run_of_other_questions_is_learnt_too(tmp_path):
+    """As trajectories over several worlds, or over more questions made later, are."""
+    runs = [
+        teach([question(i)], IRCoT(None, TEACHERS), teacher(), DictRetriever(FILM), tmp_path / n)
+        for i, n in enumerate("ab")
+    ]
+    build = build_examples(runs[0], ExampleSettings(), more_runs=[runs[1]])
+    assert [e.question_id for e in build] == ["q0"] * 3 + ["q1"] * 3
+    assert build.counts.dropped == {}
+    one = build_examples(runs[0], ExampleSettings(questions=1), more_runs=[runs[1]])
+    assert len({e.question_id for e in one}) == 1
+    assert one.counts.dropped == {"not_taken": 1}
+
+
 def test_runs_that_would_teach_two_prompts_are_refused(wrong_run, tmp_path):
     short = TEACHERS.model_copy(update={"passage_words": 5})
     own = teach([question()], IRCoT(None, short), teacher(), DictRetriever(FILM), tmp_path / "t")

@@ -92,6 +92,10 @@ def test_unequal_lengths_are_refused():
         compare_paired([1, 2], [1, 2, 3])
 
 
+FEW = Bootstrap(resamples=10)
+"""For what is not read off the bootstrap."""
+
+
 def seeded_scores(rng, seeds, n, mean, seed_sd):
     """(seeds, n): a question's own chance, a seed's own shift, and a coin for each score."""
     chance = mean + rng.normal(0, 0.15, n) + rng.normal(0, seed_sd, (seeds, 1))
@@ -104,7 +108,7 @@ def test_interval_over_seeds_and_questions_holds_the_true_difference(seed_sd):
     rng, held, alone = np.random.default_rng(5), 0, 0
     for _ in range(300):
         a, b = (seeded_scores(rng, 5, 400, mean, seed_sd) for mean in (0.55, 0.5))
-        got = compare_seeded(a, b).interval
+        got = compare_seeded(a, b, FEW).interval
         held += got.low <= 0.05 <= got.high
         difference = a.mean(0) - b.mean(0)
         alone += abs(difference.mean() - 0.05) <= 1.96 * difference.std() / np.sqrt(400)
@@ -140,14 +144,14 @@ def test_the_two_way_bootstrap_of_equal_seeds_is_that_of_questions():
 def test_detectable_is_what_four_of_five_experiments_find():
     rng = np.random.default_rng(8)
     tried = [
-        compare_seeded(seeded_scores(rng, 5, 400, 0.5, 0.03), seeded_scores(rng, 5, 400, 0.5, 0.03))
+        compare_seeded(*(seeded_scores(rng, 5, 400, 0.5, 0.03) for _ in range(2)), FEW)
         for _ in range(100)
     ]
     true = float(np.mean([one.detectable for one in tried]))
     found = 0
     for _ in range(300):
         a, b = (seeded_scores(rng, 5, 400, mean, 0.03) for mean in (0.5 + true, 0.5))
-        found += compare_seeded(a, b).p_value < 0.05
+        found += compare_seeded(a, b, FEW).p_value < 0.05
     assert found / 300 == pytest.approx(0.8, abs=0.12)
 
 

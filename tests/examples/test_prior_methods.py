@@ -34,7 +34,7 @@ BARE = PromptSettings(instruction=False, demos=0)
 RAIN, LEE = (f"Wikipedia Title: {title}\n{FILM[title]}" for title in ("Gold Rain", "Ann Lee"))
 ASKED = "Q: When was the director of Gold Rain born?\nA:"
 CHAIN = "Gold Rain was directed by Ann Lee. Ann Lee was born in 1950."
-READERS = ("sail", "sail_wide", "con", "kard", "kard_bm25")
+READERS = ("sail", "sail_wide", "con", "kard", "kard_bm25", "vanilla_kd_iter")
 
 
 def built(tmp_path, recipe, case="ircot", form="chat", questions=(), **settings):
@@ -171,6 +171,18 @@ def test_any_loop_s_trajectories_are_learnt_from(recipe, case, tmp_path):
             assert INLINE[1] in target
 
 
+def test_vanilla_kd_s_students_can_be_asked_as_iter_retgen_asks(tmp_path):
+    """Their training sequence is that of the recipe which is asked so from the start."""
+    for number, kind in enumerate(KINDS_OF_TOKENIZERS):
+        encoder = Encoder(KINDS_OF_TOKENIZERS[kind]())
+        one, other = (
+            [encoder.example(e) for e in built(tmp_path / f"{number}{name}", name)]
+            for name in ("vanilla_kd", "vanilla_kd_iter")
+        )
+        assert [e.ids for e in one] == [e.ids for e in other]
+        assert [e.kinds for e in one] == [e.kinds for e in other]
+
+
 @pytest.mark.parametrize("recipe", READERS)
 def test_a_student_of_another_strategy_has_the_run_s_limits(recipe, tmp_path):
     own = CASES["ircot forced at the cap"]
@@ -178,7 +190,8 @@ def test_a_student_of_another_strategy_has_the_run_s_limits(recipe, tmp_path):
     run, _ = run_case(case, tmp_path, BARE, "chat")
     retriever = DictRetriever(FILM) if recipe.startswith("kard") else None
     student = build_examples(run, ExampleSettings(recipe=recipe), retriever=retriever).student
-    assert student.name == recipe.partition("_")[0]
+    named = "iter_retgen" if recipe == "vanilla_kd_iter" else recipe.partition("_")[0]
+    assert student.name == named
     limits = student.settings
     # SAIL never saw more than three.
     assert (limits.max_steps, limits.max_passages) == (2, 3 if recipe == "sail" else 7)

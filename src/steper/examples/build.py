@@ -87,7 +87,8 @@ class Build:
 
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = BuildCounts()
-        taken = self._taken([q.id for q in self.run.questions()])
+        runs = (self.run, *(build.run for build in self.more))
+        taken = self._taken(list(dict.fromkeys(q.id for run in runs for q in run.questions())))
         yield from self._of_run(taken)
         for build in self.more:
             build.counts = self.counts
