@@ -33,7 +33,7 @@ from steper.prompt.render import PromptSettings
 from steper.reporting.trajectories import gather_examples
 from steper.runs import Run, teach
 from steper.strategy.ircot import IRCoT
-from steper.training.data import is_held_out
+from steper.training.encoding import is_held_out
 
 BARE = PromptSettings(instruction=False, demos=0)
 

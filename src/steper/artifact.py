@@ -27,7 +27,7 @@ from steper.store import feed, sha256_file, write_json
 
 log = logging.getLogger(__name__)
 
-MANIFEST, LOCK = "manifest.json", ".lock"
+MANIFEST, LOCK, WORK = "manifest.json", ".lock", ".work"
 
 MODEL_FILES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt", ".gguf")
 
@@ -113,7 +113,8 @@ def begun(folder: Path, kind: str) -> bool:
     if (folder / MANIFEST).exists():
         return True
     names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    strange = [name for name in names if name != LOCK and not _TEMPORARY.fullmatch(name)]
+    passing = (LOCK, WORK)
+    strange = [name for name in names if name not in passing and not _TEMPORARY.fullmatch(name)]
     if strange:
         raise InputError(
             f"{folder} holds {strange[0]!r} and no {MANIFEST}: not {kind}; "

@@ -27,7 +27,7 @@ from steper.retrieve.base import Found
 from steper.store import write_jsonl
 from steper.strategy import STRATEGIES
 from steper.strategy.actions import Generate
-from steper.training.data import lay_out
+from steper.training.encoding import lay_out
 from steper.training.objective import kind_sums
 
 BARE = PromptSettings(instruction=False, demos=0)

@@ -15,7 +15,7 @@ from steper.lm.function import FunctionModel
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
 from steper.recipes import RECIPES, Draft, Inference, Recipe, learn
-from steper.training.data import lay_out
+from steper.training.encoding import lay_out
 
 BARE = PromptSettings(instruction=False, demos=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def pairs(count, *, seed=0, **how):
         given = [s for s in row.segments if s.kind]
         other = tuple(replace(s, text=f" {words(rng, 2, 6)}.") for s in given)
         yield row.model_copy(update={"rejected": other, "recipe": "steper_dpo"})
+
+
+def encoded(rows, encoder, settings, limit=None, processes=1):
+    """What a training reads of the examples: their tree file, written and mapped."""
+    from steper.training.data import read_data
+    from steper.training.encoding import Layout, encode
+    from steper.training.tree_file import write_batches
+
+    with tempfile.TemporaryDirectory() as folder:  # what is mapped stays when its name is gone
+        file = Path(folder) / "trees.arrow"
+        write_batches(file, encode(rows, Layout(encoder, settings, limit), processes))
+        return read_data(file, limit)
 
 
 def example_folder(path: Path, rows, *, weights="learned", strategy=(), **more) -> Path:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
 import pytest
 import torch
 
 from lm.tiny import make_tiny_llama
 from steper.errors import InputError
 from steper.prompt.encode import Encoder
-from steper.training.data import Collator, OrderSampler, TreeDataset, is_held_out, load_data
+from steper.training.data import Collator, OrderSampler, TreeDataset
+from steper.training.encoding import Layout, encode, is_held_out, lay_out
+from steper.training.preference import Pair, pair_trees
 from steper.training.train_settings import TrainSettings
-from training.made import examples
+from steper.training.tree_file import write_batches
+from training.made import encoded, examples, pairs
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +29,8 @@ def encoder(tmp_path_factory):
     return Encoder(AutoTokenizer.from_pretrained(folder))
 
 
-def load(encoder, max_length=None, rows=None, **settings):
-    return load_data(rows or examples(12), encoder, TrainSettings(**settings), max_length)
+def load(encoder, max_length=None, rows=None, processes=1, **settings):
+    return encoded(rows or examples(12), encoder, TrainSettings(**settings), max_length, processes)
 
 
 def test_counts(encoder):
@@ -36,6 +44,119 @@ def test_counts(encoder):
     assert packed.counts.tokens < packed.counts.tokens_of_separate_examples
     assert separate.counts.tokens == packed.counts.tokens_of_separate_examples
     assert packed.counts.supervised_tokens == separate.counts.supervised_tokens
+
+
+def assert_same_arrays(mine, theirs):
+    for name in type(theirs).__slots__:
+        one, other = getattr(mine, name), getattr(theirs, name)
+        if name != "sides":
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other), name
+
+
+@pytest.mark.parametrize("pack", ["steps", "none"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_read_from_the_file_is_what_was_laid_out(encoder, pack, processes):
+    rows = list(examples(70, seed=1))
+    data = load(encoder, rows=iter(rows), processes=processes, pack=pack, eval_share=0.3)
+    read = {False: iter(range(len(data.train))), True: iter(range(len(data.eval)))}
+    for _, steps in groupby(rows, lambda e: e.trajectory):
+        group = list(steps)
+        held_out = is_held_out(group[0].question_id, 0.3, 0)
+        items = data.eval if held_out else data.train
+        at = next(read[held_out])
+        expected = lay_out([encoder.example(step) for step in group], pack)
+        assert len(items[at]) == len(expected)
+        assert items.longest(at) == max(map(len, expected))
+        for mine, tree in zip(items[at], expected, strict=True):
+            assert mine.sides is tree.sides is None
+            assert_same_arrays(mine, tree)
+    assert [next(places, None) for places in read.values()] == [None, None]
+    assert data.branches == (pack == "steps")
+    assert data.learnt_kinds() == ["init", "exp", "agg"]
+
+
+@pytest.mark.parametrize("pack", ["steps", "none"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pairs_are_numbered_through_the_file(encoder, pack, processes):
+    """Also where some of a trajectory, or all of it, is too long, and some is kept out."""
+    rows = list(pairs(70, seed=1))
+    for at, row in enumerate(rows):
+        if row.trajectory == "q30":
+            long = tuple(replace(s, text=" film" * 500) for s in row.rejected)
+            rows[at] = row.model_copy(update={"rejected": long})
+    texts = [(encoder.example(row), encoder.example(row.worse)) for row in rows]
+    lengths = [max(len(text.ids) for text in both) for both in texts]
+    limit = sorted(lengths)[2 * len(rows) // 3]
+    kept = [(row, *both) for row, both, n in zip(rows, texts, lengths, strict=True) if n <= limit]
+    how = {"pack": pack, "eval_share": 0.3}
+    data = load(encoder, limit, iter(rows), processes, **how)
+    assert data.pairs == tuple(row.id for row, *_ in kept)
+    expected, number = {False: [], True: []}, 0
+    for _, steps in groupby(kept, lambda one: one[0].trajectory):
+        group = list(steps)
+        numbered = [Pair(number + n, *both) for n, (_, *both) in enumerate(group)]
+        number += len(group)
+        held_out = is_held_out(group[0][0].question_id, 0.3, 0)
+        expected[held_out].append(pair_trees(numbered, pack == "steps"))
+    assert number > len(data.train) + len(data.eval) > 0
+    assert data.counts.too_long_trajectories == 1
+    assert list(map(len, data.every)) == list(map(len, expected[False] + expected[True]))
+    for item, theirs in zip(data.every, expected[False] + expected[True], strict=True):
+        for tree, other in zip(item, theirs, strict=True):
+            assert_same_arrays(tree, other)
+            assert_same_arrays(tree.sides, other.sides)
+
+
+def test_some_of_the_items_are_still_read_one_at_a_time(encoder):
+    items = load(encoder).train
+    every = [tree.ids.tolist() for item in items for tree in item]
+    assert [tree.ids.tolist() for item in items[1::3] for tree in item] == every[1::3]
+    assert len(items[1::3]) == len(every[1::3]) < len(items)
+    assert type(items[1::3]) is type(items)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pairs_and_other_examples_are_never_mixed(encoder, processes):
+    """In whichever order they come, and however far apart they are."""
+    other = next(examples(1, seed=5)).model_copy(update={"id": "lone", "trajectory": "t"})
+    rows = [*pairs(100), other]
+    for mixed in (rows, rows[::-1]):
+        with pytest.raises(InputError, match="example 'lone' has no rejected target, and others"):
+            load(encoder, None, iter(mixed), processes)
+
+
+def test_a_kind_that_nothing_is_learnt_as_is_none(encoder):
+    assert load(encoder, rows=examples(5, steps=1)).learnt_kinds() == ["agg"]
+
+
+def test_a_worker_s_error_is_that_of_one_process(encoder):
+    """And whichever process meets it first, it is about the first such example of the file."""
+    rows = list(examples(200, seed=2))
+    lengths = [len(encoder.example(row).ids) for row in rows]
+    limit = sorted(lengths)[-5]
+    first = next(r.id for r, n in zip(rows, lengths, strict=True) if n > limit)
+    for processes in (1, 3):
+        with pytest.raises(InputError, match=f"example '{first}' has"):
+            load(encoder, limit, iter(rows), processes, too_long="error")
+
+
+def test_a_file_that_cannot_be_written_whole_is_none(encoder, tmp_path):
+    import resource
+
+    file, layout = tmp_path / "trees.arrow", Layout(encoder, TrainSettings(), None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(
+            InputError, match=r"trees.arrow: cannot be written \(File too large\); m"
+        ):
+            write_batches(file, encode(examples(100), layout))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
 
 
 def test_long_examples_are_dropped_and_counted_or_refused(encoder):

@@ -15,13 +15,13 @@ from steper.errors import InputError, SettingsError
 from steper.examples.example_folder import ExampleFolder
 from steper.prompt.encode import KINDS, Encoder
 from steper.store import read_json, write_json
-from steper.training.data import Collator, load_data
+from steper.training.data import Collator
 from steper.training.job import train
 from steper.training.preference import PreferenceLoss, log_probabilities
 from steper.training.train_settings import TrainSettings
 from steper.training.tree import ancestor_mask
 from training.gradients import first_steps
-from training.made import example_folder, examples, pairs
+from training.made import encoded, example_folder, examples, pairs
 from training.test_equality import assert_equal, torchrun
 
 COMMON = {"batch_size": 4, "dtype": "float32", "device": "cpu"}
@@ -108,7 +108,7 @@ def by_us(data, loss, before, after):
 def test_the_loss_is_that_of_each_pair_apart(form, pack, student, tmp_path):
     source = example_folder(tmp_path / "pairs", pairs(8, form=form))
     encoder = Encoder(AutoTokenizer.from_pretrained(student))
-    data = load_data(ExampleFolder(source).examples(), encoder, settings(pack=pack), None)
+    data = encoded(ExampleFolder(source).examples(), encoder, settings(pack=pack))
     before, after = moved(student)
     loss = PreferenceLoss(BETA, SFT)
     shares, counts = by_us(data, loss, before, after)
@@ -155,7 +155,7 @@ def test_the_loss_is_trls_on_our_token_ids(student, source, tmp_path):
     theirs = Ours(after, ref_model=before, train_dataset=dataset, **given)
     with torch.no_grad():
         expected = theirs.compute_loss(theirs.model, theirs.data_collator(rows)).item()
-    data = load_data(ExampleFolder(source).examples(), encoder, settings(), None)
+    data = encoded(ExampleFolder(source).examples(), encoder, settings())
     shares, counts = by_us(data, loss := PreferenceLoss(BETA, 0.0), before, after)
     assert loss.logged(shares, counts)["dpo_loss"] == pytest.approx(expected, rel=1e-4)
 
@@ -269,11 +269,11 @@ def test_a_pair_goes_by_its_longer_text(student, source, tmp_path):
     encoder = Encoder(AutoTokenizer.from_pretrained(student))
     lengths = [[len(encoder.example(e).ids) for e in (pair, pair.worse)] for pair in found]
     limit = sorted(map(max, lengths))[len(lengths) // 2]
-    data = load_data(found, encoder, settings(), limit)
+    data = encoded(found, encoder, settings(), limit)
     assert data.counts.too_long == sum(max(both) > limit for both in lengths) > 0
     assert data.counts.too_long > sum(better > limit for better, _ in lengths)
     with pytest.raises(InputError, match="tokens, but max_length is"):
-        load_data(found, encoder, settings(too_long="error"), limit)
+        encoded(found, encoder, settings(too_long="error"), limit)
 
 
 def test_a_student_that_is_asked_otherwise_is_refused(student, source, tmp_path):

@@ -1,4 +1,4 @@
-"""From step examples to batches: encoded, checked for length, grouped by trajectory, laid out.
+"""A training's data: trajectories read from a tree file, their order, and batches of them.
 
 An item of the data set is a trajectory: one tree of all its examples (`pack: steps`), or a tree
 (then a chain) for each of them (`none`). Both hold the same tokens with the same weights.
@@ -6,24 +6,24 @@ An item of the data set is a trajectory: one tree of all its examples (`pack: st
 
 from __future__ import annotations
 
-import hashlib
+import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from steper.errors import InputError
-from steper.examples.step_example import StepExample
-from steper.prompt.encode import KINDS, Encoded, Encoder
-from steper.training.preference import Pair, collate_pairs, pair_trees
-from steper.training.train_settings import Pack, TrainSettings
-from steper.training.tree import Tree, build_tree, count_tokens
+from steper.prompt.encode import KINDS
+from steper.training.preference import collate_pairs
+from steper.training.train_settings import TrainSettings
+from steper.training.tree import Tree, count_tokens
+from steper.training.tree_file import Item, TreeFile
 
-Item = tuple[Tree, ...]
 Batch = dict[str, torch.Tensor]
 
 _POOL = 50  # batches that are sorted by length together
@@ -50,6 +50,42 @@ class DataCounts:
     eval_tokens: int = 0
 
 
+class Items(Protocol):
+    """Trajectories by their places."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Item: ...
+    def longest(self, index: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class FileItems(Sequence[Item]):
+    """Some rows of a tree file, each decoded when it is asked for; a slice is some of them."""
+
+    file: TreeFile
+    rows: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> FileItems: ...
+    def __getitem__(self, index: int | slice) -> Item | FileItems:
+        if isinstance(index, slice):
+            return FileItems(self.file, self.rows[index])
+        return self.file.item(int(self.rows[index]))
+
+    def longest(self, index: int) -> int:
+        """Tokens of the largest tree of an item."""
+        return int(self.file.numbers["longest_tree"][self.rows[index]])
+
+    def of(self, number: str) -> NDArray[np.int64]:
+        """A number of each item, (N,)."""
+        return self.file.numbers[number][self.rows].astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Data:
     """Trajectories to train on, trajectories to evaluate on, and what was counted.
@@ -57,132 +93,72 @@ class Data:
     `pairs` are the ids of preference pairs, by their numbers; there are none of other examples.
     """
 
-    train: list[Item]
-    eval: list[Item]
+    train: FileItems
+    eval: FileItems
     counts: DataCounts
     pairs: tuple[str, ...] = ()
 
     def learnt_kinds(self) -> list[str]:
         """The kinds that any token of the training set is learnt as."""
-        here = np.zeros(len(KINDS), bool)
-        for item in self.train:
-            for tree in item:
-                here |= (tree.weights > 0).any(axis=0)
-        return [kind for kind, found in zip(KINDS, here, strict=True) if found]
-
-
-def load_data(
-    examples: Iterable[StepExample],
-    encoder: Encoder,
-    settings: TrainSettings,
-    max_length: int | None,
-) -> Data:
-    """Encode all examples and group them by trajectory.
-
-    Preference pairs are examples with a rejected target; either all are, or none. Examples of more
-    than `max_length` tokens are dropped and counted, or an InputError, as `settings.too_long` says;
-    nothing is cut. Raises InputError if nothing is left to train on.
-    """
-    counts = DataCounts()
-    sets: dict[bool, list[Item]] = {False: [], True: []}
-    pairs: list[str] = []
-    for _, group in groupby(examples, lambda e: e.trajectory):
-        steps = list(group)
-        kept = list(_encoded(steps, encoder, settings, max_length, counts))
-        if not kept:
-            counts.too_long_trajectories += 1
-            continue
-        item = _laid_out(kept, settings.pack, pairs)
-        held_out = is_held_out(steps[0].question_id, settings.eval_share, settings.seed)
-        sets[held_out].append(item)
-        if held_out:
-            counts.eval_trajectories += 1
-            counts.eval_tokens += count_tokens(item)
-            continue
-        counts.trajectories += 1
-        counts.tokens += count_tokens(item)
-        counts.tokens_of_separate_examples += sum(len(e.ids) for one in kept for e in one.texts)
-        counts.supervised_tokens += sum(len(tree.supervised) for tree in item)
-        for one in kept:
-            counts.kinds[one.example.kind] += 1
-    if not sets[False]:
-        raise InputError(
-            f"no example is left to train on: of {counts.examples}, {counts.too_long} are longer "
-            f"than max_length {max_length} (longest: {counts.longest} tokens), and "
-            f"{counts.eval_trajectories} trajectories are kept out for evaluation"
-        )
-    return Data(sets[False], sets[True], counts, tuple(pairs))
-
-
-class _Kept(NamedTuple):
-    """An example that is short enough, as tokens; of a pair, the rejected target, too."""
-
-    example: StepExample
-    encoded: Encoded
-    rejected: Encoded | None
+        return [kind for kind in KINDS if self.train.of(f"learnt_{kind}").any()]
 
     @property
-    def texts(self) -> tuple[Encoded, ...]:
-        return (self.encoded,) if self.rejected is None else (self.encoded, self.rejected)
+    def every(self) -> FileItems:
+        """Those to train on, then those to evaluate on."""
+        return FileItems(self.train.file, np.concatenate([self.train.rows, self.eval.rows]))
+
+    @property
+    def branches(self) -> bool:
+        """Whether any tree has a node with two children."""
+        return bool(self.every.of("branches").any())
 
 
-def _laid_out(kept: Sequence[_Kept], pack: Pack, pairs: list[str]) -> Item:
-    """The item of a trajectory's examples; pairs are numbered by their places in `pairs`."""
-    found = [one for one in kept if one.rejected is not None]
-    if len(found) not in (0, len(kept)) or bool(found) < bool(pairs):
-        lone = next(one.example.id for one in kept if one.rejected is None)
+def read_data(path: Path, limit: int | None) -> Data:
+    """The data of a tree file, whose examples have at most `limit` tokens.
+
+    Raises InputError if nothing is left to train on.
+    """
+    file = TreeFile(path)
+    tokens, held_out = file.numbers["tokens"], file.numbers["held_out"] > 0
+    every = FileItems(file, np.arange(len(file)))
+    train = FileItems(file, np.flatnonzero((tokens > 0) & ~held_out))
+    apart = FileItems(file, np.flatnonzero((tokens > 0) & held_out))
+    counts = _count(every, train, apart)
+    if not len(train):
         raise InputError(
-            f"example {lone!r} has no rejected target, and others have; preference pairs and other "
-            "examples are trained on apart"
+            f"no example is left to train on: of {counts.examples}, {counts.too_long} are longer "
+            f"than max_length {limit} (longest: {counts.longest} tokens), and "
+            f"{counts.eval_trajectories} trajectories are kept out for evaluation"
         )
-    if not found:
-        return lay_out([one.encoded for one in kept], pack)
-    numbered = [
-        Pair(number, one.encoded, one.rejected)
-        for number, one in enumerate(found, start=len(pairs))
-        if one.rejected is not None
-    ]
-    pairs += [one.example.id for one in found]
-    return pair_trees(numbered, together=pack == "steps")
+    return Data(train, apart, counts, file.pairs)
 
 
-def _encoded(
-    steps: Iterable[StepExample],
-    encoder: Encoder,
-    settings: TrainSettings,
-    max_length: int | None,
-    counts: DataCounts,
-) -> Iterator[_Kept]:
-    for example in steps:
-        rejected = encoder.example(example.worse) if example.rejected else None
-        kept = _Kept(example, encoder.example(example), rejected)
-        length = max(len(text.ids) for text in kept.texts)
-        counts.examples += 1
-        counts.longest = max(counts.longest, length)
-        if max_length is None or length <= max_length:
-            yield kept
-            continue
-        counts.too_long += 1
-        counts.too_long_kinds[example.kind] += 1
-        if settings.too_long == "error":
-            raise InputError(
-                f"example {example.id!r} has {length} tokens, but max_length is "
-                f"{max_length}; build examples with fewer passage words, raise max_length, or set "
-                "too_long to drop"
-            )
+def _count(every: FileItems, train: FileItems, apart: FileItems) -> DataCounts:
+    too_long: dict[str, int] = {kind: int(every.of(f"too_long_{kind}").sum()) for kind in KINDS}
+    return DataCounts(
+        examples=int(every.of("examples").sum()),
+        too_long=sum(too_long.values()),
+        too_long_kinds=too_long,
+        too_long_trajectories=len(every) - len(train) - len(apart),
+        longest=int(every.of("longest_example").max(initial=0)),
+        trajectories=len(train),
+        kinds={kind: int(train.of(f"kept_{kind}").sum()) for kind in KINDS},
+        tokens=int(train.of("tokens").sum()),
+        tokens_of_separate_examples=int(train.of("tokens_of_separate_examples").sum()),
+        supervised_tokens=int(train.of("supervised_tokens").sum()),
+        eval_trajectories=len(apart),
+        eval_tokens=int(apart.of("tokens").sum()),
+    )
 
 
-def lay_out(examples: Sequence[Encoded], pack: Pack) -> Item:
-    """The examples of one trajectory as one tree, or as a tree each."""
-    if pack == "none":
-        return tuple(build_tree([example]) for example in examples)
-    return (build_tree(examples),)
-
-
-def is_held_out(question_id: str, share: float, seed: int) -> bool:
-    """Whether a question is kept for evaluation: by its id alone, whatever else is in the file."""
-    digest = hashlib.sha256(f"{seed}/{question_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:
+    """(optimizer steps, steps of an epoch), from max_steps, max_tokens or epochs."""
+    per_epoch = math.ceil(len(data.train) / settings.batch_size)
+    if settings.max_steps is not None:
+        return settings.max_steps, per_epoch
+    if settings.max_tokens is not None:
+        return max(1, round(settings.max_tokens * per_epoch / data.counts.tokens)), per_epoch
+    return max(1, math.ceil(settings.epochs * per_epoch)), per_epoch
 
 
 class TreeDataset:
@@ -192,7 +168,7 @@ class TreeDataset:
     an empty item has no token and no weight.
     """
 
-    def __init__(self, items: Sequence[Item], multiple: int) -> None:
+    def __init__(self, items: Items, multiple: int) -> None:
         self._items = items
         self._length = -(-len(items) // multiple) * multiple
 
@@ -204,7 +180,7 @@ class TreeDataset:
 
     def length(self, index: int) -> int:
         """Longest sequence or tree of an item, in tokens."""
-        return max((len(tree) for tree in self[index]), default=0)
+        return self._items.longest(index) if index < len(self._items) else 0
 
 
 class OrderSampler:

@@ -7,10 +7,10 @@ student, see `train_folder`.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from steper.lm.shipped import locate_model
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
-from steper.store import read_json, sha256_file, write_json
+from steper.store import provenance, read_json, sha256_file, write_json
 from steper.text import brief
 from steper.training.train_folder import REFERENCE, STEPER, TrainFolder
 from steper.training.train_settings import TrainSettings
@@ -34,12 +34,13 @@ try:
     import transformers
 except ImportError as error:
     raise missing_extra(error.name or "torch", "train") from None
-if find_spec("accelerate") is None:
-    raise missing_extra("accelerate", "train")
+if missing := [name for name in ("accelerate", "datasets") if find_spec(name) is None]:
+    raise missing_extra(missing[0], "train")
 
 from steper.training.arguments import make_arguments
-from steper.training.data import Data, load_data
+from steper.training.data import Data, plan_steps, read_data
 from steper.training.divergence import check_tokenizer, find_teacher, load_teacher
+from steper.training.encoding import Layout, encode_file
 from steper.training.in_force import count_trained
 from steper.training.model import (
     Base,
@@ -66,6 +67,7 @@ from steper.training.processes import (
     count_processes,
     join_processes,
     leave_processes,
+    wait_for_main,
 )
 from steper.training.reranker import find_start, train_reranker
 from steper.training.trainer import StepTrainer, check_taken_up
@@ -136,7 +138,7 @@ def train(
 
 
 def _merge(student: str, folder: TrainFolder, settings: TrainSettings) -> bool:
-    folder.open(overwrite=False)
+    folder.lock(overwrite=False)
     try:
         with needing_room(folder.path):
             merged = merge_finished(Base.find(student, settings), folder.path)
@@ -197,17 +199,12 @@ class Job:
         check_arguments(self.tokenizer, self.form, arguments)
         self.encoder = Encoder(self.tokenizer, arguments)
         self._say_what_changes()
-        limit = self.settings.max_length or window(self.config, self.tokenizer)
+        self.limit = self.settings.max_length or window(self.config, self.tokenizer)
         self.teacher = find_teacher(self.settings)
         if self.teacher is not None:
             check_tokenizer(self.teacher, self.student, self.tokenizer)
             theirs = window(self.teacher.load(self.teacher.source.config), self.tokenizer)
-            limit = min(filter(None, (limit, theirs)), default=None)
-        self.data = load_data(self.source.examples(), self.encoder, self.settings, limit)
-        if self.data.pairs:
-            self._check_pairs()
-        steps, per_epoch = plan_steps(self.data, self.settings)
-        self.resolved |= {"max_length": limit, "steps": steps, "steps_per_epoch": per_epoch}
+            self.limit = min(filter(None, (self.limit, theirs)), default=None)
 
     def _check_pairs(self) -> None:
         """Refuse pairs whose reference would not be the student as it is asked."""
@@ -241,11 +238,30 @@ class Job:
                 self.student,
             )
 
+    @cached_property
+    def data(self) -> Data:
+        """What to train on; the main process encodes it, unless an interrupted training did."""
+        training, versions = self.settings.fingerprint(), provenance()["versions"]
+        trees = self.folder.trees(training=training, limit=self.limit, versions=versions)
+        if self.main and not trees.exists():
+            self.folder.clear_work()  # of other settings, or of another version
+            encode_file(self.source, trees, Layout(self.encoder, self.settings, self.limit))
+        self._waited = wait_for_main(self.main, trees.name)
+        data = read_data(trees, self.limit)
+        if data.pairs:
+            self._check_pairs()
+        steps, per_epoch = plan_steps(data, self.settings)
+        self.resolved |= {"max_length": self.limit, "steps": steps, "steps_per_epoch": per_epoch}
+        return data
+
     def run(self, overwrite: bool, resume_from: int | None = None) -> None:
         """Train from the last checkpoint, or a chosen one, or the start, and export."""
         if self.main:
             self.source.warn_of_changes()
-            self.folder.open(overwrite)
+            self.folder.lock(overwrite)
+        _ = self.data  # before what is there is replaced: it may be bad
+        if self.main:
+            self.folder.begin(overwrite)
             if resume_from is not None:
                 self.folder.go_back(resume_from)
         trainer = self.trainer()
@@ -267,7 +283,7 @@ class Job:
         kept = read_reference(path, pairs)
         if kept is not None:
             return kept
-        found = ask_reference(trainer, [*self.data.train, *self.data.eval], len(pairs))
+        found = ask_reference(trainer, self.data.every, len(pairs))
         if self.main:
             write_reference(path, pairs, found)
         return found
@@ -283,14 +299,13 @@ class Job:
             self.resolved["steps"],
             self.processes,
             self.folder.checkpoints,
-            bool(data.eval),
+            len(data.eval) > 0,
             bool(data.pairs),
         )
         join_processes(self.asked, args)
         transformers.set_seed(settings.seed)
-        trees = any(not tree.is_chain for item in (*data.train, *data.eval) for tree in item)
-        attention = pick_attention(settings, trees)
-        model = load_student(self.base, attention, trees)
+        attention = pick_attention(settings, data.branches)
+        model = load_student(self.base, attention, data.branches)
         if self.tokens:
             make_room(model, self.tokenizer)
         parameters = count_trained(model)
@@ -309,7 +324,7 @@ class Job:
             "trained_parameters": count_trained(model, only_trainable=True),
         }
         loss = PreferenceLoss(settings.dpo_beta, settings.dpo_sft) if data.pairs else TokenLoss()
-        teacher = self.teacher and load_teacher(self.teacher, attention, trees, args)
+        teacher = self.teacher and load_teacher(self.teacher, attention, data.branches, args)
         given = (settings, self.asked, self.tokenizer, self._log_row, teacher)
         trainer = StepTrainer(model, args, data, objective, loss, *given)
         if isinstance(loss, PreferenceLoss):
@@ -368,6 +383,7 @@ class Job:
             "sigma": trainer.objective.sigma if learned else None,
             "sha256": model_checksums(self.folder.path),
         }
+        self.folder.clear_work()
         self.folder.write_manifest("complete", more)
 
     def _reranker(self) -> dict[str, Any]:
@@ -379,13 +395,3 @@ class Job:
         out, device = self.folder.path / name, "cpu" if settings.device == "cpu" else None
         how = (settings.reranker_epochs, settings.seed, device)
         return {name: train_reranker(rankings, self.reranker_start, out, *how)}
-
-
-def plan_steps(data: Data, settings: TrainSettings) -> tuple[int, int]:
-    """(optimizer steps, steps of an epoch), from max_steps, max_tokens or epochs."""
-    per_epoch = math.ceil(len(data.train) / settings.batch_size)
-    if settings.max_steps is not None:
-        return settings.max_steps, per_epoch
-    if settings.max_tokens is not None:
-        return max(1, round(settings.max_tokens * per_epoch / data.counts.tokens)), per_epoch
-    return max(1, math.ceil(settings.epochs * per_epoch)), per_epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
@@ -93,6 +94,26 @@ def _join_deepspeed(device: str) -> None:
         )
     if device == "cpu":
         deepspeed.init_distributed("gloo", auto_mpi_discovery=False)
+
+
+LONGEST_WAIT = timedelta(days=7)
+
+
+def wait_for_main(main: bool, work: str) -> Any:
+    """Let the other processes wait until the main one, which did some `work` before, comes here.
+
+    For processes that have not joined yet: their backend's own barriers give up after half an hour.
+    Returns what the main process has to hold until they have joined.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized():
+        barrier()
+        return None
+    store, _, _ = next(iter(torch.distributed.rendezvous("env://")))
+    if main:
+        store.set(f"steper/{work}", b"done")
+    else:
+        store.wait([f"steper/{work}"], LONGEST_WAIT)
+    return store
 
 
 def barrier() -> None:

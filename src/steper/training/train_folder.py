@@ -6,16 +6,20 @@ log.jsonl         a line a step: loss, L_j, σ_j, lr, tokens, seconds; and a lin
 manifest.json     settings, inputs, what was resolved, counts, versions, status
 reference.jsonl   of preference pairs: their log-probabilities before the training
 checkpoints/      to resume from; sigma.json in each
+.work/            the examples encoded (`tree_file`), until the training is complete
 """
 
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from steper.artifact import (
+    LOCK,
     MANIFEST,
+    WORK,
     Lock,
     as_json,
     begun,
@@ -47,11 +51,20 @@ class TrainFolder:
         self.path = path
         self.settings = as_json(settings)
         self._lock: Lock | None = None
+        self._made: list[Path] = []
 
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints are kept."""
         return self.path / CHECKPOINTS
+
+    def trees(self, **more: Any) -> Path:
+        """The file of the encoded examples; `more` is what decides them beside the settings."""
+        return self.path / WORK / f"{settings_hash(as_json({**self.settings, **more}))}.arrow"
+
+    def clear_work(self) -> None:
+        """Remove encoded examples; on a network file system others may still read them."""
+        shutil.rmtree(self.path / WORK, ignore_errors=True)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -77,11 +90,15 @@ class TrainFolder:
         if not overwrite:
             check_settings(self.path, old.get("settings"), self.settings, "trained")
 
-    def open(self, overwrite: bool) -> None:
+    def lock(self, overwrite: bool) -> None:
         """Take the folder for writing (the main process alone); InputError if another has it."""
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         refusal = "another steper process is training here"
         self._lock = lock_folder(self.path, refusal, (MANIFEST, LOG, STEPER))
         self.check(overwrite)  # again: another process may have trained here meanwhile
+
+    def begin(self, overwrite: bool) -> None:
+        """Begin a training in the locked folder, or take one up."""
         if overwrite:
             for name in (MANIFEST, LOG, STEPER, REFERENCE):
                 (self.path / name).unlink(missing_ok=True)
@@ -150,9 +167,17 @@ class TrainFolder:
         write_json(self.path / MANIFEST, value)
 
     def close(self) -> None:
-        """Let go of the folder."""
-        if self._lock is not None:
-            self._lock.release()
+        """Let go of the folder; where no training has begun in it nothing is left there."""
+        if self._lock is None:
+            return
+        unused = not (self.path / MANIFEST).exists()
+        if unused:
+            self.clear_work()
+            (self.path / LOCK).unlink(missing_ok=True)
+        self._lock.release()
+        for folder in self._made if unused else ():
+            with suppress(OSError):  # not empty, or another process's by now
+                folder.rmdir()
 
 
 def _whole(path: Path) -> bool:

@@ -155,6 +155,12 @@ class TrainSettings(Settings):
         None, ge=1, description="steps between checkpoints (none: an epoch)"
     )
     keep_checkpoints: int = Field(1, ge=1, description="checkpoints to keep")
+    encoders: int | None = Field(
+        None,
+        ge=1,
+        description="processes that encode the examples, once, before training (none: one; beyond "
+        "16 MB of examples, on Linux, one for each core)",
+    )
     seed: int = Field(0, ge=0, description="of order, dropout and fresh adapters")
     device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU where there is one")
     report_to: Literal["none", "tensorboard", "wandb"] = Field(
@@ -260,7 +266,7 @@ LATER = {
 NAMED = {"reranker", "teacher", "sharding"}
 """Settings that name files, whose contents decide, not their names."""
 
-PASSING = {"save_every", "keep_checkpoints", "report_to", "processes", "merge"}
+PASSING = {"save_every", "keep_checkpoints", "encoders", "report_to", "processes", "merge"}
 """Settings that may change when a training is taken up again."""
 
 SHARDING_ARGUMENTS = frozenset({"deepspeed", "fsdp", "fsdp_config"})

@@ -80,7 +80,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             args=args,
             data_collator=Collator(pad_id(tokenizer), bool(data.pairs)),
             train_dataset=rows,
-            eval_dataset=TreeDataset(data.eval, multiple) if data.eval else None,
+            eval_dataset=TreeDataset(data.eval, multiple) if len(data.eval) else None,
             processing_class=tokenizer,
             # Never called, for `compute_loss` is ours. Where there is one, every version of 5 takes
             # the loss as one of the whole step and does not divide it by its micro-batches.
