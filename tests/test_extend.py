@@ -97,7 +97,7 @@ def test_no_part_takes_more_than_twenty_lines_of_its_own():
 def test_the_commands_do_what_they_say(place):
     folder, said = place
     made = settings(folder, "runs/mine")
-    assert made["strategy"]["name"] == "iter_retgen"
+    assert made["strategy"]["name"] == "retgen"
     assert made["strategy"]["spec"] == "my_strategy:IterRetGen"
     assert made["strategy"]["code"]
     assert made["model"]["function"] == "my_model:answer"
@@ -206,15 +206,15 @@ def test_an_installed_plug_in_gives_short_names(place, tmp_path):
     (tmp_path / "my_benchmark.py").write_text((folder / "my_benchmark.py").read_text())
     teach = (
         "steper teach --questions questions.jsonl --benchmark my_benchmark:read --corpus mine:x "
-        "--model mine:any --strategy iter_retgen --out run"
+        "--model mine:any --strategy retgen --out run"
     )
     for command in (teach, "steper build run --recipe half --form plain --out examples"):
         done = steper(tmp_path, command)
         assert done.returncode == 0, done.stderr
     assert settings(tmp_path, "run")["strategy"]["spec"] == "my_package.strategy:IterRetGen"
-    helped = steper(tmp_path, "steper teach --strategy iter_retgen --help")
+    helped = steper(tmp_path, "steper teach --strategy retgen --help")
     assert "--iterations" in helped.stdout
-    assert "iter_retgen" in steper(tmp_path, "steper teach --help").stdout
+    assert "retgen" in steper(tmp_path, "steper teach --help").stdout
 
 
 def test_a_students_folder_names_code_that_is_loaded_only_where_that_is_allowed(place, tmp_path):

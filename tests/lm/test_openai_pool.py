@@ -130,11 +130,11 @@ def test_a_server_that_is_busy_for_a_while_rests_and_is_then_asked_again():
         model_of(first.url, second.url) as model,
     ):
         names = iter(range(10_000))
-        while time.monotonic() < until:
+        while time.monotonic() < until - 0.4:  # none is under way when it is well again
             assert answers(model, [f"q{next(names)}" for _ in range(8)]) == ["a"] * 8
         refused = len(first.calls)
         assert refused < 16  # the eight that came first, then one after each rest
-        time.sleep(0.9)
+        time.sleep(1.3)
         found = Counter(answers(model, [f"q{next(names)}" for _ in range(8)]))
         assert found["b"] >= 1
         found += Counter(answers(model, [f"q{next(names)}" for _ in range(32)]))
