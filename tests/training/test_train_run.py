@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lm.asking import ask
 from lm.tiny import make_tiny_llama
 from steper.errors import InputError, ModelError, SettingsError
+from steper.examples.example_folder import ExampleFolder
 from steper.lm.hf import HFModel
 from steper.lm.model_settings import HFSettings
 from steper.prompt.encode import KINDS, Encoder
@@ -96,6 +97,71 @@ def test_the_same_again_is_up_to_date_and_other_settings_are_refused(trained, st
     assert again.manifest == trained.manifest
     with pytest.raises(SettingsError, match=r"training\.epochs is 4\.0 there, 5\.0 now"):
         train(source, student, trained.path, same.model_copy(update={"epochs": 5.0}))
+
+
+def encoded(monkeypatch):
+    """The ids of the examples that are encoded from now on."""
+    seen, example = [], Encoder.example
+
+    def counting(self, given):
+        seen.append(given.id)
+        return example(self, given)
+
+    monkeypatch.setattr(Encoder, "example", counting)
+    return seen
+
+
+def test_a_resumed_training_encodes_nothing_again(student, source, tmp_path, monkeypatch):
+    seen, out = encoded(monkeypatch), tmp_path / "out"
+    given = settings(max_steps=4, save_every=1)
+
+    def die(row):
+        if row["step"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(source, student, out, given, progress=die)
+    assert len(seen) == len(list(ExampleFolder(source).examples()))
+    assert len(list((out / ".work").iterdir())) == 1
+    seen.clear()
+    done = train(source, student, out, given)
+    assert done.manifest["trained"]["steps"] == 4
+    assert seen == []
+    assert not (out / ".work").exists()
+
+
+def test_killed_while_it_encodes_it_begins_anew(student, source, tmp_path, monkeypatch):
+    """What was written by then is not taken for whole, nor the folder for another's."""
+    out, example, left = tmp_path / "out", Encoder.example, [5]
+
+    def dying(self, given):
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        return example(self, given)
+
+    monkeypatch.setattr(Encoder, "example", dying)
+    with pytest.raises(Killed):
+        train(source, student, out, settings(max_steps=1))
+    assert not out.exists()
+    (out / ".work").mkdir(parents=True)  # as after a kill that nothing could tidy up after
+    (out / ".work" / ".0123456789abcdef.arrow.abcdefgh.tmp").write_bytes(b"half")
+    (out / ".work" / "0123456789abcdef.arrow").write_bytes(b"of other settings")
+    done = train(source, student, out, settings(max_steps=1))
+    assert done.manifest["trained"]["steps"] == 1
+    assert not (out / ".work").exists()
+
+
+def test_bad_examples_leave_what_is_there(trained, student, source, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "out")
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*.*"))}
+    given = settings(max_length=5)
+    with pytest.raises(InputError, match="no example is left to train on"):
+        train(source, student, tmp_path / "out", given, overwrite=True)
+    assert before == {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*.*"))}
+    with pytest.raises(InputError, match="no example is left to train on"):
+        train(source, student, tmp_path / "new" / "out", given)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(student, source, tmp_path):

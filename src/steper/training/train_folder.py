@@ -171,10 +171,13 @@ class TrainFolder:
         if self._lock is None:
             return
         unused = not (self.path / MANIFEST).exists()
-        if unused:
-            self.clear_work()
-            (self.path / LOCK).unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            if unused or self.complete:  # no training goes on with its work
+                self.clear_work()
+            if unused:
+                (self.path / LOCK).unlink(missing_ok=True)
+        finally:
+            self._lock.release()
         for folder in self._made if unused else ():
             with suppress(OSError):  # not empty, or another process's by now
                 folder.rmdir()
