@@ -17,17 +17,14 @@ of the model; a round runs all three, in turning order, and ratios are taken wit
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rounds import rounds
 
 K, STEPS, TOKENS = 4, 5, 64
 SYSTEMS = ("flashrag", "ours", "ours, one by one")
@@ -160,46 +157,20 @@ def run_flashrag(folder: Path) -> dict[str, Any]:
     }
 
 
+def measure(folder: Path, system: str, batch: int) -> dict[str, Any]:
+    """One system."""
+    if system == "flashrag":
+        return run_flashrag(folder)
+    return run_ours(folder, batch if system == "ours" else 1)
+
+
 def main() -> None:
     """Run the rounds and print what each took."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part:
-        import torch
-
-        torch.set_num_threads(1)
-        folder, system = Path(given.part[0]), given.part[1]
-        if system == "flashrag":
-            print(json.dumps(run_flashrag(folder)))
-        else:
-            print(json.dumps(run_ours(folder, given.batch if system == "ours" else 1)))
-        return
-    rounds: list[dict[str, dict[str, Any]]] = []
-    with tempfile.TemporaryDirectory() as name:
-        make_files(Path(name), given.questions)
-        for number in range(given.rounds):
-            order = SYSTEMS[number % 3 :] + SYSTEMS[: number % 3]
-            rounds.append({})
-            for system in order:
-                command = [sys.executable, __file__, "--batch", str(given.batch)]
-                done = subprocess.run(
-                    [*command, "--part", name, system],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    check=True,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
-                )
-                rounds[-1][system] = json.loads(done.stdout.splitlines()[-1])
-                print(number, system, rounds[-1][system], flush=True)
+    questions, found = rounds(__file__, SYSTEMS, make_files, measure)
     for system in SYSTEMS:
-        speed = [given.questions / r[system]["seconds"] for r in rounds]
-        ratio = [r["flashrag"]["seconds"] / r[system]["seconds"] for r in rounds]
-        in_cpu = [r["flashrag"]["cpu"] / r[system]["cpu"] for r in rounds]
+        speed = [questions / r[system]["seconds"] for r in found]
+        ratio = [r["flashrag"]["seconds"] / r[system]["seconds"] for r in found]
+        in_cpu = [r["flashrag"]["cpu"] / r[system]["cpu"] for r in found]
         print(
             f"{system:18} {statistics.median(speed):.2f} questions/s, "
             f"{statistics.median(ratio):.2f} of FlashRAG's ({min(ratio):.2f} to {max(ratio):.2f}; "

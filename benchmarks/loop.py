@@ -12,18 +12,13 @@ turning order, and the ratio is taken within a round.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from flashrag_ircot import TOKENS, make_files, our_strategy
+from rounds import rounds
 
 SYSTEMS = ("loop", "raw")
 
@@ -95,53 +90,25 @@ def run_raw(batch: int, out: Path) -> dict[str, float]:
     }
 
 
+def measure(folder: Path, system: str, batch: int) -> dict[str, Any]:
+    """One system; the loop's run holds the prompts that raw generation is given."""
+    if system == "raw":
+        return run_raw(batch, folder / "run")
+    return run_loop(folder, batch, folder / "run")
+
+
 def main() -> None:
     """Run the rounds and print what each took."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part:
-        import torch
-
-        torch.set_num_threads(1)
-        folder, system = Path(given.part[0]), given.part[1]
-        out = folder / "run"
-        raw = system == "raw"
-        print(json.dumps(run_raw(given.batch, out) if raw else run_loop(folder, given.batch, out)))
-        return
-    ratios = []
-    with tempfile.TemporaryDirectory() as name:
-        make_files(Path(name), given.questions)
-        for number in range(given.rounds):
-            found = {}
-            # The first round has to begin with the loop: its run holds the prompts.
-            for system in SYSTEMS if number % 2 == 0 else SYSTEMS[::-1]:
-                command = [sys.executable, __file__, "--batch", str(given.batch)]
-                done = subprocess.run(
-                    [*command, "--part", name, system],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    check=True,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
-                )
-                found[system] = json.loads(done.stdout.splitlines()[-1])
-                print(number, system, found[system], flush=True)
-            ratios.append(
-                [
-                    found["loop"]["tokens"] / found["loop"][clock]
-                    / (found["raw"]["tokens"] / found["raw"][clock])
-                    for clock in ("seconds", "cpu")
-                ]
-            )  # fmt: skip
-    for number, clock in enumerate(("wall", "CPU")):
-        found = sorted(ratio[number] for ratio in ratios)
+    _, found = rounds(__file__, SYSTEMS, make_files, measure)
+    for clock, said in (("seconds", "wall"), ("cpu", "CPU")):
+        ratios = sorted(
+            one["loop"]["tokens"] / one["loop"][clock]
+            / (one["raw"]["tokens"] / one["raw"][clock])
+            for one in found
+        )  # fmt: skip
         print(
-            f"the loop's tokens a {clock} second: {statistics.median(found):.2f} of raw "
-            f"generation's ({found[0]:.2f} to {found[-1]:.2f})"
+            f"the loop's tokens a {said} second: {statistics.median(ratios):.2f} of raw "
+            f"generation's ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
 
 

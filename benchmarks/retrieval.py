@@ -40,12 +40,18 @@ SLOW_QUERIES = 10
 BASE = "bm25s"
 
 
-def make_corpus(source: Path, out: Path, count: int, seed: int = 0) -> None:
-    """Write `count` passages of shuffled titles and sentences."""
+def read_parts(source: Path) -> tuple[list[str], list[str]]:
+    """Titles and sentences of a corpus."""
     with source.open() as file:
         rows = [json.loads(line) for line in file]
-    titles = [row["title"] for row in rows]
-    sentences = [s for row in rows for s in re.split(r"(?<=[.!?])\s+", row["text"]) if s]
+    texts = (row["text"] for row in rows)
+    sentences = [s for text in texts for s in re.split(r"(?<=[.!?])\s+", text) if s]
+    return [row["title"] for row in rows], sentences
+
+
+def make_corpus(source: Path, out: Path, count: int, seed: int = 0) -> None:
+    """Write `count` passages of shuffled titles and sentences."""
+    titles, sentences = read_parts(source)
     rng = random.Random(seed)
     with out.open("w") as file:
         for number in range(count):

@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -29,16 +28,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from retrieval import read_parts
+
 K, RARE, RARE_WORDS, EXPONENT = 10, 4, 4_000_000, 1.0
 """Passages a query, rare words a passage, how many there are, Zipf's exponent."""
 
 
 def make_corpus(source: Path, out: Path, count: int, seed: int = 0) -> None:
     """Write `count` passages, {"id", "title", "contents"} a line, which both systems read."""
-    with source.open() as file:
-        rows = [json.loads(line) for line in file]
-    titles = [row["title"] for row in rows]
-    sentences = [s for row in rows for s in re.split(r"(?<=[.!?])\s+", row["text"]) if s]
+    titles, sentences = read_parts(source)
     rng = random.Random(seed)
     weights = list(accumulate(1 / rank**EXPONENT for rank in range(1, RARE_WORDS + 1)))
     ranks = range(RARE_WORDS)

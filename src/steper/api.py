@@ -12,24 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from copy import copy
-from functools import partial as bound
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from steper.data import load_questions, read_question_file
 from steper.data.retrievers import open_corpus
 from steper.engine import Engine
-from steper.errors import (
-    InputError,
-    ModelError,
-    QuestionDropped,
-    RetrievalError,
-    SettingsError,
-)
+from steper.errors import InputError, SettingsError
 from steper.evaluation import compare as comparing
 from steper.evaluation.leakage import find_leakage
 from steper.evaluation.methods import load_methods, parse_methods, shared_questions
@@ -54,10 +46,9 @@ from steper.relabelling import relabel as relabel_run
 from steper.retrieve import Retriever
 from steper.runs import Run, fit_to_model
 from steper.runs import teach as run_teacher
-from steper.store import validated
+from steper.store import as_settings, as_values
 from steper.strategy import Strategy
-from steper.strategy.actions import Action, Actions
-from steper.strategy.trace import Trace
+from steper.strategy.watching import Watch, watched
 from steper.student import (
     StudentOptions,
     open_asked,
@@ -72,8 +63,6 @@ if TYPE_CHECKING:
     from steper.studies.study import StudyOutcome
     from steper.training.job import Progress, Trained
 
-M = TypeVar("M", bound=BaseModel)
-
 Place = str | PathLike[str]
 Places = Place | Iterable[Place]
 Runs = Mapping[str, Places] | Places
@@ -81,8 +70,6 @@ Model = LanguageModel | Callable[..., Any] | Place
 Corpus = Retriever | Callable[..., Any] | Path | str | None
 Asking = Strategy[Any] | type[Strategy[Any]] | str | None
 Values = BaseModel | Mapping[str, Any] | None
-Watch = Callable[[Trace, Any], None]
-"""Told the steps so far, and an action, then its result, and None at the end."""
 
 
 def teach(
@@ -134,7 +121,7 @@ def ask(
         raise InputError("the question is empty")
     opened = _opened([asked], strategy, model, corpus, settings, prompt, allow_code)
     with opened as (how, lm, retriever):
-        how = _watched(how, watch) if watch else how
+        how = watched(how, watch) if watch else how
         (trajectory,) = Engine(how, lm, retriever, in_flight=1).run([asked])
     return trajectory
 
@@ -163,7 +150,7 @@ def evaluate(
         run = run_or_model
     else:
         raise SettingsError("to ask a model, give both questions and out; to score, name a run")
-    return score_and_write(Path(run), _settings(Bootstrap, bootstrap), partial)
+    return score_and_write(Path(run), as_settings(Bootstrap, bootstrap), partial)
 
 
 def build(
@@ -193,8 +180,10 @@ def build(
     if student is not None:
         settings = {"form": student_form(locate_model(fspath(student))), **settings}
     given = recipe if isinstance(recipe, Recipe) else None
-    example_settings = _settings(ExampleSettings, settings, recipe=given.name if given else recipe)
-    filter_settings = _settings(FilterSettings, filters)
+    example_settings = as_settings(
+        ExampleSettings, settings, recipe=given.name if given else recipe
+    )
+    filter_settings = as_settings(FilterSettings, filters)
     with ExitStack() as stack:
         made = build_examples(
             Path(run),
@@ -235,7 +224,7 @@ def train(
         folder.path if isinstance(folder, ExampleFolder) else Path(folder),
         fspath(student),
         Path(out),
-        _settings(TrainSettings, settings, **more),
+        as_settings(TrainSettings, settings, **more),
         overwrite=overwrite,
         resume_from=resume_from,
         progress=progress,
@@ -260,7 +249,7 @@ def compare(
     """
     folders, metrics = _folders(runs), comparing.check_metrics(metrics)
     comparing.check_several(folders)
-    intervals = _settings(Bootstrap, bootstrap)
+    intervals = as_settings(Bootstrap, bootstrap)
     methods = load_methods(folders, partial, intervals)
     files = [Path(file) for file in _listed(trained_on)]
     shared = list(shared_questions(methods).values())
@@ -284,9 +273,10 @@ def judge(
     `settings` are JudgeSettings', `options` in_flight, overwrite, retry_failed and progress; see
     `steper.judging.judge`. The same call again goes on where an interrupted one stopped.
     """
-    with _open_lm(model) as lm:
-        named = {name: paths[0] for name, paths in _folders(runs).items()}
-        asked, intervals = _settings(JudgeSettings, settings), _settings(Bootstrap, bootstrap)
+    named = {name: paths[0] for name, paths in _folders(runs).items()}
+    asked, intervals = as_settings(JudgeSettings, settings), as_settings(Bootstrap, bootstrap)
+    with ExitStack() as stack:
+        lm = _lm(model, (), stack)
         return ask_judge(named, lm, Path(out), asked, bootstrap=intervals, **options)
 
 
@@ -298,8 +288,9 @@ def relabel(run: Place, model: Model, out: Place, prompt: Values = None, **optio
     """
     source = Run(Path(run))
     source.made_with()
-    with _open_lm(model, list(source.questions())) as lm:
-        return relabel_run(source, lm, Path(out), _settings(PromptSettings, prompt), **options)
+    with ExitStack() as stack:
+        lm = _lm(model, list(source.questions()), stack)
+        return relabel_run(source, lm, Path(out), as_settings(PromptSettings, prompt), **options)
 
 
 def report(
@@ -319,8 +310,8 @@ def report(
     """
     from steper.reporting import ReportSettings, write_report  # it brings in jinja2
 
-    shown = _settings(ReportSettings, settings, baseline=_named(baseline))
-    intervals = _settings(Bootstrap, bootstrap)
+    shown = as_settings(ReportSettings, settings, baseline=_named(baseline))
+    intervals = as_settings(Bootstrap, bootstrap)
     methods = load_methods(_folders(runs), partial, intervals)
     return write_report(methods, Path(out), shown, intervals, _folders(training))
 
@@ -361,28 +352,6 @@ def _folders(runs: Runs) -> dict[str, tuple[Path, ...]]:
     return parse_methods(str(Path(run)) for run in _listed(runs))
 
 
-def _settings(cls: type[M], given: Values, **more: Any) -> M:
-    """Settings of a class, `more` over those given."""
-    if isinstance(given, cls) and not more:
-        return given
-    return validated(cls, {**_values(given), **more})
-
-
-def _values(given: Values) -> dict[str, Any]:
-    return given.model_dump() if isinstance(given, BaseModel) else dict(given or {})
-
-
-@contextmanager
-def _open_lm(model: Model, questions: Sequence[Question] = ()) -> Iterator[LanguageModel]:
-    """The model, closed afterwards if it was not open before."""
-    if isinstance(model, (str, PathLike)):
-        lm = open_model(fspath(model), questions=questions)
-        with closing(lm):
-            yield lm
-    else:
-        yield as_model(model)
-
-
 @contextmanager
 def _opened(
     questions: Sequence[Question],
@@ -400,7 +369,7 @@ def _opened(
     if made is not None and (settings or prompt):
         raise SettingsError("a made strategy has its settings: give it those")
     named = strategy if not isinstance(strategy, Strategy) else type(strategy)
-    options = StudentOptions(named, _values(settings), _values(prompt), allow_code=allow_code)
+    options = StudentOptions(named, as_values(settings), as_values(prompt), allow_code=allow_code)
     with ExitStack() as stack:
         lm, how = open_asked(model, options, questions)
         how = how if made is None else fit_to_model(made, lm)
@@ -412,6 +381,13 @@ def _opened(
         yield how, lm, retriever
 
 
+def _lm(model: Model, questions: Sequence[Question], stack: ExitStack) -> LanguageModel:
+    """The model, closed with the stack if it was not open before."""
+    if not isinstance(model, (str, PathLike)):
+        return as_model(model)
+    return stack.enter_context(closing(open_model(fspath(model), questions=questions)))
+
+
 def _corpus(corpus: Corpus, questions: Sequence[Question], stack: ExitStack) -> Retriever | None:
     """The retriever over a corpus, closed with the stack if it was not open before."""
     if corpus is None:
@@ -420,29 +396,3 @@ def _corpus(corpus: Corpus, questions: Sequence[Question], stack: ExitStack) -> 
     if retriever is not corpus:
         stack.callback(retriever.close)
     return retriever
-
-
-def _watched(strategy: Strategy[Any], watch: Watch) -> Strategy[Any]:
-    """A strategy that asks the same, with every action and result told on the way."""
-
-    def run(trace: Trace) -> Actions:
-        actions = strategy.run(trace)
-        go_on: Callable[[], Action] = bound(next, actions)
-        while True:
-            try:
-                action = go_on()
-            except StopIteration as stop:
-                watch(trace, None)
-                return stop.value  # type: ignore[no-any-return]
-            watch(trace, action)
-            try:
-                result = yield action
-            except (ModelError, RetrievalError, QuestionDropped) as error:
-                go_on = bound(actions.throw, error)  # it writes down what it had of the step
-            else:
-                watch(trace, result)
-                go_on = bound(actions.send, result)
-
-    telling = copy(strategy)
-    telling.run = run  # type: ignore[method-assign]
-    return telling

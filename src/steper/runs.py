@@ -53,6 +53,14 @@ Passages: dropped for want of room in the prompt; left out as repeats, as overlo
 cap; shortened to the words that a prompt shows."""
 
 
+OTHERS = {
+    "judged": "a judge's verdicts, not answers; what came of them is in its preferences.json",
+    "states_of": "a teacher's steps at a student's states (`steper relabel`), no answers to "
+    "questions; score the student's own run",
+}
+"""Run folders whose trajectories do not answer their questions, by the setting that says so."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder to read from."""
@@ -90,8 +98,7 @@ class Run:
             raise InputError(f"{self.path} is not a run folder: it has no manifest.json")
         manifest = self.manifest
         made_with = manifest.get("settings") if isinstance(manifest, dict) else None
-        if isinstance(made_with, dict) and "judged" in made_with:
-            raise InputError(f"{self.path} holds a judge's verdicts, not trajectories of a run")
+        self.refuse("judged")
         if not isinstance(made_with, dict) or not {"strategy", "prompt"} <= made_with.keys():
             raise InputError(f"{self.path / 'manifest.json'}: not the manifest of a run")
         status = manifest.get("status")
@@ -102,6 +109,14 @@ class Run:
             )
         warn_of_changes(self.path, manifest)
         return made_with
+
+    def refuse(self, *kinds: str) -> None:
+        """Raise InputError where the trajectories are of one of these kinds of `OTHERS`."""
+        manifest = self.manifest
+        made_with = manifest.get("settings") if isinstance(manifest, dict) else None
+        for kind in kinds:
+            if isinstance(made_with, dict) and kind in made_with:
+                raise InputError(f"{self.path} holds {OTHERS[kind]}")
 
     @property
     def of_states(self) -> bool:

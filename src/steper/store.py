@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
@@ -226,6 +226,18 @@ def validated(cls: type[R], values: dict[str, Any]) -> R:
     except ValidationError as error:
         place = f"{cls.__name__}: " if error.errors()[0]["loc"] else ""
         raise SettingsError(f"{place}{field_error(error)}") from None
+
+
+def as_settings(cls: type[R], given: BaseModel | Mapping[str, Any] | None, **more: Any) -> R:
+    """Settings of a class from an object of it, or from values; `more` goes over them."""
+    if isinstance(given, cls) and not more:
+        return given
+    return validated(cls, {**as_values(given), **more})
+
+
+def as_values(given: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings as values by name."""
+    return given.model_dump() if isinstance(given, BaseModel) else dict(given or {})
 
 
 def read_records(path: Path | str, record: type[R]) -> Iterator[R]:

@@ -10,11 +10,13 @@ from steper.cli.asking import GROUPS, MODEL_SECTIONS, open_lm
 from steper.cli.compare import bootstrap_settings
 from steper.cli.options import FLAT, SWITCH, Chosen, at_least, grouped
 from steper.cli.terminal import plain_console, table_of, teach_bar
+from steper.errors import InputError, SettingsError, unknown_name
 from steper.store import validated
 
 if TYPE_CHECKING:
     from pydantic import BaseModel as JudgeOptions
 
+    from steper.judging.judge import JudgeSettings
     from steper.judging.preferences import Preferences
 else:
     JudgeOptions = grouped({section: GROUPS[section] for section in MODEL_SECTIONS})
@@ -84,31 +86,13 @@ def judge(
     json
         Print JSON instead of tables.
     """
-    from steper.errors import InputError, SettingsError, unknown_name
     from steper.evaluation.methods import parse_methods
-    from steper.judging.judge import PREFERENCES, JudgeSettings
+    from steper.judging.judge import PREFERENCES
     from steper.judging.judge import judge as judge_runs
-    from steper.judging.pairs import ABILITIES
 
-    at_least(1, in_flight=in_flight, passage_words=passage_words, max_tokens=max_tokens)
-    if questions is not None:
-        at_least(1, questions=questions)
-    for name in ability or ():
-        if name not in ABILITIES:
-            raise InputError(unknown_name("ability", name, ABILITIES))
-    given = {
-        "questions": questions,
-        "seed": seed,
-        "passage_words": passage_words,
-        "max_tokens": max_tokens,
-        **({"abilities": ability} if ability else {}),
-    }
-    if model == "gold":
-        raise SettingsError(
-            "gold annotations weigh nothing; name a language model as the judge (what gold says "
-            "stands beside its verdicts, and in `steper compare --metric`)"
-        )
-    asked = validated(JudgeSettings, given)
+    at_least(1, in_flight=in_flight)
+    _refuse_gold(model)
+    asked = _asked(ability, questions, passage_words, max_tokens, seed)
     intervals = bootstrap_settings(resamples, seed)
     runs = {name: paths[0] for name, paths in parse_methods([a, b]).items()}
     chosen = Chosen(MODEL_SECTIONS, config, settings)
@@ -131,6 +115,37 @@ def judge(
     else:
         _show(found, out)
         print(f"Verdicts: {out / 'trajectories.jsonl'}; what came of them: {out / PREFERENCES}")
+
+
+def _refuse_gold(model: str) -> None:
+    if model == "gold":
+        raise SettingsError(
+            "gold annotations weigh nothing; name a language model as the judge (what gold says "
+            "stands beside its verdicts, and in `steper compare --metric`)"
+        )
+
+
+def _asked(
+    ability: list[str] | None, questions: int | None, passage_words: int, max_tokens: int, seed: int
+) -> JudgeSettings:
+    """What is asked of the judge; an error names the option."""
+    from steper.judging.judge import JudgeSettings
+    from steper.judging.pairs import ABILITIES
+
+    at_least(1, passage_words=passage_words, max_tokens=max_tokens)
+    if questions is not None:
+        at_least(1, questions=questions)
+    for name in ability or ():
+        if name not in ABILITIES:
+            raise InputError(unknown_name("ability", name, ABILITIES))
+    given = {
+        "questions": questions,
+        "seed": seed,
+        "passage_words": passage_words,
+        "max_tokens": max_tokens,
+        **({"abilities": ability} if ability else {}),
+    }
+    return validated(JudgeSettings, given)
 
 
 def _show(found: Preferences, out: Path) -> None:

@@ -6,14 +6,13 @@ The shards of a run that workers make lie in a folder beside it until they are m
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from steper.data.retrievers import open_corpus
-from steper.engine import Stats
 from steper.errors import InputError
 from steper.lm.base import LanguageModel
 from steper.lm.model_settings import (
@@ -27,7 +26,6 @@ from steper.prompt.render import PromptSettings
 from steper.records import Question
 from steper.retrieve.base import Retriever
 from steper.runs import Run, make_strategy, teach
-from steper.shards import Shard
 from steper.strategy import StepSettings, Strategy
 from steper.student import student_retriever
 
@@ -88,16 +86,8 @@ class Asking:
     how: Strategy[Any]
     retriever: Retriever | None
 
-    def run(
-        self,
-        out: Path,
-        *,
-        shard: Shard | None = None,
-        overwrite: bool = False,
-        retry_failed: bool = False,
-        progress: Callable[[Stats], None] | None = None,
-    ) -> Run:
-        """Run it, or a shard of it; see `steper.runs.teach`."""
+    def run(self, out: Path, **how: Any) -> Run:
+        """Run it, or a shard of it: shard, overwrite, retry_failed, progress of `runs.teach`."""
         return teach(
             self.job.questions,
             self.how,
@@ -105,12 +95,9 @@ class Asking:
             self.retriever,
             out,
             samples=self.job.samples,
-            shard=shard,
             in_flight=self.job.in_flight,
-            overwrite=overwrite,
-            retry_failed=retry_failed,
             inputs=self.job.inputs,
-            progress=progress,
+            **how,
         )
 
 
@@ -119,16 +106,8 @@ def shards_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.shards")
 
 
-def run_here(
-    job: Job,
-    out: Path,
-    *,
-    shard: Shard | None = None,
-    overwrite: bool = False,
-    retry_failed: bool = False,
-    progress: Callable[[Stats], None] | None = None,
-) -> Run:
-    """Run a job, or a shard of it, in this process.
+def run_here(job: Job, out: Path, *, overwrite: bool = False, **how: Any) -> Run:
+    """Run a job, or a shard of it, in this process; `how` as in `Asking.run`.
 
     Raises InputError where workers have begun it: what they did would be paid for again.
     """
@@ -140,6 +119,4 @@ def run_here(
             )
         shutil.rmtree(begun)
     with job.opened() as asking:
-        return asking.run(
-            out, shard=shard, overwrite=overwrite, retry_failed=retry_failed, progress=progress
-        )
+        return asking.run(out, overwrite=overwrite, **how)

@@ -224,11 +224,6 @@ def _read_manifest(run: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: a JSON object was expected, not {type(manifest).__name__}")
-    if "judged" in (manifest.get("settings") or {}):
-        raise InputError(
-            f"{run} holds a judge's verdicts, not answers; what came of them is in "
-            f"{run / 'preferences.json'}"
-        )
     return manifest
 
 
@@ -264,11 +259,7 @@ def score_run(
     run = Path(run)
     manifest = _read_manifest(run)
     warn_of_changes(run, manifest)
-    if Run(run).of_states:
-        raise InputError(
-            f"{run} holds a teacher's steps at a student's states (`steper relabel`), no answers "
-            "to questions; score the student's own run"
-        )
+    Run(run).refuse("judged", "states_of")
     source = run / TRAJECTORIES
     whole = source.exists()
     if not whole:

@@ -259,7 +259,7 @@ def cohen_kappa(a: Sequence[int], b: Sequence[int], settings: Bootstrap | None =
     table = np.bincount(cells, minlength=kinds**2)
     rng = np.random.default_rng(settings.seed)
     drawn = rng.multinomial(len(a), table / len(a), size=settings.resamples)
-    agreed, kappa = _kappas(table[None].reshape(1, kinds, kinds))
+    agreed, kappa = _kappas(table.reshape(1, kinds, kinds))
     _, resampled = _kappas(drawn.reshape(-1, kinds, kinds))
     value = float(kappa[0])
     if np.isnan(value):

@@ -24,7 +24,7 @@ from steper.errors import InputError, QuestionDropped
 from steper.evaluation.methods import Method, load_methods, shared_questions
 from steper.evaluation.statistics import Bootstrap
 from steper.journal import RunFolder
-from steper.judging.pairs import ABILITIES, RUBRICS, Ability, Pair, pairs_of
+from steper.judging.pairs import ABILITIES, RUBRICS, Ability, Pair, pair_of
 from steper.judging.preferences import Key, Preferences, Verdicts, count_preferences
 from steper.lm.base import LanguageModel
 from steper.prompt.segments import Prompt
@@ -164,10 +164,9 @@ def _pairs(methods: Sequence[Method], settings: JudgeSettings) -> dict[Key, Pair
     a, b = (_first_samples(method, set(ids)) for method in methods)
     pairs: dict[Key, Pair] = {}
     for i in ids:
-        for ability in ABILITIES:
-            if ability in settings.abilities:
-                for pair in pairs_of(shared[i], a[i], b[i], ability):
-                    pairs |= {(i, ability, swapped): pair for swapped in (False, True)}
+        for ability in filter(settings.abilities.__contains__, ABILITIES):
+            if pair := pair_of(shared[i], a[i], b[i], ability):
+                pairs |= {(i, ability, swapped): pair for swapped in (False, True)}
     return pairs
 
 

@@ -79,16 +79,16 @@ def _compared(ability: Ability, steps: Sequence[Step]) -> Sequence[Step]:
     return steps[1:-1] if ability == "expansion" else steps[-1:]
 
 
-def pairs_of(question: Question, a: Trajectory, b: Trajectory, ability: Ability) -> list[Pair]:
-    """The pair of one ability; none where a trajectory has no step that could show it.
+def pair_of(question: Question, a: Trajectory, b: Trajectory, ability: Ability) -> Pair | None:
+    """The pair of one ability; None where a trajectory has no step that could show it.
 
     One that failed or was dropped shows nothing: its model or its server did not get so far.
     """
     for trajectory in (a, b):
         ended = trajectory.status in ("answered", "capped")
         if not ended or not _compared(ability, asked_steps(trajectory)):
-            return []
-    return [Pair(question, ability, a, b)]
+            return None
+    return Pair(question, ability, a, b)
 
 
 def _passages(trajectory: Trajectory, step: Step, seen: set[str], words: int) -> list[str]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from steper.errors import ModelError
-from steper.lm.base import Completion, Request
-from steper.lm.futures import CompletionFuture, settle
+from steper.lm.base import Request
+from steper.lm.futures import settle
 from steper.lm.hf_batch import BatchRow, RowEnds, Sampler, pick_batch, see_all
 from steper.lm.hf_load import SMALL_PARAMETERS, load
 from steper.lm.hf_logprobs import RowLogprobs
 from steper.lm.local_text import LocalText
 from steper.lm.model_settings import GenerationSettings, HFSettings
 from steper.lm.open import How
+from steper.lm.worker_model import WorkerModel
 from steper.prompt.segments import Form
 from steper.text import brief
 
@@ -31,11 +30,8 @@ log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.003
 """How long an idle worker lets requests arrive before it starts a batch with what is there."""
 
-CLOSE_SECONDS = 10.0
-"""How long `close` waits for the forward pass under way."""
 
-
-class HFModel:
+class HFModel(WorkerModel):
     """Greedy or sampled completions of the model in a folder or on the Hugging Face hub.
 
     A batch holds the oldest waiting request and those nearest to it in length, padded on the left;
@@ -74,24 +70,14 @@ class HFModel:
         self._decode = self._text.decode
         self.context_window = self._loaded.window
         self._pieces: dict[int, str] = {}
-        self._changed = threading.Condition()
-        self._inbox: list[tuple[Request, Future[Completion]]] = []
         self._open: list[BatchRow] = []  # the worker's own: tokenized, not yet ended
-        self._closed = False
         self._threads_before: int | None = None
         self._generator: Generator | None = None  # the worker's own
-        self._worker = threading.Thread(target=self._run, name="steper-hf", daemon=True)
-        self._worker.start()
-        atexit.register(self.close)  # a thread inside torch at interpreter exit aborts the process
+        self._begin("steper-hf")
         log.info("%s on %s in %s", self.name, self._loaded.device, self._loaded.dtype)
 
     def __repr__(self) -> str:
         return brief("HFModel", repr(self.name), self.form, f"on {self._loaded.device}")
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is taken each time."""
-        return not self._generation.temperature
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype, form, template and sampling; not device and batching.
@@ -110,29 +96,15 @@ class HFModel:
             **self._text.fingerprint(),
         }
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of `text` without special tokens, exactly."""
-        return self._text.count(text)
-
-    def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
-        """Queue all requests for the worker."""
-        futures: list[Future[Completion]] = [CompletionFuture() for _ in requests]
-        with self._changed:
-            if self._closed:
-                raise ModelError(f"{self.name} is closed")
-            self._inbox.extend(zip(requests, futures, strict=True))
-            self._changed.notify()
-        return futures
-
     def close(self) -> None:
         """Cancel what is pending, and end the worker after the forward pass under way."""
-        self._shut()
-        atexit.unregister(self.close)
-        if self._worker is not threading.current_thread():
-            self._worker.join(CLOSE_SECONDS)
-            if self._worker.is_alive():
-                log.warning("%s: a forward pass is still running", self.name)
+        super().close()
+        if self._worker is not threading.current_thread() and self._worker.is_alive():
+            log.warning("%s: a forward pass is still running", self.name)
         self._restore_threads()
+
+    def _rows_under_way(self) -> list[BatchRow]:
+        return list(self._open)
 
     def _set_threads(self) -> None:
         """In the worker: OpenMP keeps the number for each calling thread."""
@@ -166,19 +138,6 @@ class HFModel:
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
-
-    def _shut(self, error: BaseException | None = None) -> None:
-        """Take no more requests, and cancel those that are open or fail them with `error`."""
-        with self._changed:
-            self._closed = True
-            futures = [f for _, f in self._inbox] + [row.future for row in list(self._open)]
-            self._inbox.clear()
-            self._changed.notify_all()
-        for future in futures:
-            if error is None:
-                future.cancel()
-            else:
-                settle(future, error)
 
     def _run(self) -> None:
         """The worker thread; whatever ends it is told to all futures."""

@@ -12,16 +12,11 @@ vLLM is given our token ids, and no stop strings: what it writes is read token b
 
 from __future__ import annotations
 
-import atexit
 import logging
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from steper.errors import ModelError, missing_extra
-from steper.lm.base import Completion, Request
-from steper.lm.futures import CompletionFuture, settle
+from steper.lm.futures import settle
 from steper.lm.hf_batch import BatchRow, RowEnds
 from steper.lm.hf_load import window
 from steper.lm.hf_logprobs import ToldLogprobs
@@ -29,15 +24,13 @@ from steper.lm.local_text import LocalText
 from steper.lm.model_settings import GenerationSettings, VLLMSettings
 from steper.lm.model_source import ModelSource, find_source, one_line
 from steper.lm.open import How
+from steper.lm.worker_model import WorkerModel
 from steper.text import brief
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 10.0
-"""How long `close` waits for the step under way."""
 
-
-class VLLMModel:
+class VLLMModel(WorkerModel):
     """Greedy or sampled completions of a model folder or hub name, by vLLM's offline engine.
 
     A request goes to the engine as soon as it comes; how many run at once is the engine's affair.
@@ -82,23 +75,13 @@ class VLLMModel:
             self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         self._dtype = str(self._engine.model_config.dtype).removeprefix("torch.")
         self._digest = source.digest(self._settings.revision)
-        self._changed = threading.Condition()
-        self._inbox: list[tuple[Request, Future[Completion]]] = []
         self._rows: dict[str, BatchRow] = {}  # the worker's own, by the engine's request id
         self._counted = 0
-        self._closed = False
         self._row_ends = RowEnds((), self._text.decode, self._ends, lambda: self._closed, {})
-        self._worker = threading.Thread(target=self._run, name="steper-vllm", daemon=True)
-        self._worker.start()
-        atexit.register(self.close)
+        self._begin("steper-vllm")
 
     def __repr__(self) -> str:
         return brief("VLLMModel", repr(self.name), self.form)
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is taken each time."""
-        return not self._generation.temperature
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, digest of the files, dtype in force, form, template, sampling; not the hardware."""
@@ -114,28 +97,14 @@ class VLLMModel:
             **self._text.fingerprint(),
         }
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of `text` without special tokens, exactly."""
-        return self._text.count(text)
-
-    def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
-        """Queue all requests for the worker."""
-        futures: list[Future[Completion]] = [CompletionFuture() for _ in requests]
-        with self._changed:
-            if self._closed:
-                raise ModelError(f"{self.name} is closed")
-            self._inbox.extend(zip(requests, futures, strict=True))
-            self._changed.notify()
-        return futures
-
     def close(self) -> None:
         """Cancel what is pending, and let go of the engine after the step under way."""
-        self._shut()
-        atexit.unregister(self.close)
-        if self._worker is not threading.current_thread():
-            self._worker.join(CLOSE_SECONDS)
+        super().close()
         if not self._worker.is_alive():
             self.__dict__.pop("_engine", None)  # its memory goes with it
+
+    def _rows_under_way(self) -> list[BatchRow]:
+        return list(self._rows.values())
 
     def _arguments(self, weights: str) -> dict[str, Any]:
         """vLLM's engine arguments."""
@@ -171,19 +140,6 @@ class VLLMModel:
             output_kind=RequestOutputKind.DELTA,
             **sampled,
         )
-
-    def _shut(self, error: BaseException | None = None) -> None:
-        """Take no more requests, and cancel those that are open or fail them with `error`."""
-        with self._changed:
-            self._closed = True
-            futures = [f for _, f in self._inbox] + [r.future for r in list(self._rows.values())]
-            self._inbox.clear()
-            self._changed.notify_all()
-        for future in futures:
-            if error is None:
-                future.cancel()
-            else:
-                settle(future, error)
 
     def _run(self) -> None:
         """The worker thread; whatever ends it is told to all futures."""

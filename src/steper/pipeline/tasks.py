@@ -16,6 +16,7 @@ from steper.lm.model_source import local_digest
 from steper.lm.shipped import locate_model
 from steper.pipeline import on_policy, stages
 from steper.pipeline.config import StudentSettings, TeacherSettings
+from steper.pipeline.model_keys import Key, local_key, settings_key
 from steper.pipeline.places import load_of, load_of_local
 from steper.pipeline.plan import Load, Stage, Task, in_order
 from steper.pipeline.workspace import EvalRun, Workspace
@@ -25,16 +26,6 @@ from steper.retrieve.index_folder import MANIFEST_FILE
 from steper.retrieve.opening import names_code
 from steper.store import sha256_file
 from steper.student import STEPER
-
-HF_KEYS = {"dtype", "form", "context_window", "revision"}
-OPENAI_KEYS = {"api", "extra_body", "context_window"}
-"""Settings that decide what a model writes; the others decide how fast it does."""
-LATER_OPENAI_KEYS = {"send_temperature", "continuation", "tokenizer", "top_logprobs"}
-"""Such settings, too; at their defaults they are left out, as in the keys made before them."""
-VLLM_HARDWARE = {"tensor_parallel_size", "gpu_memory_utilization"}
-"""Settings of vLLM that decide where it runs, not what it writes."""
-
-Key = dict[str, Any]
 
 Whose = tuple[str, str, str, int]
 """Data set, student, method and seed."""
@@ -163,14 +154,7 @@ class TaskList:
         """What decides what a model writes."""
         spec = locate_model(spec)
         named = {"model": spec, "digest": self._digest(spec)}
-        if spec.startswith("openai:") and isinstance(settings, TeacherSettings):
-            openai = settings.openai.model_dump(mode="json", include=OPENAI_KEYS)
-            openai |= settings.openai.model_dump(include=LATER_OPENAI_KEYS, exclude_defaults=True)
-            return {**named, "generation": _sampling_key(settings), "openai": openai}
-        if spec.startswith("vllm:") and isinstance(settings, TeacherSettings):
-            vllm = settings.vllm.model_dump(mode="json", exclude=VLLM_HARDWARE)
-            return {**named, "generation": _sampling_key(settings), "vllm": vllm}
-        return {**named, **_local_key(settings)}
+        return {**named, **settings_key(spec, settings)}
 
     @cached_property
     def _taught(self) -> dict[str, Task]:
@@ -242,7 +226,7 @@ class TaskList:
         examples = self.ws.settings.example_settings(method)
         key = {
             **self._asking_key(data),
-            "model": _local_key(self.ws.settings.students[student]),
+            "model": local_key(self.ws.settings.students[student]),
             "teacher_share": method_settings.teacher_share,
             "of": {"questions": examples.questions, "seed": examples.seed},
         }
@@ -360,7 +344,7 @@ class TaskList:
             return {"model": model, "prompt": teacher.prompt.model_dump(mode="json")}
         student = settings.students[run.student]
         if run.trained is not None:
-            return {"model": _local_key(student), **({"asked": run.asked} if run.asked else {})}
+            return {"model": local_key(student), **({"asked": run.asked} if run.asked else {})}
         prompt = stages.base_prompt(self.ws).model_dump(mode="json")
         return {"model": self._model_key(student.model, student), "prompt": prompt}
 
@@ -390,17 +374,3 @@ class TaskList:
 def _named(whose: Whose) -> dict[str, Any]:
     """What the stages of a student are told."""
     return dict(zip(("data", "student", "method", "seed"), whose, strict=True))
-
-
-def _sampling_key(settings: TeacherSettings | StudentSettings) -> Key:
-    """How tokens are chosen; a seed says nothing where the likeliest is taken."""
-    generation = settings.generation
-    return generation.model_dump(mode="json") if generation.temperature else {"temperature": 0.0}
-
-
-def _local_key(settings: TeacherSettings | StudentSettings) -> Key:
-    """What decides what a local model writes, beside its weights."""
-    hf = settings.hf.model_dump(mode="json", include=HF_KEYS)
-    if settings.hf.chat_template_kwargs:
-        hf["chat_template_kwargs"] = settings.hf.chat_template_kwargs
-    return {"generation": _sampling_key(settings), "hf": hf}

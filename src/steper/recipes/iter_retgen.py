@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steper.prompt.render import Turn
 from steper.recipes.base import Context, Draft, Inference, Recipe
-from steper.recipes.whole_text import PROMPT, answered, check, supervised, told
+from steper.recipes.whole_text import PROMPT, check, read_whole, told
 from steper.strategy.replay import Replay
 
 
@@ -19,9 +18,7 @@ def written_whole(replay: Replay, context: Context) -> Iterator[Draft]:
     if not replay.steps:
         return
     known = told(replay, context)
-    prompt = context.student.render(replay.trajectory.question, [Turn(known.passages)])
-    target = tuple(answered(context, [known.reasoning], known))
-    yield Draft(replay.steps[-1], prompt, target, tuple(supervised(replay)))
+    yield read_whole(replay, context, known, known.passages)
 
 
 VANILLA_KD_ITER = Recipe(

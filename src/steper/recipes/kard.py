@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from steper.prompt.render import Turn
 from steper.recipes.base import Context, Draft, Inference, Ranking, Recipe
-from steper.recipes.whole_text import PROMPT, Told, answered, check, supervised, told
+from steper.recipes.whole_text import PROMPT, Told, check, read_whole, told
 from steper.strategy.replay import Replay
 
 CANDIDATES = 32
@@ -32,10 +31,7 @@ def with_silver_knowledge(replay: Replay, context: Context) -> Iterator[Draft]:
         return
     known = told(replay, context)
     found = context.search(_rationale(known), max(1, len(known.passages)))
-    passages = tuple(hit.passage for hit in found)
-    prompt = context.student.render(replay.trajectory.question, [Turn(passages)])
-    target = tuple(answered(context, [known.reasoning], known))
-    yield Draft(replay.steps[-1], prompt, target, tuple(supervised(replay)))
+    yield read_whole(replay, context, known, [hit.passage for hit in found])
 
 
 def ranking(replay: Replay, context: Context) -> Ranking:

@@ -7,13 +7,14 @@ so that its prompts have the same token ids as the training sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from steper.errors import SettingsError
+from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
-from steper.recipes.base import Context, EndOfTurn, Target, check_whole_text, learn
+from steper.recipes.base import Context, Draft, EndOfTurn, Target, check_whole_text, learn
 from steper.records import Passage, StepKind
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
@@ -43,6 +44,13 @@ class Told:
     def reasoning(self) -> str:
         """All statements as one text."""
         return self.between.join(self.statements)
+
+
+def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence[Passage]) -> Draft:
+    """The reader's example: these passages in its words, then the whole chain and the answer."""
+    prompt = context.student.render(replay.trajectory.question, [Turn(tuple(passages))])
+    target = tuple(answered(context, [known.reasoning], known))
+    return Draft(replay.steps[-1], prompt, target, tuple(supervised(replay)))
 
 
 def told(replay: Replay, context: Context) -> Told:

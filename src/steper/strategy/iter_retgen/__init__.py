@@ -6,9 +6,9 @@ and passages of earlier searches stay.
 
 from __future__ import annotations
 
-from steper.prompt.words import Words
-from steper.store import package_text
-from steper.strategy.readers import whole_chain
+from dataclasses import replace
+
+from steper.strategy.one_shot import OneShot
 from steper.strategy.single_pass import SinglePass
 
 __all__ = ["IterRetGen"]
@@ -18,4 +18,4 @@ class IterRetGen(SinglePass):
     """Reason to the end, search with what was written, and write it anew (Shao et al., 2023)."""
 
     name = "iter_retgen"
-    words = Words("iter_retgen", package_text(__package__, "instruction.txt"), whole_chain)
+    words = replace(OneShot.words, name=name)
