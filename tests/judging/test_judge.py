@@ -16,7 +16,7 @@ from steper.evaluation.scoring import score_run
 from steper.examples.build import build_examples
 from steper.examples.example_settings import ExampleSettings
 from steper.judging.judge import JudgeSettings, judge, read_verdict
-from steper.judging.pairs import ABILITIES
+from steper.judging.pairs import ABILITIES, RUBRICS
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
@@ -272,7 +272,7 @@ def test_the_command_asks_a_server_and_says_what_its_verdicts_are_worth(runs, tm
         (["--ability", "agregation"], "unknown ability 'agregation'; did you mean aggregation"),
         (["--questions", "0"], "--questions is 0; at least 1 was expected"),
         (["--max-tokens", "0"], "--max-tokens is 0"),
-        (["--model", "openai:m"], "api"),
+        (["--model", "openai:m"], "the environment variable OPENAI_API_KEY is not set"),
         (["--model", "gold"], "gold annotations weigh nothing; name a language model as the judge"),
     ],
 )
@@ -289,7 +289,8 @@ def test_wrong_options_are_one_line(more, said, runs, tmp_path, capsys, monkeypa
 
 
 def test_abilities_have_rubrics():
-    assert set(ABILITIES) == {"initialization", "expansion", "aggregation"}
+    assert set(ABILITIES) == {"initialization", "expansion", "aggregation"} == set(RUBRICS)
+    assert len(set(RUBRICS.values())) == 3
 
 
 def test_from_python_with_a_function_as_the_judge(runs, tmp_path):
