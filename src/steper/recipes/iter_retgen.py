@@ -12,8 +12,8 @@ from steper.strategy.replay import Replay
 def written_whole(replay: Replay, context: Context) -> Iterator[Draft]:
     """All passages, then the whole chain, in the words of the reader that the student is asked as.
 
-    Of IRCoT's trajectories it is Vanilla-KD's, token by token; of Self-Ask's the chain is, and the
-    answer is led over to as the reader does.
+    Of IRCoT's trajectories it is Vanilla-KD's text, in pieces that end where a forced answer goes
+    on; of Self-Ask's the chain is, and the answer is led over to as the reader does.
     """
     if not replay.steps:
         return
