@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from steper.prompt.render import Layout
 from steper.prompt.segments import Form, Segment
 from steper.records import GrownRecord, StepKind
+from steper.text import strip_full_stop
 
 
 class StepExample(GrownRecord):
@@ -52,6 +55,16 @@ class StepExample(GrownRecord):
         return self.segments[:end]
 
     @property
+    def learnt(self) -> tuple[object, ...]:
+        """What a student learns of it: equal for examples that train alike.
+
+        How a text is cut into segments does not count, nor a full stop at its end, which a forced
+        answer may lack.
+        """
+        targets = (tuple(_joined(target)) for target in (self.segments, self.rejected))
+        return self.id, self.kind, self.form, *targets
+
+    @property
     def worse(self) -> StepExample:
         """The same with the rejected target in place of its own."""
         segments = (*self.prompt, *self.rejected)
@@ -62,3 +75,10 @@ class StepExample(GrownRecord):
         if not any(s.kind is not None and s.text and s.weight > 0 for s in self.segments):
             raise ValueError("no segment is supervised")
         return self
+
+
+def _joined(segments: tuple[Segment, ...]) -> Iterator[tuple[object, ...]]:
+    """Neighbours that are learnt alike as one: how, the whole text, whether it may end a turn."""
+    for alike, run in groupby(segments, lambda s: (s.role, s.kind, s.weight)):
+        together = list(run)
+        yield alike, strip_full_stop("".join(s.text for s in together)), together[-1].ends

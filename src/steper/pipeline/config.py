@@ -16,7 +16,7 @@ from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm import GenerationSettings, HFSettings, OpenAISettings, VLLMSettings
 from steper.lm.model_settings import Settings
-from steper.pipeline.method_settings import MethodSettings, check_states, with_rounds
+from steper.pipeline.method_settings import MethodSettings, check_methods, with_rounds
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
 from steper.prompt.render import PromptSettings
@@ -245,7 +245,7 @@ class PipelineSettings(Settings):
         for name in self.evaluate.further:
             if name in self.data:
                 raise ValueError(f"evaluate.further.{name}: data has a set of that name already")
-        check_states(self.recipes)
+        check_methods(self.recipes)
         for name, method in self.recipes.items():
             self._check_length_of(name, method)
         return self

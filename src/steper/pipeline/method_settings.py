@@ -39,7 +39,11 @@ class MethodSettings(Settings):
         "into its seconds, at the rate of the file's method of the same recipe that trains by "
         "epochs. Seconds say nothing where trainings disturb each other: leave each its cores",
     )
-
+    student_of: str | None = Field(
+        None,
+        description="take the students of this other method of the file, which learn the same "
+        "text, and ask them as this one's recipe says: nothing is trained",
+    )
     states_of: str | None = Field(
         None,
         description="on-policy: students of this other method of the file answer training "
@@ -57,8 +61,8 @@ class MethodSettings(Settings):
 
     @property
     def by_itself(self) -> bool:
-        """Whether its length is that of no other method."""
-        return self.tokens_of is None and self.seconds_of is None
+        """Whether it is trained, and its length is that of no other method."""
+        return self.tokens_of is None and self.seconds_of is None and self.student_of is None
 
 
 def with_rounds(methods: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +97,31 @@ def with_rounds(methods: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def check_states(methods: Mapping[str, MethodSettings]) -> None:
+def check_methods(methods: Mapping[str, MethodSettings]) -> None:
+    """ValueError where methods cannot stand on the others as they say: whose states, students."""
+    _check_states(methods)
+    _check_students(methods)
+
+
+def _check_students(methods: Mapping[str, MethodSettings]) -> None:
+    """ValueError where `student_of` names no trained method, or stands beside a training's."""
+    trained = [name for name, method in methods.items() if method.student_of is None]
+    for name, method in methods.items():
+        if method.student_of is None:
+            continue
+        if method.student_of not in trained:
+            raise ValueError(
+                f"recipes.{name}.student_of is {method.student_of!r}; expected another method of "
+                f"this file that is trained itself: {', '.join(trained) or 'there is none'}"
+            )
+        given = sorted({"train", "tokens_of", "seconds_of", "states_of"} & method.model_fields_set)
+        if given:
+            raise ValueError(
+                f"recipes.{name}: student_of and {given[0]} exclude each other: nothing is trained"
+            )
+
+
+def _check_states(methods: Mapping[str, MethodSettings]) -> None:
     """ValueError where `states_of` names no other method, or leads back to its own."""
     for name in methods:
         seen, at = [name], methods[name].states_of

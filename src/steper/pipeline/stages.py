@@ -6,6 +6,7 @@ returns one line that says what came out.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -236,7 +237,9 @@ def train_student(
     method: str,
     seed: int,
 ) -> str:
-    """Train a student on a recipe's examples."""
+    """Train a student on a recipe's examples, or take another method's that learnt the same."""
+    if other := ws.settings.recipes[method].student_of:
+        return _take(ws, overwrite, (data, student, method, seed), other)
     from steper.training.job import train
     from steper.training.launch import train_in_processes
 
@@ -258,6 +261,18 @@ def train_student(
         progress=lambda row: advance(row.get("step", 0), row.get("steps"), row),
     )
     return trained_line(trained.manifest)
+
+
+def _take(ws: Workspace, overwrite: bool, whose: tuple[str, str, str, int], other: str) -> str:
+    from steper.training.taken import take_student
+
+    if int(os.environ.get("RANK", "0")):
+        return ""  # the first process of several takes it
+    data, student, _, seed = whose
+    take_student(
+        ws.built(*whose), ws.trained(data, student, other, seed), ws.trained(*whose), overwrite
+    )
+    return f"the student of {other}, asked otherwise"
 
 
 def _tokens(like: dict[str, Any], rate: dict[str, Any] | None = None) -> int:

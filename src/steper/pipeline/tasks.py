@@ -293,11 +293,17 @@ class TaskList:
             work = partial(stages.train_student, **_named(whose))
             others = self.ws.trained_before(method)
             before = [self._trained((data, student, m, seed)) for m in others]
-            together, built = settings.launch.processes > 1, self._built(whose)
-            load = "alone" if together else self._student_load(student, HFSettings())
+            built, load = self._built(whose), self._training_load(method, student)
             return self._task("train", name, folder / STEPER, key, work, built, *before, load=load)
 
         return self._once("train", name, make)
+
+    def _training_load(self, method: str, student: str) -> Load:
+        if self.ws.settings.recipes[method].student_of:
+            return "none"
+        if self.ws.settings.launch.processes > 1:
+            return "alone"
+        return self._student_load(student, HFSettings())
 
     def _evaluated(self, data: str) -> list[Task]:
         """Evaluations on a data set."""

@@ -116,9 +116,9 @@ class Workspace:
         return locate_model(self.settings.students[student].model)
 
     def trained_before(self, method: str) -> tuple[str, ...]:
-        """The methods whose students a training needs: for its length, or to train them on."""
-        before = self._trains_on(method)
-        return (*self.settings.length_of(method), *([before] if before else ()))
+        """The methods whose students one needs: for its length, to train them on, to take them."""
+        before = self._trains_on(method), self.settings.recipes[method].student_of
+        return (*self.settings.length_of(method), *filter(None, before))
 
     def _trains_on(self, method: str) -> str | None:
         learns_pairs = self.settings.learns_pairs(method)

@@ -26,7 +26,7 @@ from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
 from steper.store import provenance, read_json, sha256_file, write_json
 from steper.text import brief
-from steper.training.train_folder import REFERENCE, STEPER, TrainFolder
+from steper.training.train_folder import REFERENCE, STEPER, TrainFolder, student_card
 from steper.training.train_settings import TrainSettings
 
 try:
@@ -357,20 +357,8 @@ class Job:
     def _finish(self, trainer: StepTrainer) -> None:
         if trainer.sharded and not self.settings.lora_rank:
             restore_dtype(self.folder.path, self.config, self.settings.trust_remote_code)
-        manifest, made = self.manifest, self.manifest["settings"]
-        arguments = self.settings.chat_template_kwargs
-        about = {
-            "schema_version": manifest["schema_version"],
-            "form": self.form,
-            **({"chat_template_kwargs": arguments} if arguments and self.form == "chat" else {}),
-            "strategy": made["strategy"],
-            "prompt": made["prompt"],
-            "recipe": manifest["recipe"],
-            "target": made["target"],
-            "weights": self.resolved["weights"],
-            **made.get("inference", {}),
-            "examples": manifest["settings_hash"],
-        }
+        manifest, weights = self.manifest, self.resolved["weights"]
+        about = student_card(manifest, weights, self.settings.chat_template_kwargs)
         write_json(self.folder.path / STEPER, about)
         learned = trainer.objective.weighting == "learned"
         more = {

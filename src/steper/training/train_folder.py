@@ -44,6 +44,26 @@ LOG, STEPER, CHECKPOINTS = "log.jsonl", "steper.json", "checkpoints"
 REFERENCE = "reference.jsonl"
 
 
+def student_card(
+    examples: dict[str, Any], weights: str, chat_template_kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """What `steper.json` says of a student that learnt the examples of this manifest."""
+    made = examples["settings"]
+    arguments = chat_template_kwargs if made["form"] == "chat" else {}
+    return {
+        "schema_version": examples["schema_version"],
+        "form": made["form"],
+        **({"chat_template_kwargs": arguments} if arguments else {}),
+        "strategy": made["strategy"],
+        "prompt": made["prompt"],
+        "recipe": examples["recipe"],
+        "target": made["target"],
+        "weights": weights,
+        **made.get("inference", {}),
+        "examples": examples["settings_hash"],
+    }
+
+
 class TrainFolder:
     """A folder to train into: fresh, or an earlier training taken up where it stopped."""
 
