@@ -147,7 +147,7 @@ def test_preference_pairs_are_those_of_the_student_that_learns_them(pairs, tmp_p
 
 def test_preference_pairs_without_students_are_refused(pairs, tmp_path):
     pairs.write_text(pairs.read_text().replace("states_of: steper, ", ""))
-    with pytest.raises(SettingsError, match="steper_dpo learns preference pairs at students' stat"):
+    with pytest.raises(SettingsError, match="steper_dpo learns preference pairs; name the method"):
         load_settings(pairs)
 
 
@@ -167,3 +167,50 @@ def test_preference_pairs_are_collected_labelled_and_learnt(pairs, tmp_path):
         p.task.id for p in pipeline.plan(STUDENTS, overwrite_from="train") if p.state == "again"
     }
     assert "collect/small/tiny/steper_dpo-0" in again
+
+
+GKD = "{steper: , steper_gkd: {states_of: steper, teacher_share: 0, train: {divergence: jsd, TEACHER}}}"
+
+
+@pytest.fixture
+def own(config, tiny):
+    gkd = GKD.replace("TEACHER", f"teacher: {tiny}")
+    config.write_text(config.read_text().replace(ROUNDS, gkd))
+    return config
+
+
+def test_a_student_s_own_steps_need_no_labels(own, tmp_path):
+    tasks = {task.id: task for task in Pipeline(own, tmp_path / "out").tasks.all()}
+    whose = "small/tiny/steper_gkd-0"
+    assert tasks[f"build/{whose}"].needs == (f"collect/{whose}",)
+    assert set(tasks[f"train/{whose}"].needs) == {f"build/{whose}", "train/small/tiny/steper-0"}
+    assert not any(name.startswith("relabel/") for name in tasks)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        ("states_of: steper, ", "steper_gkd learns students' own steps; name the method"),
+        (", train: {divergence: jsd, teacher: TINY}", "set train: {divergence: jsd, teacher: MOD"),
+    ],
+)
+def test_own_steps_without_students_or_teacher_are_refused(own, tiny, left_out, told):
+    own.write_text(own.read_text().replace(left_out.replace("TINY", str(tiny)), ""))
+    with pytest.raises(SettingsError, match=told):
+        load_settings(own)
+
+
+@pytest.mark.slow
+def test_own_steps_are_collected_and_moved_towards_the_teacher(own, tmp_path):
+    pipeline = Pipeline(own, tmp_path / "out")
+    pipeline.run(STUDENTS)
+    workspace, whose = pipeline.workspace, ("small", "tiny", "steper_gkd", 0)
+    collected = Run(workspace.collected(*whose))
+    examples = list(ExampleFolder(workspace.built(*whose)).examples())
+    written = {s.raw for t in collected.trajectories() for s in t.steps if s.generated}
+    assert examples
+    assert all(any(e.segments[-1].text.strip() in raw for raw in written) for e in examples)
+    manifest = read_json(workspace.trained(*whose) / "manifest.json")
+    assert manifest["student"] == str(workspace.trained("small", "tiny", "steper", 0))
+    assert manifest["settings"]["training"]["divergence"] == "jsd"
+    assert all(p.state == "done" for p in pipeline.plan(STUDENTS) if p.wanted)

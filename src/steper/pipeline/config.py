@@ -20,7 +20,7 @@ from steper.pipeline.method_settings import MethodSettings, check_methods, with_
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
 from steper.prompt.render import PromptSettings
-from steper.recipes import RECIPES
+from steper.recipes import RECIPES, Recipe
 from steper.reporting import ReportSettings
 from steper.retrieve.retriever_settings import BM25Settings
 from steper.strategy import DEFAULT, STRATEGIES, StepSettings, Strategy
@@ -296,16 +296,20 @@ class PipelineSettings(Settings):
     def rounds_of(self, method: str) -> tuple[str, ...]:
         """The methods whose labelled states a method learns, its own last; see `states_of`.
 
-        Preference pairs are learnt by the student whose states they are, so from no others.
+        A student that is trained on learns from its own states alone.
         """
         before = self.recipes[method].states_of
         if before is None:
             return ()
-        return (method,) if self.learns_pairs(method) else (*self.rounds_of(before), method)
+        return (method,) if self.trains_on(method) else (*self.rounds_of(before), method)
 
-    def learns_pairs(self, method: str) -> bool:
-        """Whether a method trains a trained student on, by preference pairs at its states."""
-        return RECIPES.find(self.recipes[method].recipe or method).pairs
+    def recipe_of(self, method: str) -> Recipe:
+        """A method's recipe."""
+        return RECIPES.find(self.recipes[method].recipe or method)
+
+    def trains_on(self, method: str) -> bool:
+        """Whether a method trains a trained student on, by what comes of its own states."""
+        return self.recipe_of(method).learns != "trajectories"
 
     @property
     def strategy_name(self) -> str:
@@ -319,8 +323,7 @@ class PipelineSettings(Settings):
 
     def asked_by(self, method: str) -> type[Strategy[Any]]:
         """The strategy that a method's students are asked by: its recipe's, else the teacher's."""
-        settings = self.example_settings(method)
-        own = RECIPES.find(settings.recipe).asked(settings.target).strategy
+        own = self.recipe_of(method).asked(self.example_settings(method).target).strategy
         return STRATEGIES.find(own) if own else self.strategy_kind
 
     @property

@@ -247,13 +247,20 @@ def _check_sections(settings: PipelineSettings) -> None:
     with _at("strategy", "name"):
         _ = settings.strategy_settings
     settings.check_also()
+    first = next(iter(settings.students))
     for method, method_settings in settings.recipes.items():
         with _at("recipes", method):
             recipe = RECIPES.find(method_settings.recipe or method)
-            if recipe.pairs and method_settings.states_of is None:
+            if settings.trains_on(method) and method_settings.states_of is None:
+                what = "preference pairs" if recipe.learns == "pairs" else "students' own steps"
                 raise SettingsError(
-                    f"recipes.{method}: {recipe.name} learns preference pairs at students' states; "
-                    "name the method whose students they are, such as states_of: steper"
+                    f"recipes.{method}: {recipe.name} learns {what}; name the method whose "
+                    "students are trained on, such as states_of: steper"
+                )
+            if recipe.learns == "own" and settings.train_settings(method, 0, first).teacher is None:
+                raise SettingsError(
+                    f"recipes.{method}: {recipe.name} is to be judged by a teacher, token by "
+                    "token; set train: {divergence: jsd, teacher: MODEL}"
                 )
             _check_method(settings, method)
     if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):

@@ -48,8 +48,8 @@ class MethodSettings(Settings):
         None,
         description="on-policy: students of this other method of the file answer training "
         "questions, the teacher writes the step at each of their states, and these are learnt "
-        "beside all that the other method learns; with preference pairs (steper_dpo) these alone, "
-        "by those students",
+        "beside all that the other method learns; preference pairs (steper_dpo) and students' own "
+        "steps (steper_gkd) are learnt alone, by those students",
     )
     teacher_share: float = Field(
         0.5,

@@ -186,14 +186,16 @@ def make_examples(
     """Make a recipe's examples of the teacher's trajectories, test questions kept out.
 
     Those of an on-policy method are of the teacher's steps at students' states, too; preference
-    pairs of these alone.
+    pairs of these alone; `own` steps of the students' runs.
     """
     settings, method_settings = ws.settings.example_settings(method), ws.settings.recipes[method]
     recipe, judge = RECIPES.find(settings.recipe), method_settings.judge
     if "form" not in settings.model_fields_set and recipe.asked(settings.target).form is None:
         settings = settings.model_copy(update={"form": ws.form(student)})
-    states = [ws.relabelled(data, student, m, seed) for m in ws.settings.rounds_of(method)]
-    first, *more = states if recipe.pairs else [ws.folder("teach", data), *states]
+    at = ws.collected if recipe.learns == "own" else ws.relabelled
+    states = [at(data, student, m, seed) for m in ws.settings.rounds_of(method)]
+    taught = [ws.folder("teach", data)] if recipe.learns == "trajectories" else []
+    first, *more = [*taught, *states]
     build = build_examples(
         first,
         settings,

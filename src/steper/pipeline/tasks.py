@@ -211,8 +211,10 @@ class TaskList:
             key = {"form of": form_of, **self._recipe_key(method)}
             output = self.ws.built(*whose) / "manifest.json"
             work = partial(stages.make_examples, **_named(whose))
-            states = [self._relabelled((data, student, m, seed)) for m in rounds]
-            taught = None if settings.learns_pairs(method) else self._taught[data]
+            own = settings.recipe_of(method).learns == "own"
+            at = self._collected if own else self._relabelled
+            states = [at((data, student, m, seed)) for m in rounds]
+            taught = None if settings.trains_on(method) else self._taught[data]
             before = taught, self._bases.get(student), *states
             return self._task("build", name, output, key, work, *before)
 

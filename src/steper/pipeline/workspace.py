@@ -121,8 +121,7 @@ class Workspace:
         return (*self.settings.length_of(method), *filter(None, before))
 
     def _trains_on(self, method: str) -> str | None:
-        learns_pairs = self.settings.learns_pairs(method)
-        return self.settings.recipes[method].states_of if learns_pairs else None
+        return self.settings.recipes[method].states_of if self.settings.trains_on(method) else None
 
     def built(self, data: str, student: str, method: str, seed: int) -> Path:
         """Where a method's examples go; those of students' states depend on the students' seed."""

@@ -33,6 +33,10 @@ PairsAt = Literal["first", "all"]
 """Which states of a failed trajectory give preference pairs: the first at which student and teacher
 differ (Step-DPO's first mistake, found without a judge), or all such."""
 
+Learns = Literal["trajectories", "pairs", "own"]
+"""What examples are made of: a teacher's trajectories, preference pairs of a teacher's labels at a
+student's states, or a student's own steps. The student of the latter two is trained on."""
+
 Judge = Callable[[str], str]
 """A language model that answers one prompt: `judge("Does the passage …?") -> "yes"`."""
 
@@ -158,8 +162,8 @@ class Recipe:
     it labels passages; `rank` is what a reranker of its students learns of a trajectory; `tokens`
     are added to a student's tokenizer, and their embeddings are learnt. `check` refuses, with a
     SettingsError, what the recipe cannot make: it is given the target, where ends of turns are
-    learnt, and the strategy as the student will be asked. `pairs` says that its examples are
-    preference pairs, learnt by the student at whose states they are, not by an untrained one.
+    learnt, and the strategy as the student will be asked. `learns` says what a pipeline makes its
+    examples of.
     `filters` are settings of filters that it has where the user sets none, `more_filters` filters
     by name that it always has.
     """
@@ -176,7 +180,7 @@ class Recipe:
     rank: Callable[[Replay, Context], Ranking] | None = None
     tokens: tuple[str, ...] = ()
     check: Callable[[Target, EndOfTurn, Strategy[Any]], None] | None = None
-    pairs: bool = False
+    learns: Learns = "trajectories"
     filters: Mapping[str, Any] = field(default_factory=dict)
     more_filters: tuple[str, ...] = ()
 

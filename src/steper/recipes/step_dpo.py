@@ -155,5 +155,5 @@ STEP_DPO = Recipe(
     "the teacher's step, or a successful one, preferred to the student's failed one",
     inference=Inference(prompt={"reasoning": "user"}),
     check=check_on_policy,
-    pairs=True,
+    learns="pairs",
 )

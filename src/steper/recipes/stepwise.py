@@ -135,4 +135,5 @@ GKD = replace(
     name="steper_gkd",
     about="every step of the student's own, right or wrong, for training with a divergence",
     filters={"correct": "none", "repeats": True, "truncated": True},
+    learns="own",
 )
