@@ -169,7 +169,8 @@ def test_preference_pairs_are_collected_labelled_and_learnt(pairs, tmp_path):
     assert "collect/small/tiny/steper_dpo-0" in again
 
 
-GKD = "{steper: , steper_gkd: {states_of: steper, teacher_share: 0, train: {divergence: jsd, TEACHER}}}"
+GKD = """{steper: , steper_gkd: {
+  states_of: steper, teacher_share: 0, train: {divergence: jsd, TEACHER}}}"""
 
 
 @pytest.fixture
