@@ -47,6 +47,27 @@ def rankings(count, favourite=2):
     ]
 
 
+@pytest.mark.parametrize(("asked", "retriever"), [((0, 2, 5), 0.0), ((2, 0, 5), 1.0)])
+def test_a_reranker_is_held_against_the_retriever_s_own_order(
+    asked, retriever, base, tmp_path, caplog
+):
+    """Untrained (no epoch), it puts a longer passage first, whatever the rationale prefers."""
+    told = [ranking.model_copy(update={"asked": asked}) for ranking in rankings(40)]
+    about = train_reranker(told, str(base), tmp_path / "reranker", epochs=0, seed=0)["held_out"]
+    assert about["found_top1_retriever"] == retriever
+    given = [Found(passages(12)[at], 1.0) for at in asked]
+    best = CrossEncoderReranker(tmp_path / "reranker").rerank("Which film is it?", given)[0]
+    right = best.passage.title == "Film 2"
+    assert about["found_top1"] == float(right)
+    warned = "the retriever's own order in 100 %" in caplog.text
+    assert warned == (float(right) < retriever)
+
+
+def test_rankings_of_before_say_nothing_of_the_retriever(base, tmp_path):
+    about = train_reranker(rankings(20), str(base), tmp_path / "reranker", epochs=0, seed=0)
+    assert about["held_out"]["found_top1"] is about["held_out"]["found_top1_retriever"] is None
+
+
 def test_half_of_the_drawn_candidates_are_the_rationale_s():
     (ranking,) = rankings(1)
     drawn = draw(ranking, Random(0))

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from steper.errors import SettingsError
 from steper.prompt.segments import Form, Prompt, Segment
 from steper.recipes.labels import Labeller, Labels, Similarity
-from steper.records import Passage, Question, Record, Step, StepKind, Trajectory
+from steper.records import GrownRecord, Passage, Question, Step, StepKind, Trajectory
 from steper.retrieve.base import Found, Retriever
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
@@ -136,18 +136,22 @@ class Inference:
     candidates: int = 20
 
 
-class Ranking(Record):
+class Ranking(GrownRecord):
     """What a reranker learns of one question: candidates, and how they are to be ranked.
 
     `scores` are those of a ranking by something that is not known at inference. The candidates up
-    to `first` were found by it, the others by the question.
+    to `first` were found by it, the others by the question; `asked` are the places of all that the
+    question found, best first: what a reranker is given at inference, as it is given it.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("asked",)
 
     question_id: str
     query: str
     candidates: tuple[Passage, ...]
     scores: tuple[float, ...]
     first: int
+    asked: tuple[int, ...] = ()
 
 
 Make = Callable[[Replay, Context], Iterator[Draft]]

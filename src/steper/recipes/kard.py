@@ -46,12 +46,14 @@ def ranking(replay: Replay, context: Context) -> Ranking:
     by_question = context.search(question, CANDIDATES)
     others = [hit.passage for hit in by_question if hit.passage.id not in known]
     candidates = (*first, *others)
+    place = {passage.id: at for at, passage in enumerate(candidates)}
     return Ranking(
         question_id=replay.trajectory.question_id,
         query=question,
         candidates=candidates,
         scores=tuple(scores.get(passage.id, last) for passage in candidates),
         first=len(first),
+        asked=tuple(place[hit.passage.id] for hit in by_question),
     )
 
 

@@ -13,6 +13,7 @@ trained; there only the passage's last layer is.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,8 @@ from steper.recipes.base import Ranking
 from steper.retrieve.cross_encoder import CrossEncoder, load_cross_encoder
 from steper.training.train_settings import TINY, TrainSettings
 
+log = logging.getLogger(__name__)
+
 DRAWN, BATCH, HELD_OUT, WARMUP = 8, 16, 0.05, 0.05
 """Candidates of a question, questions in a step, share kept out, share of steps to warm up."""
 
@@ -38,6 +41,9 @@ class RerankerScore:
     """How often the best of a question's drawn candidates is among the first so many.
 
     Of questions that were kept out of the training; `before` is the model that it began with.
+    `found` is the like of what the question itself finds, at inference's size: how often the best
+    of it is put first, by the reranker and by the `retriever`'s own order. None of rankings that do
+    not say what the question found.
     """
 
     questions: int
@@ -45,6 +51,8 @@ class RerankerScore:
     top3: float
     top5: float
     top1_before: float
+    found_top1: float | None
+    found_top1_retriever: float | None
 
 
 def find_start(settings: TrainSettings, student: str) -> str:
@@ -93,10 +101,20 @@ def train_reranker(
     before = evaluate(encoder, kept_out, seed)
     steps = epochs * math.ceil(len(learnt) / BATCH)
     loss = _fit(encoder, learnt, epochs, steps, rng)
-    score = evaluate(encoder, kept_out, seed)
+    score, found = evaluate(encoder, kept_out, seed), against_retriever(encoder, kept_out)
     encoder.model.save_pretrained(out)
     encoder.tokenizer.save_pretrained(out)
-    held_out = RerankerScore(len(apart), *score, before[0]) if kept_out else None
+    held_out = RerankerScore(len(apart), *score, before[0], *found) if kept_out else None
+    if found[0] is not None and found[0] < found[1]:
+        log.warning(
+            "%s: on %d questions kept out it puts the best passage first in %.0f %%, the "
+            "retriever's own order in %.0f %%; take reranker out of the student's steper.json, or "
+            "begin with a stronger model (--reranker)",
+            out,
+            len(apart),
+            100 * found[0],
+            100 * found[1],
+        )
     return {
         "start": start,
         "questions": len(questions) - len(apart),
@@ -143,6 +161,24 @@ def evaluate(
             hits = [hit + (place < top) for hit, top in zip(hits, (1, 3, 5), strict=True)]
     first, third, fifth = (hit / max(1, len(rankings)) for hit in hits)
     return first, third, fifth
+
+
+def against_retriever(
+    encoder: CrossEncoder, rankings: Sequence[Ranking]
+) -> tuple[float, float] | tuple[None, None]:
+    """How often the best of what a question found is first: (reranked, as it was found)."""
+    known = [ranking for ranking in rankings if ranking.asked]
+    if not known:
+        return None, None
+    own = theirs = 0
+    encoder.model.eval()
+    with torch.inference_mode():
+        for ranking in known:
+            best = max(ranking.scores[at] for at in ranking.asked)
+            scores = _model_scores(encoder, ranking, ranking.asked)
+            own += ranking.scores[ranking.asked[int(scores.argmax())]] == best
+            theirs += ranking.scores[ranking.asked[0]] == best
+    return own / len(known), theirs / len(known)
 
 
 def _fit(
