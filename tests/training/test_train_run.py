@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from doubles import change_in_the_middle
 from lm.asking import ask
 from lm.tiny import make_tiny_llama
 from steper.errors import InputError, ModelError, SettingsError
@@ -122,12 +123,33 @@ def test_a_resumed_training_encodes_nothing_again(student, source, tmp_path, mon
     with pytest.raises(Killed):
         train(source, student, out, given, progress=die)
     assert len(seen) == len(list(ExampleFolder(source).examples()))
-    assert len(list((out / ".work").iterdir())) == 1
+    assert [path.suffix for path in sorted((out / ".work").iterdir())] == [".arrow", ".json"]
     seen.clear()
     done = train(source, student, out, given)
     assert done.manifest["trained"]["steps"] == 4
     assert seen == []
     assert not (out / ".work").exists()
+
+
+def test_damaged_encoded_examples_are_encoded_anew(student, source, tmp_path, caplog):
+    """A byte that changed would train on other tokens, and nobody would know."""
+    given = settings(max_steps=4, save_every=1)
+    undisturbed = train(source, student, tmp_path / "there", given)
+
+    def die(row):
+        if row["step"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(source, student, tmp_path / "out", given, progress=die)
+    (trees,) = (tmp_path / "out" / ".work").glob("*.arrow")
+    change_in_the_middle(trees, 8)
+    done = train(source, student, tmp_path / "out", given)
+    assert (
+        f"{trees.name}: changed since it was written; the examples are encoded anew" in caplog.text
+    )
+    weights = [weights_of(folder) for folder in (undisturbed.path, done.path)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_killed_while_it_encodes_it_begins_anew(student, source, tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ from steper.training.processes import (
 )
 from steper.training.reranker import find_start, train_reranker
 from steper.training.trainer import StepTrainer, check_taken_up
+from steper.training.tree_file import is_intact
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ class Job:
         """What to train on; the main process encodes it, unless an interrupted training did."""
         training, versions = self.settings.fingerprint(), provenance()["versions"]
         trees = self.folder.trees(training=training, limit=self.limit, versions=versions)
-        if self.main and not trees.exists():
+        if self.main and not is_intact(trees):
             self.folder.clear_work()  # of other settings, or of another version
             encode_file(self.source, trees, Layout(self.encoder, self.settings, self.limit))
         self._waited = wait_for_main(self.main, trees.name)

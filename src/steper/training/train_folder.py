@@ -6,7 +6,7 @@ log.jsonl         a line a step: loss, L_j, σ_j, lr, tokens, seconds; and a lin
 manifest.json     settings, inputs, what was resolved, counts, versions, status
 reference.jsonl   of preference pairs: their log-probabilities before the training
 checkpoints/      to resume from; sigma.json in each
-.work/            the examples encoded (`tree_file`), until the training is complete
+.work/            the examples encoded (`tree_file`) and a checksum, until the training is complete
 """
 
 from __future__ import annotations

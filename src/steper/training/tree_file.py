@@ -11,6 +11,7 @@ read has numbers by the places of the pairs in the whole file.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from steper.errors import InputError
 from steper.prompt.encode import KINDS
-from steper.store import atomic_writer
+from steper.store import atomic_writer, read_json, sha256_file, write_json
 from steper.training.tree import Sides, Tree
+
+log = logging.getLogger(__name__)
 
 Item = tuple[Tree, ...]
 
@@ -113,10 +117,28 @@ def as_batch(rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write the file, which appears whole or not at all; InputError where there is no room."""
+    """Write the file, whole or not at all, and its checksum; InputError where there is no room."""
     with atomic_writer(path) as file, pa.ipc.new_stream(file, FEATURES.arrow_schema) as out:
         for batch in batches:
             out.write_batch(batch)
+    write_json(_checksum_of(path), sha256_file(path))
+
+
+def is_intact(path: Path) -> bool:
+    """Whether the file is there as it was written; an interrupted training left it."""
+    if not path.exists():
+        return False
+    try:
+        intact = bool(read_json(_checksum_of(path)) == sha256_file(path))
+    except InputError:
+        intact = False
+    if not intact:
+        log.warning("%s: changed since it was written; the examples are encoded anew", path)
+    return intact
+
+
+def _checksum_of(path: Path) -> Path:
+    return path.with_suffix(".sha256.json")
 
 
 class TreeFile:
