@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test test-all lint clean
+.PHONY: quickstart test test-all test-faults lint clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/steper run small-world
@@ -15,6 +15,9 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2
+
+test-faults: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m slow -n 2 tests/test_fuzz.py tests/test_kills.py
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

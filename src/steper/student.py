@@ -157,12 +157,6 @@ def _strategy_of(
     return load_strategy(card.strategy, kind, allow_code=allow_code, place=str(folder / STEPER))
 
 
-def student_kind(student: Path | str, options: StudentOptions) -> type[Strategy[Any]]:
-    """The strategy that a student is asked with."""
-    card = read_student_card(student)
-    return _strategy_of(card, options.strategy, options.allow_code, model_folder(student))[0]
-
-
 def open_asked(
     model: Any,
     options: StudentOptions | None = None,

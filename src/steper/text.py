@@ -58,6 +58,11 @@ def strip_full_stop(text: str) -> str:
     return text
 
 
+def bare(text: str) -> str:
+    """A text to compare with others: blanks as single ones, no closing full stop."""
+    return strip_full_stop(normalise_space(text))
+
+
 def normalise_space(text: str) -> str:
     """Lower-cased text with single spaces, for comparing queries and titles."""
     return " ".join(text.lower().split())

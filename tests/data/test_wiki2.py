@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from mini import WIKI2, array, as_columns, changed, lines, shared
 
@@ -75,3 +77,16 @@ def test_every_triple_of_the_real_sample_has_its_passage():
     # In this sample the n-th fact is the n-th triple's.
     for q in questions:
         assert {hop.passage_id for hop in q.decomposition} == {p.id for p in q.gold}
+
+
+def test_hugging_faces_strings_of_json_read_as_the_official_file(tmp_path):
+    """One of its copies of 2Wiki has each list as a string."""
+    names = ("context", "supporting_facts", "evidences")
+    rows = [{**row, **{n: json.dumps(row[n]) for n in names if n in row}} for row in WIKI2]
+    official = load_questions(array(tmp_path, WIKI2))
+    assert load_questions(lines(tmp_path, rows)) == official
+
+
+def test_a_string_that_is_no_json_is_named(tmp_path):
+    with pytest.raises(InputError, match="context: Input should be a valid list"):
+        load_questions(lines(tmp_path, changed(WIKI2, 0, context="[[")), "2wikimultihopqa")

@@ -241,5 +241,5 @@ def test_command_refuses(write):
 def test_numbers_in_words():
     assert signed(Estimate(value=-0.0001, low=-0.031, high=0.002)) == "0.0 [-3.1, +0.2]"
     assert signed(None) == "-"
-    assert p_value(0.00005) == "<0.0001"
+    assert p_value(0.00005) == "< 0.0001"
     assert p_value(0.0005) == "0.0005"

@@ -10,6 +10,8 @@ import steper
 from steper.cli.main import run as command
 from steper.examples.build import seeded_order
 from steper.examples.example_folder import ExampleFolder
+from steper.pipeline import stages
+from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
 from steper.store import read_json
 from steper.studies.results import baselines, rows_of
@@ -330,3 +332,34 @@ def test_the_studies_of_the_repository_are_valid(tmp_path):
             seeds = {len(settings.seeds) for settings in file.cells.values()}
             assert seeds == ({1} if quick else {5})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        "methods",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("ablation", "transfer", "budget")),
+    ],
+)
+def test_students_are_shared_only_where_both_methods_learn_the_same(study, tmp_path):
+    """What a cell says otherwise (a strategy) may make other texts of the same trajectories."""
+    small = [f"data.small-world.world.{name}" for name in ("train=6", "test=2")]
+    path = Path(__file__).parents[2] / "recipes" / "studies" / f"{study}.yaml"
+    file = load_study(path, [*small, "teacher.model=gold", "teacher.hf={}"])
+    shared = 0
+    for name, settings in file.cells.items():
+        pipeline = Pipeline(settings, tmp_path / name)
+        pipeline.run(["world", "index", "teach"])
+        for method, own in settings.recipes.items():
+            if own.student_of is None:
+                continue
+            folders = []
+            for one in (method, own.student_of):
+                whose = {"data": "small-world", "student": "small", "method": one, "seed": 0}
+                stages.make_examples(pipeline.workspace, False, lambda *_: None, **whose)
+                folders.append(ExampleFolder(pipeline.workspace.built(**whose)))
+            mine, theirs = ([e.learnt for e in folder.examples()] for folder in folders)
+            assert mine == theirs
+            shared += 1
+        pipeline.workspace.close()
+    assert shared

@@ -428,3 +428,12 @@ def test_a_training_that_diverges_ends_in_one_line(student, source, tmp_path):
     with pytest.raises(ModelError, match=r"step \d+: the training diverged .* smaller lr than 1e"):
         train(source, student, tmp_path / "out", given)
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_training_that_is_refused_leaves_nothing_that_refuses_the_next(student, source, tmp_path):
+    """Sharding that a CPU cannot have is told of once the model is asked for, folder and all."""
+    out = tmp_path / "new" / "out"
+    with pytest.raises(SettingsError, match="FSDP"):
+        train(source, student, out, settings(max_steps=1, sharding="fsdp2"))
+    assert not out.parent.exists()
+    assert train(source, student, out, settings(max_steps=1)).manifest["trained"]["steps"] == 1

@@ -98,6 +98,7 @@ def _loaded(place: str, arguments: Sequence[str]) -> Any:
 def _message(error: Exception) -> str:
     """An error's text; what pydantic finds wrong with an option's value is put in one line."""
     from cyclopts import UnknownOptionError
+    from cyclopts.exceptions import UnusedCliTokensError
     from pydantic import ValidationError
 
     if isinstance(error, UnknownOptionError):
@@ -106,6 +107,9 @@ def _message(error: Exception) -> str:
         flag = error.token.keyword or error.token.value
         whose = whose_option(flag)
         return f"{error} {flag} is a setting of strategy {whose}" if whose else str(error)
+    if isinstance(error, UnusedCliTokensError):
+        more, name = " ".join(error.unused_tokens or ()), " ".join(error.command_chain or ())
+        return f"{more}: one argument too many; steper {name} --help says what it takes"
     if not isinstance(error.__cause__, ValidationError):
         return str(error)
     first = error.__cause__.errors()[0]

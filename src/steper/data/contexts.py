@@ -1,7 +1,7 @@
 """Contexts of sentences, as HotpotQA and 2WikiMultiHopQA ship them, and their gold passages.
 
-Hugging Face's copies of both keep lists of tuples as columns, `{"title": […], "sentences": [[…]]}`:
-a field type of `columns(…)` reads either.
+Hugging Face's copies keep lists of tuples as columns, `{"title": […], "sentences": [[…]]}`, or as
+strings of JSON (2Wiki's): a field type of `columns(…)` reads them all.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import orjson
 from pydantic import BeforeValidator, NonNegativeInt
 
 from steper.data.items import Item
@@ -26,6 +27,11 @@ def columns(*names: str, also: str | None = None) -> BeforeValidator:
     """Makes a list of tuples of columns of these names; `also` is another name of the last."""
 
     def as_tuples(value: Any) -> Any:
+        if isinstance(value, str):
+            try:
+                value = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                return value  # which is no list
         if not isinstance(value, dict):
             return value
         known = names if also is None or names[-1] in value else (*names[:-1], also)

@@ -1,7 +1,7 @@
 """Which facts of a question's gold annotation a text tells.
 
 In: a Question with a decomposition, and what a step wrote. Out: its `GoldFact`s, and the positions
-of those x
+of those that the text tells.
 """
 
 from __future__ import annotations

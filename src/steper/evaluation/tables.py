@@ -284,17 +284,30 @@ def leakage_line(comparison: Comparison) -> str:
 def difference_rows(one: MetricComparison) -> list[list[str]]:
     """Each method's difference from the baseline by one metric; the first row are the headings."""
     corrected = any(d.p_holm is not None for d in one.differences)
-    rows = [["", "difference", "relative, %", "p", *(["p (Holm)"] if corrected else [])]]
+    seen = not _over_seeds(one) and any(d.seeded for d in one.differences)
+    heads = [*(["p (Holm)"] if corrected else []), *(["detectable"] if seen else [])]
+    rows = [["", "difference", "relative, %", "p", *heads]]
     for found in one.differences:
         cells = [signed(found.difference), signed(found.relative), p_value(found.p_value)]
         if found.p_holm is not None:
             cells.append(p_value(found.p_holm))
+        if seen:
+            cells.append(points(found.seeded.detectable) if found.seeded else "-")
         rows.append([found.label, *cells])
     return rows
 
 
+def _over_seeds(one: MetricComparison) -> bool:
+    return any(found.seeded and found.seeded.over_seeds for found in one.differences)
+
+
 def seeded_rows(one: MetricComparison) -> list[list[str]]:
-    """The differences over other seeds, too, and what could be seen; the first row are headings."""
+    """The differences over other seeds, too, and what could be seen; the first row are headings.
+
+    None where no method has a second seed.
+    """
+    if not _over_seeds(one):
+        return []
     rows = [["", "over other seeds, too", "p", "df", "bootstrap", "detectable"]]
     for found in one.differences:
         if (seeded := found.seeded) is not None:
@@ -323,4 +336,4 @@ def signed(estimate: Estimate | None) -> str:
 
 def p_value(p: float) -> str:
     """A p-value with four decimals, and never a bare 0."""
-    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"
+    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steper.evaluation.tables import p_value
 from steper.text import percent, points
 
 
@@ -21,11 +22,6 @@ def amount(value: float) -> str:
 def dollars(value: float) -> str:
     """Dollars, with as many decimals as small sums take."""
     return f"${value:,.2f}" if value >= 1 or not value else f"${value:#.2g}"
-
-
-def p_value(p: float) -> str:
-    """A p-value with four decimals, and never a bare 0."""
-    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
 
 
 def readable(name: str) -> str:

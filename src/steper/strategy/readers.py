@@ -15,7 +15,7 @@ from steper.prompt.words import Demo, DemoTurns, Words
 from steper.records import StopReason
 from steper.store import package_text
 from steper.strategy.reading import clean_answer, first_line
-from steper.strategy.stated_answer import stated_answer
+from steper.strategy.stated_answer import stated_answer, without_label
 from steper.strategy.trace import Ending
 
 ReaderName = Literal["direct", "cot", "chain"]
@@ -42,7 +42,7 @@ class Reader:
         """The answer in the reader's text: what it states, or for `direct` its first line."""
         answer = stated_answer(text)
         if answer is None and self.name == "direct":
-            answer = clean_answer(first_line(text))
+            answer = clean_answer(without_label(first_line(text)))
         if answer:
             return Ending(answer, reason)
         return Ending("", StopReason.NO_MARKER if text else StopReason.EMPTY_GENERATION)

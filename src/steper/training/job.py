@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.artifact import differing, listed, model_checksums, warn_of_changes
-from steper.errors import SettingsError, missing_extra, needing_room
+from steper.errors import SettingsError, SteperError, missing_extra, needing_room
 from steper.examples.example_folder import EXAMPLES, RANKINGS, ExampleFolder
 from steper.lm.hf_load import SMALL_PARAMETERS, window
 from steper.lm.model_source import local_digest
@@ -265,7 +265,12 @@ class Job:
             self.folder.begin(overwrite)
             if resume_from is not None:
                 self.folder.go_back(resume_from)
-        trainer = self.trainer()
+        try:
+            trainer = self.trainer()
+        except SteperError:
+            if self.main:
+                self.folder.withdraw()
+            raise
         resume = self.folder.last_checkpoint()
         if self.main:
             self.folder.cut_log(int(resume.name.rpartition("-")[2]) if resume else 0)

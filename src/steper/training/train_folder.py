@@ -126,6 +126,13 @@ class TrainFolder:
         if not self.manifest:
             self.write_manifest("running", {})
 
+    def withdraw(self) -> None:
+        """Take back a beginning from which nothing came: other settings may begin here."""
+        if not self.complete and self.last_checkpoint() is None:
+            for name in (MANIFEST, REFERENCE):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint: one that the Trainer came to write its state into."""
         found = {s: p for s, p in self._by_step().items() if _whole(p / "trainer_state.json")}

@@ -31,7 +31,7 @@ from steper.strategy.reading import (
 )
 from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
 from steper.strategy.trace import Ending, Trace
-from steper.text import normalise_space, sentences, strip_full_stop
+from steper.text import bare, normalise_space, sentences
 
 _NO = re.compile(r"\bno\.(?=\s+[^\W\d])", re.IGNORECASE)
 
@@ -63,7 +63,8 @@ class IRCoTSettings(ReadingSettings):
     )
     answer_pattern: str = Field(
         ANSWER_PATTERN,
-        description="regular expression that ends the loop; its group is the answer",
+        description="regular expression that ends the loop; its group is the answer. The default, "
+        "IRCoT's, is read with what chat models write (Answer: X, boxed answers); any other as is",
     )
     drop_wh_words: bool = Field(True, description="take who, what, when, … out of later queries")
     reader: Literal["none", "direct", "cot", "chain"] = Field(
@@ -199,13 +200,13 @@ def new_sentences(text: str, told: Sequence[str], answer_pattern: str = ANSWER_P
     """`text` without the sentences that stand in `told`; as it is where it repeats none."""
     own_pattern = answer_pattern if answer_pattern != ANSWER_PATTERN else ""
     before = {
-        _bare(sentence)
+        bare(sentence)
         for earlier in told
         for line in sentences_by_line(earlier, own_pattern)
         for sentence in line
     }
     lines = list(sentences_by_line(text, own_pattern))
-    new = [[sentence for sentence in line if _bare(sentence) not in before] for line in lines]
+    new = [[sentence for sentence in line if bare(sentence) not in before] for line in lines]
     if new == lines:
         return text
     return "\n".join(" ".join(line) for line in new if line)
@@ -228,11 +229,11 @@ def kept_sentence(
     own_pattern = answer_pattern if answer_pattern != ANSWER_PATTERN else ""
     lines = sentences_by_line(text, own_pattern)
     by_line = (with_whole_titles(line, titles) for line in lines)
-    before = {_bare(sentence) for sentence in told}
+    before = {bare(sentence) for sentence in told}
     first = ""
     for line in by_line:
         for at, sentence in enumerate(line):
-            if _bare(sentence) in before:
+            if bare(sentence) in before:
                 first = first or sentence
                 continue
             answer = stated_answer(sentence, answer_pattern)
@@ -255,7 +256,3 @@ def _statement(sentence: str, rest: Sequence[str], answer: str) -> str:
         said.append(more)
         answer = answer or more
     return " ".join(said)
-
-
-def _bare(sentence: str) -> str:
-    return strip_full_stop(normalise_space(sentence))

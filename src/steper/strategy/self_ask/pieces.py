@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from steper.strategy.reading import plain
 from steper.strategy.stated_answer import stated_answer
-from steper.text import normalise_space, strip_full_stop
+from steper.text import bare
 
 FINAL_CUE = "So the final answer is:"
 INTERMEDIATE_CUE = "Intermediate answer:"
@@ -86,21 +86,17 @@ def without_told(text: str, told: Sequence[str]) -> str:
 
     Each goes as often as it was told: two people may be born in one year.
     """
-    before = [_bare(line) for piece in told for line in piece.splitlines()]
+    before = [bare(line) for piece in told for line in piece.splitlines()]
     lines = [line for line in _lines(text) if line.strip()]
-    if not before or not lines or _bare(lines[0]) != before[0]:
+    if not before or not lines or bare(lines[0]) != before[0]:
         return text
     left, new = Counter(before), []
     for line in lines:
-        if left[_bare(line)]:
-            left[_bare(line)] -= 1
+        if left[bare(line)]:
+            left[bare(line)] -= 1
         else:
             new.append(line)
     return "\n".join(new)
-
-
-def _bare(line: str) -> str:
-    return strip_full_stop(normalise_space(line))
 
 
 def _lines(text: str) -> Iterator[str]:
