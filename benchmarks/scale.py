@@ -64,7 +64,9 @@ def measure(folder: Path, size: int, repeats: int) -> dict[str, dict[str, float]
         for name, command in commands(folder, size).items():
             if name == "compare":
                 shutil.copytree(folder / f"run-{size}", folder / f"again-{size}")
-            found.setdefault(name, []).append(measured(*STEPER, *command))
+            took = measured(*STEPER, *command)
+            print(f"{size} {name} {took['cpu_s']:.2f} s {took['peak_mb']:.0f} MB", file=sys.stderr)
+            found.setdefault(name, []).append(took)
     return {
         name: {key: median(one[key] for one in runs) for key in ("cpu_s", "peak_mb")}
         for name, runs in found.items()

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/trajectory.svg"))
     options = parser.parse_args()
     run = Run(options.run)
-    questions = {q.id: q for q in run.questions()}
+    questions = run.questions().by_key
     chosen = options.question or next(iter(questions))
     trajectory = next(t for t in run.trajectories() if t.question_id == chosen)
     model = trajectory.model.rpartition("/")[2]  # a folder's place is nobody else's

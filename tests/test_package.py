@@ -21,6 +21,7 @@ LAYERS = [
         "records",
         "redaction",
         "store",
+        "stored",
         "text",
     },
     {"prompt"},

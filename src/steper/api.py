@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from steper.data import load_questions, read_question_file
+from steper.data import read_question_file
 from steper.data.retrievers import open_corpus
 from steper.engine import Engine
 from steper.errors import InputError, SettingsError
@@ -252,8 +252,8 @@ def compare(
     intervals = as_settings(Bootstrap, bootstrap)
     methods = load_methods(folders, partial, intervals)
     files = [Path(file) for file in _listed(trained_on)]
-    shared = list(shared_questions(methods).values())
-    leakage = find_leakage(shared, {str(file): load_questions(file) for file in files})
+    sources = {str(file): read_question_file(file).questions for file in files}
+    leakage = find_leakage(shared_questions(methods).values(), sources)
     leakage.check("the runs")
     apart = leakage.shared_gold
     return comparing.compare(methods, _named(baseline), metrics, intervals, shared_gold=apart)
@@ -289,7 +289,7 @@ def relabel(run: Place, model: Model, out: Place, prompt: Values = None, **optio
     source = Run(Path(run))
     source.made_with()
     with ExitStack() as stack:
-        lm = _lm(model, list(source.questions()), stack)
+        lm = _lm(model, source.questions(), stack)
         return relabel_run(source, lm, Path(out), as_settings(PromptSettings, prompt), **options)
 
 

@@ -14,8 +14,9 @@ that had finished; they are forced to the disk about once a second.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ from steper.records import SCHEMA_VERSION, Attempt, Passage, Question, Trajector
 from steper.store import (
     atomic_writer,
     dump_line,
-    field_error,
     open_input,
     provenance,
     read_json,
@@ -44,12 +44,16 @@ from steper.store import (
     write_json,
     write_jsonl,
 )
+from steper.stored import Spool, Stored, open_stored, stored_questions
 
 log = logging.getLogger(__name__)
 
 QUESTIONS, TRAJECTORIES = "questions.jsonl", "trajectories.jsonl"
 IDS = "ids.jsonl"
 ACTIONS, PART = "actions.jsonl", "trajectories.part"
+
+Key = tuple[str, int]
+"""What an attempt and its trajectory are known by: question id and sample."""
 
 IN_USE = "another steper process is writing this run"
 
@@ -93,30 +97,28 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "model": {k: v for k, v in model.items() if k != "model"}}
 
 
-def read_unfinished(path: Path) -> list[Trajectory]:
+def read_unfinished(path: Path) -> Stored[Trajectory]:
     """The trajectories of a `trajectories.part`, which is perhaps being written; none without it.
 
-    Leaves out an unfinished last line; of an attempt that was made again the later one counts.
-    Raises InputError at a bad line.
+    They are known by question id and sample. Leaves out an unfinished last line; of an attempt
+    that was made again the later one counts. Raises InputError at a bad line.
     """
     if not path.exists():
-        return []
-    with open_input(path) as file:
-        whole = file.read().rpartition(b"\n")[0]
-    found: dict[tuple[str, int], Trajectory] = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            trajectory = Trajectory.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(f"{path}, line {number}: {field_error(error)}") from None
-        found[trajectory.key] = trajectory
-    return list(found.values())
+        return Spool(Trajectory).stored()
+    found = open_stored(path, Trajectory, key_of, growing=True)
+    return found.take(found.by_key.places.values())
+
+
+def key_of(trajectory: Trajectory) -> Key:
+    """What a trajectory is known by."""
+    return trajectory.key
 
 
 class RunFolder:
     """A run folder opened for writing: fresh, or an earlier one taken up where it stopped.
 
-    `more` are further entries of the manifest; of them `shard` must be the earlier one's.
+    `keys` are the attempts to make, in order; one at each question where none are given. `more` are
+    further entries of the manifest; of them `shard` must be the earlier one's.
     Raises SettingsError when the folder was made with other settings, and InputError when it is
     something else or another process is writing it.
     """
@@ -124,25 +126,26 @@ class RunFolder:
     def __init__(
         self,
         path: Path,
-        questions: Sequence[Question],
+        questions: Iterable[Question],
         settings: dict[str, Any],
         *,
         inputs: dict[str, Any] | None = None,
         step_end: str = "",
-        attempts: Sequence[Attempt] | None = None,
+        keys: Sequence[Key] | None = None,
         overwrite: bool = False,
         retry_failed: bool = False,
         more: dict[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.more = more or {}
-        self.questions = questions
-        self.attempts = [Attempt(q) for q in questions] if attempts is None else attempts
+        self.questions = stored_questions(questions)
+        self.keys = [(i, 0) for i in self.questions.keys] if keys is None else keys
+        self._by_id = self.questions.by_key
         self.settings = as_json(settings)
         self.inputs = as_json(inputs or {})
         self.step_end = step_end
         self.hash = settings_hash(self.settings)
-        self.offsets: dict[tuple[str, int], int] = {}
+        self.offsets: dict[Key, int] = {}
         self._check(overwrite)
         with writing_to(path):
             files = (MANIFEST, QUESTIONS, TRAJECTORIES)
@@ -232,9 +235,11 @@ class RunFolder:
     def _check_questions(self) -> None:
         """Write `questions.jsonl` anew where it is not what was asked; nothing is lost with it."""
         path = self.path / QUESTIONS
-        asked = b"".join(dump_line(question) for question in self.questions)
-        if path.is_file() and path.read_bytes() == asked:
-            return
+        if path.is_file():
+            with open_input(path) as file:
+                asked = (dump_line(question) for question in self.questions)
+                if all(there == line for there, line in zip_longest(file, asked)):
+                    return
         if path.exists():
             log.warning("%s: changed since it was written; it is written anew", path)
         write_jsonl(path, self.questions)
@@ -242,7 +247,7 @@ class RunFolder:
     def _check_result(self) -> None:
         """Raise InputError where a whole run's trajectories are not those of its questions."""
         path, number = self.path / TRAJECTORIES, 0
-        expected = [attempt.key for attempt in self.attempts]
+        expected = self.keys
         with open_input(path) as file:
             for number, line in enumerate(file, start=1):
                 try:
@@ -260,18 +265,23 @@ class RunFolder:
                 "changed. Begin anew with --overwrite"
             )
 
-    def recorded_actions(self) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    def recorded_actions(self) -> dict[Key, list[dict[str, Any]]]:
         """Finished actions of each unfinished attempt, in order."""
-        out: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        out: dict[Key, list[dict[str, Any]]] = {}
         for _, row in self._actions.rows(ActionRow):
             if (key := (row.question_id, row.sample)) not in self.offsets:
                 plain = row.model_dump(mode="json", exclude_none=True, exclude={"sample"})
                 out.setdefault(key, []).append(plain)
         return out
 
-    def pending(self) -> list[Attempt]:
+    def pending(self) -> list[Key]:
         """The attempts that have no trajectory yet."""
-        return [attempt for attempt in self.attempts if attempt.key not in self.offsets]
+        return [key for key in self.keys if key not in self.offsets]
+
+    def attempt(self, key: Key) -> Attempt:
+        """An attempt with its question, which is read."""
+        question, sample = key
+        return Attempt(self._by_id[question], sample)
 
     def write_actions(self, rows: Sequence[dict[str, Any]]) -> None:
         """Record finished actions."""
@@ -285,8 +295,8 @@ class RunFolder:
 
     def finished(self) -> Iterator[Trajectory]:
         """The finished trajectories, in the questions' order."""
-        for attempt in self.attempts:
-            if (offset := self.offsets.get(attempt.key)) is not None:
+        for key in self.keys:
+            if (offset := self.offsets.get(key)) is not None:
                 yield Trajectory.model_validate_json(self._part.read_at(offset))
 
     def finish(self, counts: dict[str, Any], seconds: float, warnings: Sequence[str] = ()) -> None:
@@ -294,8 +304,8 @@ class RunFolder:
         self._seconds += seconds
         with writing_to(self.path):
             with atomic_writer(self.path / TRAJECTORIES) as out:
-                for attempt in self.attempts:
-                    out.write(self._part.read_at(self.offsets[attempt.key]))
+                for key in self.keys:
+                    out.write(self._part.read_at(self.offsets[key]))
             digest = sha256_file(self.path / TRAJECTORIES)
             self._write_manifest("complete", counts, warnings, {TRAJECTORIES: digest})
             self._tidy(counts.get("failed", 0))

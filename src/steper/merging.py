@@ -11,10 +11,11 @@ from typing import Any
 from steper.artifact import MANIFEST, as_json, differing, listed
 from steper.errors import InputError, SettingsError
 from steper.journal import ACTIONS, TRAJECTORIES, ActionRow, RunFolder, comparable
-from steper.records import Attempt, Question
+from steper.records import Question
 from steper.runs import Run, RunCounts, questions_hash
 from steper.shards import Shard, read_ids
 from steper.store import read_json, read_records, sha256_file
+from steper.stored import Stored, stored_questions
 
 NAMED = 5
 """Ids that an error names; it counts the others."""
@@ -27,7 +28,7 @@ class _Part:
     run: Run
     manifest: dict[str, Any]
     shard: Shard
-    questions: list[Question]
+    questions: Stored[Question]
 
     def describe(self) -> dict[str, Any]:
         """What the merged run's manifest says of it."""
@@ -64,7 +65,7 @@ def merge(runs: Sequence[Path | str], out: Path | str, *, overwrite: bool = Fals
         first.manifest["settings"],
         inputs=first.manifest.get("inputs"),
         step_end=first.manifest.get("step_end", ""),
-        attempts=[Attempt(q, sample) for q in questions for sample in range(samples)],
+        keys=[(i, sample) for i in questions.keys for sample in range(samples)],
         overwrite=_overwrite(out, more, overwrite),
         more=more,
     )
@@ -87,7 +88,7 @@ def _read(run: Run) -> _Part:
         raise InputError(
             f"{run.path}: shard {shard} is not finished; its own command goes on with it"
         )
-    return _Part(run, manifest, Shard.parse(shard), list(run.questions()))
+    return _Part(run, manifest, Shard.parse(shard), run.questions())
 
 
 def _check_same(first: _Part, other: _Part) -> None:
@@ -100,21 +101,22 @@ def _check_same(first: _Part, other: _Part) -> None:
         )
 
 
-def _in_order(parts: Sequence[_Part]) -> list[Question]:
+def _in_order(parts: Sequence[_Part]) -> Stored[Question]:
     """All questions in the whole run's order. Raises InputError unless each is there once."""
-    found: dict[str, tuple[Question, _Part]] = {}
+    found: dict[str, _Part] = {}
     for part in parts:
-        double = [q.id for q in part.questions if q.id in found]
+        double = [i for i in part.questions.keys if i in found]
         if double:
-            other = found[double[0]][1].run.path
+            other = found[double[0]].run.path
             raise InputError(f"{_named(double)} in both {other} and {part.run.path}")
-        found.update({q.id: (q, part) for q in part.questions})
+        found.update(dict.fromkeys(part.questions.keys, part))
     ids = read_ids(parts[0].run.path)
     if missing := [id_ for id_ in ids if id_ not in found]:
         raise InputError(f"{_named(missing)} in none of the runs{_which(parts, missing)}")
-    questions = [found.pop(id_)[0] for id_ in ids if id_ in found]
+    held = {part.shard: part.questions.by_key for part in parts}
+    questions = stored_questions(held[found[i].shard][i] for i in ids)
     expected = parts[0].manifest["settings"]["questions"]["hash"]
-    if found or questions_hash(questions) != expected:
+    if len(found) > len(questions) or questions_hash(questions) != expected:
         raise InputError(
             f"the questions of {parts[0].run.path} and the others are not those that they were "
             f"asked (their hash is not {expected}): a questions.jsonl or ids.jsonl was changed"
@@ -163,18 +165,17 @@ def _digests(merged: Any) -> set[str]:
 
 def _fill(folder: RunFolder, parts: Sequence[_Part]) -> None:
     """Write all trajectories and the failed ones' actions, a line at a time."""
-    counts = RunCounts(len(folder.questions), len(folder.attempts))
-    owner = {q.id: n for n, part in enumerate(parts) for q in part.questions}
+    counts = RunCounts(len(folder.questions), len(folder.keys))
+    owner = {i: n for n, part in enumerate(parts) for i in part.questions.keys}
     streams = [part.run.trajectories() for part in parts]
     failed: set[tuple[str, int]] = set()
-    for attempt in folder.attempts:
-        n = owner[attempt.question.id]
+    for key in folder.keys:
+        n = owner[key[0]]
         trajectory = next(streams[n], None)
-        if trajectory is None or trajectory.key != attempt.key:
+        if trajectory is None or trajectory.key != key:
             raise InputError(
                 f"{parts[n].run.path / TRAJECTORIES}: a trajectory of question "
-                f"{attempt.question.id!r}, sample {attempt.sample}, was expected next; the file "
-                "was changed"
+                f"{key[0]!r}, sample {key[1]}, was expected next; the file was changed"
             )
         if trajectory.settings != folder.hash:  # a local model has another path there
             trajectory = trajectory.model_copy(update={"settings": folder.hash})

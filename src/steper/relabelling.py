@@ -17,10 +17,10 @@ from typing import Any
 from steper.doors import fingerprint_of
 from steper.engine import Stats
 from steper.errors import InputError
-from steper.journal import RunFolder
+from steper.journal import Key, RunFolder
 from steper.lm.base import LanguageModel
 from steper.prompt.render import PromptSettings
-from steper.records import Attempt, Question, StopReason, Trajectory
+from steper.records import Attempt, StopReason, Trajectory
 from steper.runs import Run, check_questions, drive, make_strategy, questions_hash
 from steper.store import sha256_file, validated
 from steper.strategy import Strategy, load_strategy
@@ -29,8 +29,8 @@ from steper.strategy.handover import State, hand_over, states
 from steper.strategy.trace import Trace
 from steper.text import counted
 
-States = dict[tuple[str, int], State]
-"""The state that stands behind each attempt, by the attempt's key."""
+States = dict[Key, State]
+"""The state that stands behind each attempt, in the run's order."""
 
 
 def relabel(
@@ -64,9 +64,9 @@ def relabel(
     place = str(source.path / "manifest.json")
     kind, own = load_strategy(made_with["strategy"], strategy, allow_code=allow_code, place=place)
     teacher = make_strategy(kind, lm, validated(kind.settings_type, own), prompt)
-    questions = list(source.questions())
-    attempts, found = _attempts(questions, source.trajectories())
-    if not attempts:
+    questions = source.questions()
+    found = _states(source.trajectories())
+    if not found:
         raise InputError(f"{source.path}: no trajectory has a step to be written anew")
     check_questions(questions, teacher.prompt)
     trajectories = source.path / "trajectories.jsonl"
@@ -83,7 +83,7 @@ def relabel(
         },
         inputs={"run": str(source.path), "student": made_with.get("model")},
         step_end=teacher.step_end,
-        attempts=attempts,
+        keys=list(found),
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
@@ -96,20 +96,15 @@ def relabel(
     return Run(Path(out))
 
 
-def _attempts(
-    questions: Iterable[Question], trajectories: Iterable[Trajectory]
-) -> tuple[list[Attempt], States]:
-    """An attempt for each state of a run, in its order."""
-    asked = {question.id: question for question in questions}
+def _states(trajectories: Iterable[Trajectory]) -> States:
+    """All states of a run; a state's number among its question's is the attempt's sample."""
     counts: Counter[str] = Counter()
-    attempts, found = [], States()
+    found = States()
     for trajectory in trajectories:
         for state in states(trajectory):
-            attempt = Attempt(asked[trajectory.question_id], counts[trajectory.question_id])
+            found[trajectory.question_id, counts[trajectory.question_id]] = state
             counts[trajectory.question_id] += 1
-            attempts.append(attempt)
-            found[attempt.key] = state
-    return attempts, found
+    return found
 
 
 def _start(strategy: Strategy[Any], found: States, attempt: Attempt) -> tuple[Trace, Actions]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,11 @@ from steper.lm.base import LanguageModel, continues_turns, is_greedy
 from steper.notebook import run_html
 from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
-from steper.records import Attempt, Question, Trajectory
+from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.shards import Shard, write_ids
 from steper.store import dump_line, read_json, read_records
+from steper.stored import Stored, id_of, open_stored, stored_questions, without_contexts
 from steper.strategy import STRATEGIES, StepSettings, Strategy
 from steper.strategy.context import Budget
 from steper.text import brief, counted, normalise_space, percent
@@ -133,25 +134,25 @@ class Run:
         whole = self.path / "trajectories.jsonl"
         if whole.exists():
             return read_records(whole, Trajectory)
-        order = {q.id: n for n, q in enumerate(self.questions())}
+        order = self.questions().by_key.places
         found = read_unfinished(self.path / "trajectories.part")
-        known = (t for t in found if t.question_id in order)
-        return iter(sorted(known, key=lambda t: (order[t.question_id], t.sample)))
+        places = [n for n, (question, _) in enumerate(found.keys) if question in order]
+        places.sort(key=lambda n: (order[found.keys[n][0]], found.keys[n][1]))
+        return iter(found.take(places))
 
-    def questions(self) -> Iterator[Question]:
-        """The questions, with their gold annotation.
+    def questions(self) -> Stored[Question]:
+        """The questions, with their gold annotation, by id as well; they stay in their file.
 
         Raises InputError where the file holds none, or one id twice: then it was changed.
         """
-        path, seen = self.path / "questions.jsonl", set[str]()
+        path = self.path / "questions.jsonl"
         again = "the file was changed; the `steper teach` that made the run writes it anew"
-        for question in read_records(path, Question):
-            if question.id in seen:
-                raise InputError(f"{path}: question {question.id!r} stands twice; {again}")
-            seen.add(question.id)
-            yield question
-        if not seen and "shard" not in self.manifest:  # a small run's shard may have none
+        questions = open_stored(path, Question, id_of)
+        if twice := next((i for i, n in Counter(questions.keys).items() if n > 1), None):
+            raise InputError(f"{path}: question {twice!r} stands twice; {again}")
+        if not questions and "shard" not in self.manifest:  # a small run's shard may have none
             raise InputError(f"{path} holds no questions; {again}")
+        return questions
 
 
 def make_strategy(
@@ -185,7 +186,7 @@ def fit_to_model(strategy: Strategy[Any], lm: LanguageModel) -> Strategy[Any]:
     return strategy.asked_as(lm.form, Budget(room, lm.count_tokens), reasoning)
 
 
-def questions_hash(questions: Sequence[Question]) -> str:
+def questions_hash(questions: Iterable[Question]) -> str:
     """Hash of all questions with their annotation, in order."""
     digest = hashlib.sha256()
     for question in questions:
@@ -224,7 +225,7 @@ def teach(
         strategy = make_strategy(strategy, lm)
     check_samples(samples, lm)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
-    questions = [q.model_copy(update={"context": ()}) for q in questions]
+    questions = stored_questions(without_contexts(questions))
     check_questions(questions, strategy.prompt)
     settings = {
         "questions": {"count": len(questions), "hash": questions_hash(questions)},
@@ -234,14 +235,14 @@ def teach(
         "retriever": fingerprint_of(retriever) if retriever else None,
         **({"samples": samples} if samples > 1 else {}),
     }
-    asked = shard.choose(questions) if shard else questions
+    asked = stored_questions(shard.choose(questions)) if shard else questions
     folder = RunFolder(
         Path(out),
         asked,
         settings,
         inputs=inputs,
         step_end=strategy.step_end,
-        attempts=[Attempt(q, sample) for q in asked for sample in range(samples)],
+        keys=[(i, sample) for i in asked.keys for sample in range(samples)],
         overwrite=overwrite,
         retry_failed=retry_failed,
         more={"shard": str(shard)} if shard else None,
@@ -278,13 +279,13 @@ def drive(
         start=start,
     )
     pending = folder.pending()
-    engine.stats.total = len(folder.attempts)
-    engine.stats.done = len(folder.attempts) - len(pending)
+    engine.stats.total = len(folder.keys)
+    engine.stats.done = len(folder.keys) - len(pending)
     # Closed before the folder is: what had finished at an early end is still recorded.
-    counts = RunCounts(len(folder.questions), len(folder.attempts))
+    counts = RunCounts(len(folder.questions), len(folder.keys))
     for trajectory in folder.finished():
         counts.add(trajectory)
-    with closing(engine.run(pending)) as trajectories:
+    with closing(engine.run(map(folder.attempt, pending))) as trajectories:
         for trajectory in trajectories:
             folder.write_trajectory(trajectory)
             counts.add(trajectory)
@@ -370,10 +371,8 @@ def truncation_warnings(cut: int, generations: int) -> list[str]:
     ]
 
 
-def check_questions(questions: Sequence[Question], prompt: PromptSettings) -> None:
+def check_questions(questions: Iterable[Question], prompt: PromptSettings) -> None:
     """Refuse an empty set, repeated ids, and questions that the prompt shows as demonstrations."""
-    if not questions:
-        raise InputError("there are no questions")
     seen: set[str] = set()
     shown = {normalise_space(d.question) for d in demonstrations()[: prompt.demos]}
     for question in questions:
@@ -385,3 +384,5 @@ def check_questions(questions: Sequence[Question], prompt: PromptSettings) -> No
                 f"question {question.id!r} is one of the prompt's demonstrations "
                 f"({question.text!r}); take it out, or use fewer demonstrations"
             )
+    if not seen:
+        raise InputError("there are no questions")

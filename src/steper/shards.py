@@ -8,7 +8,7 @@ puts them together again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +45,9 @@ class Shard:
         digest = hashlib.sha256(question_id.encode()).digest()
         return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
 
-    def choose(self, questions: Iterable[Question]) -> list[Question]:
+    def choose(self, questions: Iterable[Question]) -> Iterator[Question]:
         """Its questions, in their order."""
-        return [question for question in questions if self.holds(question.id)]
+        return (question for question in questions if self.holds(question.id))
 
 
 def _no_shard(text: str) -> SettingsError:

@@ -242,7 +242,13 @@ def as_values(given: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
 
 def read_records(path: Path | str, record: type[R]) -> Iterator[R]:
     """Validated records of a JSON-lines file; a bad one is named by file, line and field."""
-    for number, value in read_json_lines(path):
+    with open_input(path) as file:
+        yield from parse_records(path, file, record)
+
+
+def parse_records(path: Path | str, lines: Iterable[bytes], record: type[R]) -> Iterator[R]:
+    """`read_records` of a file's lines."""
+    for number, value in parse_json_lines(path, lines):
         try:
             yield record.model_validate(value)
         except ValidationError as error:

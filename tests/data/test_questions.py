@@ -88,7 +88,7 @@ def test_missing_empty_and_broken_files(tmp_path):
     good = lines(tmp_path, MUSIQUE).read_text()
     path.write_text(good.strip() + "\n\n{oops}\n")
     refused(path, "line 3", "not JSON")
-    path.write_text('[{"a": 1},\n {oops}]')
+    path.write_text('[{"id": "1", "question": "Who?"},\n {oops}]')
     refused(path, "line 2", "not JSON")
     path.write_text("[1]")
     refused(path, "item 1", "object was expected, not int")

@@ -12,7 +12,7 @@ from steper.evaluation.methods import load_methods
 from steper.evaluation.scoring import score_run
 from steper.evaluation.statistics import Estimate
 from steper.reporting import score_tables
-from steper.reporting.pick_trajectories import choose, verdict
+from steper.reporting.pick_trajectories import choose, verdicts
 from steper.reporting.provenance import flatten
 from steper.reporting.svg import (
     PERCENT,
@@ -168,7 +168,8 @@ def test_choice_fills_up_from_what_there_is(kind):
 def test_verdicts(tmp_path):
     runs = {n: [write_run(tmp_path / n, r)] for n, r in (("a", [1, 1, 0]), ("b", [1, 0, 0]))}
     methods = load_methods(runs, bootstrap=QUICK)
-    assert [verdict(methods, f"q{i}") for i in range(3)] == ["all_right", "disagree", "none_right"]
+    told = verdicts(methods, ["q0", "q1", "q2"])
+    assert told == {"q0": "all_right", "q1": "disagree", "q2": "none_right"}
 
 
 def test_steps_and_effort_of_one_run_are_evals(tmp_path):

@@ -78,7 +78,7 @@ def open_lm(chosen: Chosen, spec: str, questions: Sequence[Question] = ()) -> La
 
 
 def make_job(
-    chosen: Chosen, kind: type[Strategy[Any]], questions: list[Question], **how: Any
+    chosen: Chosen, kind: type[Strategy[Any]], questions: Sequence[Question], **how: Any
 ) -> Job:
     """All that is needed to ask, with the settings that were chosen; nothing is opened yet."""
     from steper.cluster.job import Job
@@ -143,9 +143,12 @@ class Selection:
 
         return read_question_file(path, self.benchmark, self.aliases)
 
-    def choose(self, questions: list[Question], sample_dev: int | None = None) -> list[Question]:
+    def choose(
+        self, questions: Sequence[Question], sample_dev: int | None = None
+    ) -> Sequence[Question]:
         """The questions to ask, without their contexts: all, the first, or a random sample."""
         from steper.data import sample_questions
+        from steper.stored import stored_questions, without_contexts
 
         numbers = {"limit": self.limit, "sample": self.sample, "sample_dev": sample_dev}
         given = [f"--{name}".replace("_", "-") for name, n in numbers.items() if n is not None]
@@ -156,7 +159,7 @@ class Selection:
             sizes = {"test": self.sample or 0, "dev": sample_dev or 0}
             drawn = sample_questions(questions, **sizes, seed=self.sample_seed)
             questions = drawn.test or drawn.dev
-        return [q.model_copy(update={"context": ()}) for q in questions[: self.limit]]
+        return stored_questions(without_contexts(questions[: self.limit]))
 
     def describe(self, path: Path, file: QuestionFile, **more: object) -> dict[str, Any]:
         """What a run's manifest says of its inputs: files with their hashes, what was left out."""

@@ -88,12 +88,12 @@ def _write_lucene(
 
 def _passages(corpus: str, questions: Path | None) -> Iterable[Passage]:
     """The corpus that the two options name."""
-    from steper.data import build_corpus, load_corpus, load_questions
+    from steper.data import build_corpus, load_corpus, read_question_file
 
     if corpus == AUTO:
         if questions is None:
             raise InputError("--corpus auto needs --questions FILE, whose contexts make the corpus")
-        return build_corpus(load_questions(questions))
+        return build_corpus(read_question_file(questions).questions)
     if questions is not None:
         raise InputError(f"--questions goes with --corpus auto only, not with --corpus {corpus}")
     return load_corpus(Path(corpus))

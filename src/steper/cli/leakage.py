@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from steper.cli.terminal import plain_console, table_of
 
 if TYPE_CHECKING:
     from steper.evaluation.leakage import Leakage
+    from steper.records import Question
 
 
 def leakage(
@@ -41,17 +43,18 @@ def leakage(
     json
         Print JSON, with the ids, instead of a table.
     """
-    from steper.data import load_questions
+    from steper.data import read_question_file
     from steper.errors import SettingsError
     from steper.evaluation.leakage import demonstrated, find_leakage
 
     at_least(0, demos=demos)
-    sources = {str(path): load_questions(path, benchmark) for path in train or ()}
+    files = {str(path): read_question_file(path, benchmark) for path in train or ()}
+    sources: dict[str, Sequence[Question]] = {path: file.questions for path, file in files.items()}
     if demos:
         sources["the demonstrations"] = demonstrated(demos)
     if not sources:
         raise SettingsError("name what was learnt from: --train FILE, or --demos N")
-    found = find_leakage(load_questions(test, benchmark), sources)
+    found = find_leakage(read_question_file(test, benchmark).questions, sources)
     if json:
         print(found.model_dump_json(indent=2))
     else:

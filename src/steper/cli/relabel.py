@@ -70,7 +70,7 @@ def relabel(
     source = Run(run)
     source.made_with()
     with ExitStack() as stack:
-        lm = open_lm(chosen, model, list(source.questions()))
+        lm = open_lm(chosen, model, source.questions())
         stack.callback(lm.close)
         done = relabel_run(
             source,

@@ -46,7 +46,7 @@ def show(
     folder = Run(run)
     if not (run / "manifest.json").exists():
         raise InputError(f"{run} is not a run folder: it has no manifest.json")
-    questions = {q.id: q for q in folder.questions()}
+    questions = folder.questions().by_key
     console = plain_console()
     if question is None:
         _list(folder, list(questions), console)

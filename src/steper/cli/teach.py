@@ -98,7 +98,7 @@ def teach(
         asked,
         model=model,
         corpus=corpus,
-        contexts=file.questions if corpus == "auto" else [],
+        contexts=file.questions if corpus == "auto" else (),
         samples=samples,
         in_flight=in_flight,
         allow_code=allow_code,

@@ -6,7 +6,7 @@ The shards of a run that workers make lie in a folder beside it until they are m
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,7 @@ class Job:
     go of once they are indexed.
     """
 
-    questions: list[Question]
+    questions: Sequence[Question]
     model: str
     corpus: str
     strategy: type[Strategy[Any]]
@@ -48,7 +48,7 @@ class Job:
     hf: HFSettings = field(default_factory=HFSettings)
     openai: OpenAISettings = field(default_factory=OpenAISettings)
     vllm: VLLMSettings = field(default_factory=VLLMSettings)
-    contexts: list[Question] = field(default_factory=list)
+    contexts: Sequence[Question] = ()
     samples: int = 1
     in_flight: int = 64
     allow_code: bool = False
@@ -73,7 +73,7 @@ class Job:
                 found = open_corpus(self.corpus, self.contexts)
                 retriever = student_retriever(self.model, found, self.allow_code)
                 stack.callback(retriever.close)
-            self.contexts = []
+            self.contexts = ()
             yield Asking(self, lm, how, retriever)
 
 

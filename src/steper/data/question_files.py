@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from steper.data.items import Item, meant, read_items
 from steper.errors import InputError, SettingsError
 from steper.records import Benchmark, Question
 from steper.store import sha256_file
+from steper.stored import stored_questions
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,13 @@ Named = str | QuestionFormat | Callable[[dict[str, object]], "Question | None"]
 
 @dataclass(frozen=True, slots=True)
 class QuestionFile:
-    """What a question file held.
+    """What a question file held; its questions are read from a temporary file as they are needed.
 
     `counts` has what was skipped or missing, by reason (COUNTED), `ignored` how many rows have each
     field that the format does not have.
     """
 
-    questions: list[Question]
+    questions: Sequence[Question]
     format: str
     counts: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
@@ -71,7 +72,7 @@ def load_questions(
     `id_aliases` file. Raises
     InputError, one line, for whatever does not fit.
     """
-    return read_question_file(path, benchmark, aliases).questions
+    return list(read_question_file(path, benchmark, aliases).questions)
 
 
 def read_question_file(
@@ -92,10 +93,11 @@ def read_question_file(
             raise InputError(f"{path} is a {found.name} file: an aliases file belongs to {needs}")
         read = found.with_aliases(Path(aliases))
     counts: Counter[str] = Counter()
-    questions = _read_all(chain([first], items), read, counts)
+    every = _read_all(chain([first], items), read, counts)
     if found.open and named and named.name in get_args(Benchmark):
         rules = cast(Benchmark, named.name)
-        questions = [q.model_copy(update={"benchmark": rules}) for q in questions]
+        every = (q.model_copy(update={"benchmark": rules}) for q in every)
+    questions = stored_questions(every)
     if not questions:
         reasons = "; ".join(f"{count} {COUNTED[reason]}" for reason, count in (+counts).items())
         raise InputError(f"{path} holds no questions that can be used: {reasons}")
@@ -144,9 +146,8 @@ def _checked_format(first: Item, named: QuestionFormat | None) -> QuestionFormat
     return found
 
 
-def _read_all(items: Iterable[Item], reader: Read, counts: Counter[str]) -> list[Question]:
+def _read_all(items: Iterable[Item], reader: Read, counts: Counter[str]) -> Iterator[Question]:
     """Questions of all items; two of one id are refused."""
-    questions: list[Question] = []
     places: dict[str, str] = {}
     for item in items:
         question = reader(item, counts)
@@ -155,5 +156,4 @@ def _read_all(items: Iterable[Item], reader: Read, counts: Counter[str]) -> list
         if question.id in places:
             raise item.error(f"the same id stands at {places[question.id]}; ids must differ")
         places[question.id] = item.place
-        questions.append(question)
-    return questions
+        yield question

@@ -15,8 +15,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
+from steper.data.json_array import read_array
 from steper.errors import InputError, missing_extra
-from steper.store import BYTE_ORDER_MARK, open_input, parse_json, parse_json_lines
+from steper.store import BYTE_ORDER_MARK, open_input, parse_json_lines
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (`line 17`, `item 3`, `row 5`) and what it holds."""
@@ -62,7 +63,7 @@ ENDINGS = {
 
 
 def read_rows(path: Path | str, *, tables: bool = False) -> Iterator[Row]:
-    """The rows of a file, one at a time (but of a JSON array: that is read whole).
+    """The rows of a file, one at a time.
 
     With `tables` a file whose name ends in .tsv is a table. Raises InputError for a missing, empty
     or damaged file, one of a format that is not read, or a row that is no object;
@@ -113,7 +114,7 @@ def _text_rows(path: Path, file: BufferedReader, tables: bool) -> Iterator[Row]:
     if tables and ending == ".tsv":
         yield from _table(path, file)
     elif start.startswith(b"["):
-        yield from _array(path, file.read())
+        yield from _array(path, file)
     else:
         for number, row in parse_json_lines(path, file):
             yield f"line {number}", row
@@ -131,8 +132,8 @@ def _other_format(head: bytes, start: bytes, ending: str, tables: bool) -> str |
     return None if start[:1] in (b"{", b"[") else ENDINGS.get(ending)
 
 
-def _array(path: Path, text: bytes) -> Iterator[Row]:
-    for number, value in enumerate(parse_json(path, text), start=1):
+def _array(path: Path, file: IO[bytes]) -> Iterator[Row]:
+    for number, value in enumerate(read_array(path, file), start=1):
         if not isinstance(value, dict):
             raise InputError(
                 f"{path}, item {number}: a JSON object was expected, not {type(value).__name__}"

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from steper.errors import InputError
 from steper.records import Question
+from steper.stored import choose
 
 
 class Sample(NamedTuple):
     """Two disjoint sets of questions, each in the order of the file."""
 
-    test: list[Question]
-    dev: list[Question]
+    test: Sequence[Question]
+    dev: Sequence[Question]
 
 
 def sample_questions(
@@ -32,10 +33,10 @@ def sample_questions(
             f"{test} test and {dev} dev questions were asked for, but there are "
             f"{len(questions)}; ask for fewer"
         )
-    ids = sorted(q.id for q in questions)
+    every = [q.id for q in questions]
+    ids = sorted(every)
     random.Random(seed).shuffle(ids)
     # From both ends, so that neither set depends on the other's size.
     chosen, others = set(ids[:test]), set(ids[len(ids) - dev :])
-    return Sample(
-        test=[q for q in questions if q.id in chosen], dev=[q for q in questions if q.id in others]
-    )
+    parts = ([n for n, i in enumerate(every) if i in part] for part in (chosen, others))
+    return Sample(*(choose(questions, part) for part in parts))

@@ -15,20 +15,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, get_args
 
+import numpy as np
 from pydantic import Field
 
 from steper.errors import InputError, unknown_name
 from steper.evaluation.methods import (
     METRIC_NAMES,
-    Floats,
     Method,
     Metric,
     shared_questions,
-    value_of,
 )
 from steper.evaluation.statistics import (
     Bootstrap,
     Estimate,
+    Floats,
     Seeded,
     compare_paired,
     compare_seeded,
@@ -167,7 +167,8 @@ def compare_metric(
 
 def _having(method: Method, metric: Metric, ids: Sequence[str]) -> list[str]:
     """Those of the questions whose value all runs of a method have."""
-    return [i for i in ids if all(value_of(run[i], metric) is not None for run in method.scores)]
+    known = ~np.isnan(method.values(metric, ids)).any(axis=0)
+    return [ids[at] for at in np.flatnonzero(known).tolist()]
 
 
 def _mean(name: str, table: Floats, settings: Bootstrap, n: int | None) -> MethodMean:
@@ -294,7 +295,7 @@ def compare(
         shared=len(ids),
         unshared={m.name: len(set().union(*m.scores)) - len(ids) for m in methods},
         not_answered={
-            m.name: sum(run[i].status != "answered" for run in m.scores for i in ids)
+            m.name: sum(own.status != "answered" for table in m.tables(ids) for own in table.labels)
             for m in methods
         },
         step_end={m.name: m.step_end for m in methods},

@@ -13,7 +13,8 @@ In: test questions, and the questions of each source that a student may have lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from steper.data.world.world_questions import world_of
@@ -74,17 +75,21 @@ class Leakage(Record):
 
 
 class Seen:
-    """An index of questions, to look others up in."""
+    """An index of `count` questions, to look others up in."""
 
     def __init__(self, questions: Iterable[Question] = ()) -> None:
-        listed = list(questions)
-        self._ids = {q.id for q in listed}
+        self.count = 0
+        self._ids = set[str]()
         self._worlds: dict[str, set[str]] = {}
-        for question in listed:
+        self._by_text, self._by_title = _Golds(_by_text), _Golds(_by_title)
+        for question in questions:
+            self.count += 1
+            self._ids.add(question.id)
             text, world = normalize_answer(question.text), world_of(question.id)
             self._worlds.setdefault(text, set()).add(world)
-        self._by_text = _Golds(listed, _by_text)
-        self._by_title = _Golds([q for q in listed if titles_tell(q)], _by_title)
+            self._by_text.add(question)
+            if titles_tell(question):
+                self._by_title.add(question)
 
     def common(self, question: Question) -> Common | None:
         """The gravest that a question has in common with one of these; None if nothing."""
@@ -107,13 +112,21 @@ class Seen:
 class _Golds:
     """Gold passages of questions, one by one and as sets, by a key of each passage."""
 
-    def __init__(self, questions: Sequence[Question], key: Callable[[Passage], str]) -> None:
+    def __init__(self, key: Callable[[Passage], str]) -> None:
         self._key = key
-        self._sets = {self._of(q) for q in questions}
-        self._single = frozenset().union(*self._sets)
+        self._sets = set[frozenset[bytes]]()
+        self._single = set[bytes]()
 
-    def _of(self, question: Question) -> frozenset[str]:
-        return frozenset(map(self._key, question.gold))
+    def add(self, question: Question) -> None:
+        """Take in a question's passages."""
+        own = self._of(question)
+        self._sets.add(own)
+        self._single |= own
+
+    def _of(self, question: Question) -> frozenset[bytes]:
+        # Digests: the texts of a hundred thousand questions' passages would fill the memory.
+        keys = (self._key(passage).encode() for passage in question.gold)
+        return frozenset(hashlib.sha256(key).digest()[:16] for key in keys)
 
     def has_set(self, question: Question) -> bool:
         """Whether one of them has all the same passages; a lone passage is no set."""
@@ -141,18 +154,17 @@ def _by_text(passage: Passage) -> str:
     return f"{normalize_title(passage.title)}\n{normalize_text(passage.text)}"
 
 
-def find_leakage(test: Sequence[Question], sources: Mapping[str, Iterable[Question]]) -> Leakage:
+def find_leakage(test: Collection[Question], sources: Mapping[str, Iterable[Question]]) -> Leakage:
     """What test questions have in common with each source (its name → its questions)."""
     overlaps = []
     for name, questions in sources.items():
-        listed = list(questions)
-        seen = Seen(listed)
+        seen = Seen(questions)
         found: dict[str, list[str]] = {}
         for question in test:
             if common := seen.common(question):
                 found.setdefault(common, []).append(question.id)
         lists = {common: tuple(ids) for common, ids in found.items()}
-        overlaps.append(Overlap(source=name, questions=len(listed), **lists))
+        overlaps.append(Overlap(source=name, questions=seen.count, **lists))
     return Leakage(test=len(test), overlaps=tuple(overlaps))
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from steper.errors import InputError
 from steper.evaluation.metrics import QuestionScore
+from steper.evaluation.score_table import ScoreTable
 from steper.evaluation.scoring import Evaluation, score_run
-from steper.evaluation.statistics import Bootstrap
+from steper.evaluation.statistics import Bootstrap, Floats
 from steper.records import Question
+from steper.stored import ByKey
 from steper.text import normalise_space
 
 Metric = Literal[
@@ -62,8 +63,6 @@ SUPPORT_METRICS: frozenset[Metric] = frozenset({"too_early", "invented"})
 ABILITY_METRICS: frozenset[Metric] = frozenset({"initialization", "expansion", "aggregation"})
 """See `steper.evaluation.abilities`: of questions that gave occasion, other ones for each run."""
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Method:
@@ -74,43 +73,33 @@ class Method:
     evaluations: tuple[Evaluation, ...]
 
     @cached_property
-    def scores(self) -> tuple[dict[str, QuestionScore], ...]:
-        """Each run's scores by question id."""
-        return tuple({s.question_id: s for s in e.scores} for e in self.evaluations)
+    def scores(self) -> tuple[ByKey[QuestionScore], ...]:
+        """Each run's scores by question id; each is read from a file, so `values` is for many."""
+        return tuple(e.scores.by_key for e in self.evaluations)
 
     @cached_property
-    def questions(self) -> dict[str, Question]:
-        """The questions that all of its runs have, in the first run's order."""
+    def questions(self) -> ByKey[Question]:
+        """The questions that all of its runs have, in the first run's order, by id."""
         first = self.evaluations[0].questions
-        return {q.id: q for q in first if all(q.id in run for run in self.scores)}
+        both = [n for n, i in enumerate(first.keys) if all(i in run for run in self.scores)]
+        return first.take(both).by_key
 
     @property
     def step_end(self) -> str:
         """Who ended a step in its runs; "" where nobody knows."""
         return ", ".join(dict.fromkeys(e.metrics.step_end for e in self.evaluations)).strip(", ")
 
+    def tables(self, ids: Sequence[str]) -> list[ScoreTable]:
+        """Each run's scores of these questions, in this order."""
+        runs = zip(self.evaluations, self.scores, strict=True)
+        return [e.table.take(by_id.places[i] for i in ids) for e, by_id in runs]
+
     def values(self, metric: Metric, ids: Sequence[str]) -> Floats:
-        """Scores of questions that have them: (runs, questions)."""
-        rows = [[value_of(run[i], metric) for i in ids] for run in self.scores]
-        return np.array(rows, dtype=np.float64)
+        """Scores of questions: (runs, questions).
 
-
-def value_of(score: QuestionScore, metric: Metric) -> float | None:
-    """One question's value; None without the gold, or the occasion, that the metric takes."""
-    if metric in ABILITY_METRICS:
-        shown: float | None = getattr(score.abilities, metric) if score.abilities else None
-        return shown
-    if metric in SUPPORT_METRICS:
-        share: float | None = getattr(score, metric)
-        return share
-    if metric not in RETRIEVAL_METRICS:
-        value: float | None = getattr(score.score, metric) if score.score else None
-        return value
-    if score.coverage is None:
-        return None
-    found = score.coverage.retrieved[-1] if score.coverage.retrieved else 0
-    gold = score.coverage.gold
-    return found / gold if metric == "gold_recall" else float(found == gold)
+        NaN without the gold, or the occasion, that the metric takes.
+        """
+        return np.array([table.values(metric) for table in self.tables(ids)])
 
 
 def parse_methods(runs: Iterable[str], groups: Iterable[str] = ()) -> dict[str, tuple[Path, ...]]:
@@ -170,14 +159,15 @@ def load_methods(
 
 def check_same_questions(methods: Sequence[Method]) -> None:
     """Refuse runs of different questions; see `load_methods`."""
-    first: dict[str, tuple[Path, Question]] = {}
-    for method in methods:
-        for path, evaluation in zip(method.paths, method.evaluations, strict=True):
-            for question in evaluation.questions:
-                there, other = first.setdefault(question.id, (path, question))
-                _check_same(there, other, path, question)
+    every = [(p, e) for m in methods for p, e in zip(m.paths, m.evaluations, strict=True)]
+    first: dict[str, tuple[Path, ByKey[Question]]] = {}
+    for path, evaluation in every:
+        own = evaluation.questions.by_key
+        for i in own:
+            there, others = first.setdefault(i, (path, own))
+            if others is not own:
+                _check_same(there, others[i], path, own[i])
     if methods and not shared_questions(methods):
-        every = [(p, e) for m in methods for p, e in zip(m.paths, m.evaluations, strict=True)]
         held = "; ".join(f"{p} holds {_benchmarks(e)}" for p, e in every)
         raise InputError(f"the runs share no question: {held}; runs over the same were expected")
 
@@ -211,9 +201,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def shared_questions(methods: Sequence[Method]) -> dict[str, Question]:
-    """The questions that all runs of all methods have, in the first method's order."""
-    first, *others = methods
-    return {
-        i: q for i, q in first.questions.items() if all(i in other.questions for other in others)
-    }
+def shared_questions(methods: Sequence[Method]) -> ByKey[Question]:
+    """The questions that all runs of all methods have, in the first method's order, by id."""
+    first, *others = (method.questions for method in methods)
+    return first.take(n for n, i in enumerate(first) if all(i in other for other in others))

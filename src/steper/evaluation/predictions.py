@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from steper.errors import InputError
-from steper.evaluation.metrics import AnswerMetrics, answer_metrics, partition
+from steper.evaluation.metrics import AnswerMetrics
 from steper.evaluation.official_scores import (
     ZERO,
     AnswerScore,
     check_benchmark,
     score_answer,
 )
-from steper.evaluation.statistics import Bootstrap
+from steper.evaluation.score_table import ANSWERS
+from steper.evaluation.statistics import Bootstrap, Floats
+from steper.evaluation.summaries import answer_metrics, partition
 from steper.records import Benchmark, Prediction, Question, Record
 from steper.store import read_json, read_json_lines, write_json, write_jsonl
 
@@ -176,8 +180,14 @@ def _parts(
 ) -> dict[str, AnswerMetrics]:
     """AnswerMetrics of the questions by `key`."""
     parts = partition(questions, key).items()
-    found = {name: answer_metrics([scores[q.id] for q in part], settings) for name, part in parts}
+    found = {
+        name: answer_metrics(_rows(scores[q.id] for q in part), settings) for name, part in parts
+    }
     return {name: means for name, means in found.items() if means is not None}
+
+
+def _rows(scores: Iterable[AnswerScore]) -> Floats:
+    return np.array([[getattr(score, name) for name in ANSWERS] for score in scores])
 
 
 def _scores(
@@ -212,7 +222,7 @@ def score_predictions(
     unknown = tuple(sorted(answers.keys() - {q.id for q in asked}))
     _strict(name, missing, unknown)
     scores = _scores(scored, answers, name)
-    overall = answer_metrics(list(scores.values()), settings)
+    overall = answer_metrics(_rows(scores.values()), settings)
     assert overall is not None  # scored is not empty
     return PredictionMetrics(
         benchmark=name,

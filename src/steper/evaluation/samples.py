@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -42,20 +43,24 @@ def sample_metrics(
 
     `answers` are those by question and sample, "" where it did not answer.
     """
-    most = max((len(answers[q.id]) for q in questions), default=0)
-    scored = [q for q in questions if q.answers]
-    if most < 2 or not scored:
+    most = max((len(given) for given in answers.values()), default=0)
+    if most < 2:
         return None
-    rows = []
-    for question in scored:
+    rows, trajectories = array("d"), 0
+    for question in questions:
+        if not question.answers:
+            continue
+        trajectories += len(answers[question.id])
         given = [answer for _, answer in sorted(answers[question.id].items())]
         each = [score_answer(a, question.answers, question.benchmark).em for a in given]
         vote = score_answer(majority(given), question.answers, question.benchmark).em
-        rows.append([float(np.mean(each)), max(each), vote, agreement(given)])
-    mean, best, vote_, agreed = estimate_means(rows, settings)
-    trajectories = sum(len(answers[q.id]) for q in scored)
+        rows.extend((float(np.mean(each)), max(each), vote, agreement(given)))
+    if not rows:
+        return None
+    table = np.array(rows).reshape(-1, 4)
+    mean, best, vote_, agreed = estimate_means(table, settings)
     return SampleMetrics(
-        n=len(scored),
+        n=len(table),
         trajectories=trajectories,
         most=most,
         em=mean,

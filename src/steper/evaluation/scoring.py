@@ -12,13 +12,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from pydantic import ConfigDict, Field, field_serializer
+
 from steper.artifact import MANIFEST, warn_of_changes
 from steper.errors import InputError
 from steper.evaluation.abilities import measure_abilities
-from steper.evaluation.metrics import (
-    Group,
-    Metrics,
-    QuestionScore,
+from steper.evaluation.metrics import Group, Metrics, QuestionScore
+from steper.evaluation.official_scores import check_benchmark, score_answer
+from steper.evaluation.predictions import submission_name, write_predictions
+from steper.evaluation.retrieval import coverage
+from steper.evaluation.samples import sample_metrics
+from steper.evaluation.score_table import Labels, ScoreTable
+from steper.evaluation.statistics import Bootstrap
+from steper.evaluation.summaries import (
     ability_metrics,
     effort,
     group,
@@ -27,11 +34,6 @@ from steper.evaluation.metrics import (
     step_metrics,
     support,
 )
-from steper.evaluation.official_scores import check_benchmark, score_answer
-from steper.evaluation.predictions import submission_name, write_predictions
-from steper.evaluation.retrieval import coverage
-from steper.evaluation.samples import sample_metrics
-from steper.evaluation.statistics import Bootstrap
 from steper.grounding import grounded_share
 from steper.journal import PART, QUESTIONS, TRAJECTORIES, read_unfinished
 from steper.notebook import SHOWN_SCORES
@@ -45,6 +47,7 @@ from steper.store import (
     write_json,
     write_jsonl,
 )
+from steper.stored import Spool, Stored, id_of, open_stored, stored_questions
 from steper.strategy import step_end
 from steper.text import percent
 
@@ -52,11 +55,22 @@ METRICS, SCORES = "metrics.json", "scores.jsonl"
 
 
 class Evaluation(Record):
-    """An evaluation with what it was made of; `scores` and `questions` are in the same order."""
+    """An evaluation with what it was made of.
+
+    `scores`, `questions` and the rows of `table` are in the same order; the first two stay in files
+    and are read as they are asked for, by question id as well.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     metrics: Metrics
-    scores: tuple[QuestionScore, ...]
-    questions: tuple[Question, ...]
+    scores: Stored[QuestionScore]
+    questions: Stored[Question]
+    table: ScoreTable = Field(exclude=True)
+
+    @field_serializer("scores", "questions")
+    def _listed(self, records: Stored[Any]) -> tuple[Any, ...]:
+        return tuple(records)
 
     def _brief(self) -> Iterable[str]:
         means = self.metrics.overall.answers
@@ -103,94 +117,95 @@ def _inventing(question: Question, trajectory: Trajectory) -> int:
 class Tally:
     """Scores trajectories one at a time and lets go of them: what a run holds fits no memory.
 
-    Raises InputError on duplicate question ids, two trajectories of one question, and trajectories
-    of unknown questions.
+    So it is with its questions and scores, which stay in files. Raises InputError on duplicate
+    question ids, two trajectories of one question, and trajectories of unknown questions.
     """
 
     def __init__(self, questions: Iterable[Question]) -> None:
-        self.questions = tuple(questions)
-        twice = [qid for qid, n in Counter(q.id for q in self.questions).items() if n > 1]
+        self.questions = stored_questions(questions)
+        twice = [qid for qid, n in Counter(self.questions.keys).items() if n > 1]
         if twice:
             raise InputError(f"question id {twice[0]!r} occurs twice; ids must be unique")
-        self._known = {question.id: question for question in self.questions}
-        self._scores: dict[str, QuestionScore] = {}
+        self._places = self.questions.by_key.places
+        self._scores = Spool(QuestionScore)
         self._answers: dict[str, dict[int, str]] = {}
         self._cut = self._generations = 0
 
     @property
     def scored(self) -> int:
         """How many questions have a trajectory."""
-        return len(self._scores)
+        return len(self._scores.keys)
 
     def add(self, trajectory: Trajectory) -> None:
         """Score a trajectory; of several samples of a question the first is scored."""
-        question = self._known.get(trajectory.question_id)
-        if question is None:
+        place = self._places.get(trajectory.question_id)
+        if place is None:
             raise InputError(
                 f"a trajectory is of question {trajectory.question_id!r}, which is not in the "
                 "questions"
             )
-        answers = self._answers.setdefault(question.id, {})
+        own: str = self.questions.keys[place]  # one text for all who know it
+        answers = self._answers.setdefault(own, {})
         if trajectory.sample in answers:
-            raise InputError(f"question {question.id!r} has two trajectories; one was expected")
+            raise InputError(f"question {own!r} has two trajectories; one was expected")
         answers[trajectory.sample] = trajectory.answer if trajectory.status == "answered" else ""
         if trajectory.sample == 0:
-            self._scores[question.id] = score_question(question, trajectory)
+            self._scores.add(score_question(self.questions[place], trajectory), own)
             steps = [step for step in trajectory.steps if step.generated]
             self._generations += len(steps)
             self._cut += sum(step.finish == "length" for step in steps)
 
     def evaluation(self, settings: Bootstrap, warnings: Sequence[str] = ()) -> Evaluation:
         """What all of them come to; questions without one are missing and not scored."""
-        asked, scored = self.questions, self._scores
-        tried = tuple(question for question in asked if question.id in scored)
-        scores = tuple(scored[question.id] for question in tried)
+        scored, asked = self._scores.stored(), len(self.questions)
+        place = scored.by_key.places
+        tried = self.questions.take(n for n, i in enumerate(self.questions.keys) if i in place)
+        scores = scored.take(place[i] for i in tried.keys)
         notes = list(warnings)
-        if len(tried) < len(asked):
+        if len(tried) < asked:
             notes.append(
-                f"{len(asked) - len(tried)} of {len(asked)} questions have no trajectory and count "
-                "nowhere"
+                f"{asked - len(tried)} of {asked} questions have no trajectory and count nowhere"
             )
         notes += truncation_warnings(self._cut, self._generations)
         most = max((len(samples) for samples in self._answers.values()), default=0)
         if most > 1:
             notes.append(f"of {most} samples a question the first is scored and compared")
-        metrics = _summarise(scores, len(asked), settings, notes)
+        table = ScoreTable.of(scores)
+        metrics = _summarise(table, asked, settings, notes)
         if samples := sample_metrics(tried, self._answers, settings):
             metrics = metrics.model_copy(update={"samples": samples})
-        return Evaluation(metrics=metrics, scores=scores, questions=tried)
+        return Evaluation(metrics=metrics, scores=scores, questions=tried, table=table)
 
 
 def _groups(
-    scores: Sequence[QuestionScore],
-    key: Callable[[QuestionScore], str | int | None],
-    settings: Bootstrap,
+    table: ScoreTable, key: Callable[[Labels], str | int | None], settings: Bootstrap
 ) -> dict[str, Group]:
-    return {name: group(part, settings) for name, part in partition(scores, key).items()}
+    parts = partition(range(len(table)), lambda row: key(table.labels[row]))
+    return {name: group(table.take(rows), settings) for name, rows in parts.items()}
 
 
 def _summarise(
-    scores: Sequence[QuestionScore], questions: int, settings: Bootstrap, warnings: Sequence[str]
+    table: ScoreTable, questions: int, settings: Bootstrap, warnings: Sequence[str]
 ) -> Metrics:
-    overall = group(scores, settings)
-    kept = [s for s in scores if s.status != "dropped"]
+    overall = group(table, settings)
+    kept = [row for row, own in enumerate(table.labels) if own.status != "dropped"]
     return Metrics(
         questions=questions,
-        trajectories=len(scores),
-        missing=questions - len(scores),
-        without_answers=sum(s.score is None for s in scores),
-        without_gold_passages=sum(s.coverage is None for s in scores),
-        benchmarks=dict(Counter(s.benchmark for s in scores)),
-        statuses=dict(Counter(s.status for s in scores)),
-        outcomes=outcomes(scores),
+        trajectories=len(table),
+        missing=questions - len(table),
+        without_answers=int(np.isnan(table.values("em")).sum()),
+        without_gold_passages=int((table.gold == 0).sum()),
+        benchmarks=dict(Counter(own.benchmark for own in table.labels)),
+        statuses=dict(Counter(own.status for own in table.labels)),
+        outcomes=outcomes(table),
         overall=overall,
-        kept=group(kept, settings) if len(kept) < len(scores) else overall,
-        by_hops=_groups(scores, lambda s: s.hops, settings),
-        by_type=_groups(scores, lambda s: s.type, settings),
-        steps=step_metrics([s.coverage for s in scores if s.coverage], settings),
-        effort=effort(scores, settings),
-        support=support(scores, settings),
-        abilities=ability_metrics(scores, settings),
+        kept=group(table.take(kept), settings) if len(kept) < len(table) else overall,
+        by_hops=_groups(table, lambda own: own.hops, settings),
+        by_type=_groups(table, lambda own: own.type, settings),
+        steps=step_metrics(table, settings),
+        effort=effort(table, settings),
+        support=support(table, settings),
+        abilities=ability_metrics(table, settings),
         bootstrap=settings,
         warnings=tuple(warnings),
     )
@@ -265,7 +280,7 @@ def score_run(
     if not whole:
         source = run / PART
     try:
-        tally = Tally(read_records(run / QUESTIONS, Question))
+        tally = Tally(open_stored(run / QUESTIONS, Question, id_of))
         for trajectory in read_records(source, Trajectory) if whole else read_unfinished(source):
             tally.add(trajectory)
     except InputError as error:
@@ -303,12 +318,14 @@ def write_evaluation(evaluation: Evaluation, folder: Path | str) -> list[Path]:
     written = [folder / METRICS, folder / SCORES]
     write_json(written[0], evaluation.metrics.model_dump(mode="json"))
     write_jsonl(written[1], evaluation.scores)
-    parts = partition(evaluation.scores, lambda s: s.benchmark)
-    for name, scores in parts.items():
+    labels = evaluation.table.labels
+    parts = partition(range(len(labels)), lambda row: labels[row].benchmark)
+    for name, rows in parts.items():
         benchmark = check_benchmark(name)
         path = folder / submission_name(benchmark)
         if len(parts) > 1:
             path = path.with_name(f"{path.stem}.{name}{path.suffix}")
+        scores = evaluation.scores.take(rows)
         answers = (Prediction(question_id=s.question_id, answer=s.answer) for s in scores)
         write_predictions(path, answers, benchmark)
         written.append(path)

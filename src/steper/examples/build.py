@@ -88,7 +88,7 @@ class Build:
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = BuildCounts()
         runs = (self.run, *(build.run for build in self.more))
-        taken = self._taken(list(dict.fromkeys(q.id for run in runs for q in run.questions())))
+        taken = self._taken(list(dict.fromkeys(i for run in runs for i in run.questions().keys)))
         yield from self._of_run(taken)
         for build in self.more:
             build.counts = self.counts
@@ -98,7 +98,7 @@ class Build:
         """The examples of this run alone, of the questions `taken`, added to the counts."""
         counts = self.counts
         self._learnt.clear()
-        questions = {q.id: q for q in self.run.questions()}
+        questions = self.run.questions().by_key
         sampled = "samples" in self.run.manifest["settings"]
         for question_id, group in groupby(self.run.trajectories(), lambda t: t.question_id):
             samples = list(group)
@@ -162,7 +162,7 @@ class Build:
 
     def rankings(self) -> Iterator[Ranking]:
         """What a reranker of the students learns, of each trajectory that gave examples."""
-        rank, questions = self.recipe.rank, {q.id: q for q in self.run.questions()}
+        rank, questions = self.recipe.rank, self.run.questions().by_key
         for trajectory in self.run.trajectories():
             if rank is not None and trajectory.key in self._learnt:
                 question = questions[trajectory.question_id]

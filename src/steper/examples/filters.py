@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from steper.data import load_questions
+from steper.data import read_question_file
 from steper.doors import Door
 from steper.evaluation.leakage import Common, Seen
 from steper.evaluation.official_scores import normalize_answer, score_answer
@@ -141,7 +141,7 @@ class Excluded:
     def read(cls, paths: Iterable[Path]) -> Excluded:
         """The questions of all these files, in any known format."""
         paths = list(paths)
-        questions = [q for path in paths for q in load_questions(path)]
+        questions = (q for path in paths for q in read_question_file(path).questions)
         hashes = tuple(sorted(sha256_file(path) for path in paths))
         return cls(seen=Seen(questions), hashes=hashes)
 

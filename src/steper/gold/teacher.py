@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from functools import lru_cache
 from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, SettingsError
@@ -17,6 +18,10 @@ from steper.lm.base import Completion, Request
 from steper.lm.open import How
 from steper.prompt.segments import Form
 from steper.records import Question
+from steper.stored import stored_questions
+
+PLANS = 1024
+"""Questions whose plans are kept; more than are under way at once."""
 
 
 class GoldTeacher:
@@ -38,9 +43,9 @@ class GoldTeacher:
     greedy = True
 
     def __init__(self, questions: Iterable[Question], *, look_ahead: bool = False) -> None:
-        self._questions = {q.id: q for q in questions}
+        self._questions = stored_questions(questions).by_key
         self._look_ahead = look_ahead
-        self._plans: dict[str, GoldPlan] = {}
+        self._plan = lru_cache(PLANS)(self._make_plan)
 
     def fingerprint(self) -> dict[str, Any]:
         """The version of the wording, and whether it looks ahead."""
@@ -76,13 +81,11 @@ class GoldTeacher:
             return QuestionDropped(NOT_SHOWN, dropped.detail)
         return dropped
 
-    def _plan(self, question_id: str) -> GoldPlan:
-        if question_id not in self._plans:
-            question = self._questions.get(question_id)
-            if question is None:
-                raise ModelError(f"the gold teacher was not given question {question_id!r}")
-            self._plans[question_id] = make_plan(question)
-        return self._plans[question_id]
+    def _make_plan(self, question_id: str) -> GoldPlan:
+        question = self._questions.get(question_id)
+        if question is None:
+            raise ModelError(f"the gold teacher was not given question {question_id!r}")
+        return make_plan(question)
 
     def _text(self, request: Request) -> str:
         plan = self._plan(request.question_id)

@@ -130,7 +130,7 @@ def judge(
             "judged": [sha256_file(Path(run) / "trajectories.jsonl") for run in runs.values()],
         },
         inputs={name: str(path) for name, path in runs.items()},
-        attempts=[Attempt(pair.question, _number(key)) for key, pair in pairs.items()],
+        keys=[(key[0], _number(key)) for key in pairs],
         overwrite=overwrite,
         retry_failed=retry_failed,
     )

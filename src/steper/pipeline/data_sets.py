@@ -15,6 +15,7 @@ from steper.evaluation.leakage import GRAVE, Common, Seen
 from steper.pipeline.config import AskedSettings, DataSettings
 from steper.records import Passage, Question
 from steper.store import sha256_file
+from steper.stored import choose, stored_questions, without_contexts
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,7 @@ class DataSet:
     def _read_bare(self, path: Path) -> QuestionFile:
         """A file without its questions' contexts, which would fill the memory for nothing."""
         file = self._read(path)
-        return replace(
-            file, questions=[q.model_copy(update={"context": ()}) for q in file.questions]
-        )
+        return replace(file, questions=stored_questions(without_contexts(file.questions)))
 
     @cached_property
     def _files(self) -> tuple[QuestionFile, QuestionFile | None]:
@@ -100,7 +99,7 @@ class DataSet:
         return train, self._read_bare(self.test_file) if self.test_file else None
 
     @cached_property
-    def _split(self) -> tuple[list[Question], list[Question]]:
+    def _split(self) -> tuple[Sequence[Question], Sequence[Question]]:
         first, second = self._files
         settings = self.settings
         if second is None:
@@ -115,17 +114,17 @@ class DataSet:
         return train, test
 
     @property
-    def train(self) -> list[Question]:
+    def train(self) -> Sequence[Question]:
         """The questions to learn from."""
         return self._split[0]
 
     @property
-    def test(self) -> list[Question]:
+    def test(self) -> Sequence[Question]:
         """The questions to test on."""
         return self._split[1]
 
     @cached_property
-    def learnt_from(self) -> dict[str, list[Question]]:
+    def learnt_from(self) -> dict[str, Sequence[Question]]:
         """The questions that students learn from, and models learnt from elsewhere, by file."""
         elsewhere = {str(p): self._read_bare(p).questions for p in self.settings.pretrained_on}
         return {str(self.train_file): self.train, **elsewhere}
@@ -182,14 +181,14 @@ class AskedSet(DataSet):
         return file, file
 
     @cached_property
-    def _split(self) -> tuple[list[Question], list[Question]]:
+    def _split(self) -> tuple[Sequence[Question], Sequence[Question]]:
         every, settings = self._files[0].questions, self.settings
         return [], _sampled(every, settings.test_size, settings.seed, self.test_file)
 
 
 def _sampled(
-    questions: list[Question], size: int | None, seed: int, path: Path | None
-) -> list[Question]:
+    questions: Sequence[Question], size: int | None, seed: int, path: Path | None
+) -> Sequence[Question]:
     if size is None:
         return questions
     if size > len(questions):
@@ -199,13 +198,14 @@ def _sampled(
 
 def without_test(
     questions: Sequence[Question], test: Sequence[Question], path: Path
-) -> list[Question]:
+) -> Sequence[Question]:
     """The questions that have neither id, text nor all gold passages of a test question.
 
     Raises InputError where none is left; says how many were left out.
     """
     seen = Seen(test)
-    train = [q for q in questions if seen.common(q) not in GRAVE]
+    fit = [n for n, q in enumerate(questions) if seen.common(q) not in GRAVE]
+    train = choose(questions, fit)
     if len(train) < len(questions):
         log.warning(
             "%s: %d questions repeat a test question, or all of its gold passages, and are not "
@@ -218,7 +218,9 @@ def without_test(
     return train
 
 
-def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
+def hold_out(
+    data: DataSet, questions: Sequence[Question]
+) -> tuple[Sequence[Question], Sequence[Question]]:
     """(train, test) of one file; what repeats a test question or its facts is not trained on."""
     settings = data.settings
     size = settings.test_size or HELD_OUT
@@ -229,7 +231,7 @@ def hold_out(data: DataSet, questions: Sequence[Question]) -> tuple[list[Questio
         )
     test = sample_questions(questions, test=size, dev=0, seed=settings.seed).test
     ids = {q.id for q in test}
-    others = [q for q in questions if q.id not in ids]
+    others = choose(questions, [n for n, q in enumerate(questions) if q.id not in ids])
     train = without_test(others, test, data.train_file)
     return _sampled(train, settings.train_size, settings.seed, data.train_file), test
 

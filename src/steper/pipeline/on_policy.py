@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from steper.examples.build import seeded_order
 from steper.pipeline.plan import Advance
 from steper.pipeline.stages import ALLOWED, open_answering, open_teacher, outcome_line, told
@@ -9,20 +11,22 @@ from steper.pipeline.workspace import EvalRun, Workspace
 from steper.records import Question
 from steper.relabelling import labelled_line, relabel
 from steper.runs import Run, teach
+from steper.stored import choose
 from steper.student import student_retriever
 
 
-def students_questions(ws: Workspace, data: str, method: str) -> list[Question]:
+def students_questions(ws: Workspace, data: str, method: str) -> Sequence[Question]:
     """The training questions that a method's students are asked: all but the teacher's share.
 
     The order is that of `examples.questions`, so a smaller share is always part of a larger one.
     """
     examples = ws.settings.example_settings(method)
-    by_id = {question.id: question for question in ws.data[data].train}
-    ids = seeded_order(by_id, examples.seed)[: examples.questions]
+    train = ws.data[data].train
+    every = [question.id for question in train]
+    ids = seeded_order(every, examples.seed)[: examples.questions]
     teachers = round(ws.settings.recipes[method].teacher_share * len(ids))
     taken = set(ids[min(teachers, len(ids) - 1) :])
-    return [question for question in ws.data[data].train if question.id in taken]
+    return choose(train, [n for n, i in enumerate(every) if i in taken])
 
 
 def collect(

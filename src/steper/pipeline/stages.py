@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -106,7 +106,7 @@ def make_index(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -
 
 
 def open_teacher(
-    ws: Workspace, questions: list[Question], purpose: str, model: str | None = None
+    ws: Workspace, questions: Sequence[Question], purpose: str, model: str | None = None
 ) -> LanguageModel:
     """The teacher's model, or `model` in its place; kept open for the next stage that wants it.
 

@@ -14,6 +14,7 @@ from steper.data.world.world_questions import world_of
 from steper.evaluation.compare import Comparison, choose_baseline, compare
 from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, Method, shared_questions
 from steper.evaluation.statistics import Bootstrap
+from steper.evaluation.summaries import partition
 from steper.evaluation.tables import leakage_line
 from steper.records import Question, Record
 from steper.reporting import charts, score_tables
@@ -195,19 +196,24 @@ def _comparison(
     return compare(methods, baseline, metrics, bootstrap, settings.against, apart)
 
 
+def _hops(hops: int | None) -> str | None:
+    return None if hops is None else f"{hops} hop{'s' * (hops != 1)}"
+
+
 def breakdowns(
     methods: Sequence[Method], bootstrap: Bootstrap
 ) -> list[tuple[str, list[charts.Panel]]]:
     """Panels of EM, F1 and Acc by hops, and by type; without those that have a single part."""
     names = [m.name for m in methods]
+    every = score_tables.every_question(methods)
     found = []
-    for title, key in (
-        ("hops", lambda q: None if q.hops is None else f"{q.hops} hop{'s' * (q.hops != 1)}"),
-        ("type", lambda q: q.type),
-    ):
+    hops = {i: _hops(q.hops) for i, q in every.items()}
+    types = {i: q.type for i, q in every.items()}
+    for title, part_of in (("hops", hops), ("type", types)):
         panels = []
+        ids = partition(every, part_of.__getitem__)
         for metric in score_tables.PANEL_METRICS:
-            parts = score_tables.parts(methods, metric, key, bootstrap)
+            parts = score_tables.parts(methods, metric, ids, bootstrap)
             if len(parts) > 1:
                 panels.append(charts.part_panel(metric, parts, names))
         if panels:

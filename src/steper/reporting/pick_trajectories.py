@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from steper.evaluation.methods import Method
 from steper.records import Question
@@ -12,20 +15,17 @@ from steper.records import Question
 Verdict = Literal["disagree", "all_right", "none_right", "unscored"]
 
 
-def is_right(method: Method, question_id: str) -> bool | None:
-    """Whether the first run's answer is an exact match; None if the question has no gold answer."""
-    score = method.scores[0][question_id].score
-    return None if score is None else score.em == 1.0
-
-
-def verdict(methods: Sequence[Method], question_id: str) -> Verdict:
-    """How the methods' first runs did on a question that all of them have."""
-    right = [is_right(method, question_id) for method in methods]
-    if None in right:
-        return "unscored"
-    if all(right):
-        return "all_right"
-    return "disagree" if any(right) else "none_right"
+def verdicts(methods: Sequence[Method], ids: Sequence[str]) -> dict[str, Verdict]:
+    """How the methods' first runs did on questions that all of them have, by exact match."""
+    ems = np.array([method.values("em", ids)[0] for method in methods])
+    scored, right = ~np.isnan(ems).any(axis=0), ems == 1
+    kinds: list[tuple[Verdict, NDArray[np.bool_]]] = [
+        ("disagree", scored & right.any(axis=0) & ~right.all(axis=0)),
+        ("all_right", right.all(axis=0)),
+        ("none_right", scored & ~right.any(axis=0)),
+        ("unscored", ~scored),
+    ]
+    return {ids[at]: kind for kind, those in kinds for at in np.flatnonzero(those).tolist()}
 
 
 def choose(
@@ -37,10 +37,10 @@ def choose(
     turn; types take turns within each. Where a kind has too few, the others fill up.
     """
     random = Random(seed)
-    pools = {
-        kind: _by_turns([questions[i] for i in questions if verdicts[i] == kind], random)
-        for kind in ("disagree", "all_right", "none_right", "unscored")
-    }
+    by_type: dict[Verdict, dict[str, list[str]]] = {kind: {} for kind in get_args(Verdict)}
+    for i, question in questions.items():
+        by_type[verdicts[i]].setdefault(question.type or "", []).append(i)
+    pools = {kind: _by_turns(types, random) for kind, types in by_type.items()}
     chosen = pools["disagree"][: (count + 1) // 2]
     rest = _interleave([pools["all_right"], pools["none_right"], pools["unscored"]])
     chosen += rest[: count - len(chosen)]
@@ -49,11 +49,8 @@ def choose(
     return [i for i in questions if i in wanted]
 
 
-def _by_turns(questions: Sequence[Question], random: Random) -> list[str]:
+def _by_turns(types: Mapping[str, list[str]], random: Random) -> list[str]:
     """Shuffled ids, one of each type in turn."""
-    types: dict[str, list[str]] = {}
-    for question in questions:
-        types.setdefault(question.type or "", []).append(question.id)
     for ids in types.values():
         random.shuffle(ids)
     return _interleave([types[name] for name in sorted(types)])

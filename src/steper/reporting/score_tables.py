@@ -6,20 +6,22 @@ all numbers equal those of `steper eval`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from steper.evaluation.methods import Method, Metric, value_of
-from steper.evaluation.metrics import QuestionScore, coverage_row, partition
-from steper.evaluation.statistics import Bootstrap, Estimate, estimate_means
+from steper.evaluation.methods import Method, Metric
+from steper.evaluation.score_table import USAGE, ScoreTable
+from steper.evaluation.statistics import Bootstrap, Estimate, Floats, estimate_means
 from steper.records import Question
 
 TABLE_METRICS: tuple[Metric, ...] = ("em", "f1", "acc", "acc_token", "gold_recall", "all_gold")
 PANEL_METRICS: tuple[Metric, ...] = ("em", "f1", "acc")
 
-Columns = Callable[[QuestionScore], Sequence[float]]
+Columns = Callable[[ScoreTable], Floats]
+"""What is measured of each question of a table: (n, columns)."""
 
 
 @dataclass(frozen=True)
@@ -81,36 +83,35 @@ def means(
     method: Method, ids: Sequence[str], columns: Columns, settings: Bootstrap
 ) -> list[Estimate]:
     """Means over questions of what `columns` gives for each, averaged over the runs first."""
-    table = np.mean([[columns(run[i]) for i in ids] for run in method.scores], axis=0)
+    table = np.mean([columns(run) for run in method.tables(ids)], axis=0)
     return estimate_means(table, settings)
 
 
 def cell(method: Method, metric: Metric, ids: Iterable[str], settings: Bootstrap) -> Cell | None:
     """A method's mean of one metric over those of the questions that have it; None if none has."""
-    first = method.scores[0]
-    having = [i for i in ids if i in method.questions and value_of(first[i], metric) is not None]
-    if not having:
+    values = method.values(metric, [i for i in ids if i in method.questions])
+    values = values[:, ~np.isnan(values[0])]
+    if not values.size:
         return None
-    values = method.values(metric, having)
     mean = estimate_means(values.mean(axis=0)[:, None], settings)[0]
-    return Cell(len(having), mean, tuple(values.mean(axis=1).tolist()))
+    return Cell(values.shape[1], mean, tuple(values.mean(axis=1).tolist()))
 
 
-def every_question(methods: Sequence[Method]) -> dict[str, Question]:
+def every_question(methods: Sequence[Method]) -> Mapping[str, Question]:
     """The questions of all methods, first come first."""
-    return {i: q for method in methods for i, q in method.questions.items()}
+    maps = [method.questions for method in reversed(methods)]
+    return ChainMap(*maps)  # type: ignore[arg-type]  # it is only read from
 
 
 def parts(
     methods: Sequence[Method],
     metric: Metric,
-    key: Callable[[Question], str | int | None],
+    ids_by_part: Mapping[str, Sequence[str]],
     settings: Bootstrap,
 ) -> list[Part]:
-    """Every method by one metric on each part of the questions, as `partition` orders them."""
+    """Every method by one metric on each part of the questions."""
     found = []
-    for name, questions in partition(list(every_question(methods).values()), key).items():
-        ids = [q.id for q in questions]
+    for name, ids in ids_by_part.items():
         cells = tuple(cell(m, metric, ids, settings) for m in methods)
         if any(cells):
             found.append(Part(name, max(c.n for c in cells if c), cells))
@@ -119,20 +120,17 @@ def parts(
 
 def steps(method: Method, settings: Bootstrap) -> list[StepPoint]:
     """Recall after each step over the questions with gold passages."""
-    ids = [i for i in method.questions if method.scores[0][i].coverage is not None]
-    longest = max(
-        (len(c.retrieved) for run in method.scores for i in ids if (c := run[i].coverage)),
-        default=0,
-    )
+    every = list(method.questions)
+    first, *_ = runs = method.tables(every)
+    known = first.gold > 0
+    ids = [i for i, has in zip(every, known.tolist(), strict=True) if has]
+    longest = max(run.length[known].max(initial=0) for run in runs)
 
-    def columns(score: QuestionScore) -> list[float]:
-        cover = score.coverage
-        assert cover is not None
-        return [
-            value
-            for step in range(longest)
-            for value in (*coverage_row(cover, step)[:2], step < len(cover.retrieved))
-        ]
+    def columns(run: ScoreTable) -> Floats:
+        of_step = (
+            (run.retrieval(step)[:, :2], (run.length > step)[:, None]) for step in range(longest)
+        )
+        return np.concatenate([part for parts in of_step for part in parts], axis=1)
 
     if not longest:
         return []
@@ -143,15 +141,14 @@ def steps(method: Method, settings: Bootstrap) -> list[StepPoint]:
 def effort(method: Method, seconds: Sequence[float], settings: Bootstrap) -> Effort:
     """What the method's runs took."""
 
-    def columns(score: QuestionScore) -> list[float]:
-        usage = score.usage
-        spent = usage.dollars or 0.0
-        used = (usage.prompt_tokens, usage.completion_tokens, spent)
-        return [score.steps, score.searches, *used]
+    def columns(run: ScoreTable) -> Floats:
+        return np.nan_to_num(run.columns("steps", "searches", *USAGE))
 
     estimates = means(method, list(method.questions), columns, settings)
-    every = [score for run in method.scores for score in run.values()]
-    dollars = [s.usage.dollars for s in every if s.usage.dollars is not None]
+    prompt, completion, spent, unpriced = np.concatenate(
+        [e.table.columns(*USAGE, "unpriced") for e in method.evaluations]
+    ).T
+    dollars = spent[~np.isnan(spent)].tolist()
     return Effort(
         questions=len(method.questions),
         runs=len(method.scores),
@@ -160,9 +157,9 @@ def effort(method: Method, seconds: Sequence[float], settings: Bootstrap) -> Eff
         prompt=estimates[2],
         completion=estimates[3],
         dollars=estimates[4] if dollars else None,
-        prompt_total=sum(s.usage.prompt_tokens for s in every),
-        completion_total=sum(s.usage.completion_tokens for s in every),
+        prompt_total=int(prompt.sum()),
+        completion_total=int(completion.sum()),
         dollars_total=sum(dollars) if dollars else None,
-        unpriced=sum(s.unpriced for s in every),
+        unpriced=int(unpriced.sum()),
         seconds=tuple(seconds),
     )

@@ -11,7 +11,7 @@ from steper.evaluation.metrics import QuestionScore
 from steper.evaluation.retrieval import same_passage
 from steper.journal import PART, TRAJECTORIES, read_unfinished
 from steper.records import Passage, Question, Step, Trajectory
-from steper.reporting.pick_trajectories import Verdict, choose, verdict
+from steper.reporting.pick_trajectories import Verdict, choose, verdicts
 from steper.store import read_records
 
 STEP_NAMES = {"init": "initialization", "exp": "expansion", "agg": "aggregation"}
@@ -98,14 +98,14 @@ def gather_examples(
 
     They are chosen by how those of `judged` did.
     """
-    verdicts = {i: verdict(judged, i) for i in shared}
-    ids = choose(shared, verdicts, count, seed) if count else []
+    told = verdicts(judged, list(shared))
+    ids = choose(shared, told, count, seed) if count else []
     read = [_read(method, set(ids)) for method in methods]
     shown = tuple(
         Example(
             number=number,
             question=shared[i],
-            verdict=verdicts[i],
+            verdict=told[i],
             columns=tuple(
                 _column(index, shared[i], found[i], method.scores[0][i])
                 for index, (method, found) in enumerate(zip(methods, read, strict=True))
@@ -114,7 +114,7 @@ def gather_examples(
         for number, i in enumerate(ids, start=1)
     )
     names = [m.name for m in judged] if len(judged) < len(methods) else []
-    return Examples(shown, Counter(verdicts.values()), seed, tuple(names))
+    return Examples(shown, Counter(told.values()), seed, tuple(names))
 
 
 def _read(method: Method, ids: set[str]) -> dict[str, Trajectory]:

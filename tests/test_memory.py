@@ -1,0 +1,86 @@
+"""Memory of commands as questions become more: a small part of what a question takes on disk."""
+
+import gc
+import json
+import shutil
+import tracemalloc
+
+import pytest
+
+from doubles import FILM, DictRetriever
+from steper import api
+from steper.data import read_question_file
+from steper.evaluation.statistics import Bootstrap
+
+FEW, MANY = 120, 360
+QUESTION = 10_000
+"""Bytes of a question: one that is held in memory takes at least as many."""
+ALLOWED = 2_500
+"""Bytes of memory that a question may add: its id, its place, its scores."""
+DRAWS = Bootstrap(resamples=10)  # what is drawn at once is bounded, too, but not for so few
+
+
+def says(request):
+    return "Ann Lee was born in 1950. So the answer is: 1950."
+
+
+def write_questions(path, count):
+    text = "Gold Rain is a film by Ann Lee. " * (QUESTION // 32)
+    with path.open("w") as file:
+        for number in range(count):
+            own = {"title": f"Film {number}", "text": f"{number} {text}"}
+            row = {"id": f"q{number}", "question": f"When was Ann Lee, number {number}, born?"}
+            row |= {"answers": ["1950"], "type": "bridge", "hops": 2, "context": [own], "gold": [0]}
+            file.write(json.dumps(row) + "\n")
+
+
+def teach(folder, name="run", overwrite=False):
+    options = {"strategy": "one_shot", "model": says, "corpus": DictRetriever(FILM)}
+    options |= {"in_flight": 4, "overwrite": overwrite}
+    run = api.teach(folder / "questions.jsonl", out=folder / name, **options)
+    assert run.manifest["counts"]["answered"] in (FEW, MANY)
+
+
+COMMANDS = {
+    "teach": lambda folder: teach(folder, overwrite=True),
+    "again": teach,
+    "questions": lambda folder: read_question_file(folder / "questions.jsonl"),
+    "eval": lambda folder: api.evaluate(folder / "run", bootstrap=DRAWS),
+    "compare": lambda folder: api.compare(
+        {"a": folder / "run", "b": folder / "other"}, bootstrap=DRAWS
+    ),
+    "report": lambda folder: api.report(
+        {"run": folder / "run"}, folder / "page.html", bootstrap=DRAWS, examples=1
+    ),
+    "build": lambda folder: api.build(folder / "run", out=folder / "examples"),
+}
+
+
+def peak_of(command, folder):
+    gc.collect()
+    tracemalloc.start()
+    try:
+        command(folder)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders with few and with many questions, and a run over them."""
+    found = []
+    for count in (FEW, MANY):
+        folder = tmp_path_factory.mktemp(f"of-{count}")
+        write_questions(folder / "questions.jsonl", count)
+        teach(folder)
+        shutil.copytree(folder / "run", folder / "other")
+        found.append(folder)
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_memory_of_a_question(name, folders):
+    COMMANDS[name](folders[0])  # what is imported and made once is no question's
+    few, many = (peak_of(COMMANDS[name], folder) for folder in folders)
+    assert (many - few) / (MANY - FEW) < ALLOWED
