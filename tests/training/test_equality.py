@@ -60,11 +60,13 @@ def assert_equal(one, other):
         assert mine["supervised_tokens"] <= theirs["supervised_tokens"]
 
 
-@pytest.mark.parametrize("weights", ["learned", "uniform"])
-@pytest.mark.parametrize(("layout", "form"), FORMS)
+@pytest.mark.parametrize(
+    ("layout", "form", "weights"),
+    [*((*form, "learned") for form in FORMS), *((*form, "uniform") for form in FORMS[:2])],
+)
 def test_packing_and_accumulation_change_nothing(folder, student, tmp_path, layout, form, weights):
     source = folder(layout, form)
-    common = {"weights": weights, "batch_size": 4, "epochs": 2}
+    common = {"weights": weights, "batch_size": 4, "max_steps": 3}  # into the second epoch
     plain = first_steps(source, student, tmp_path / "a", pack="none", micro_batch_size=4, **common)
     one_pass = first_steps(source, student, tmp_path / "b", micro_batch_size=4, **common)
     assert_equal(one_pass, plain)

@@ -162,7 +162,7 @@ def test_the_loss_is_trls_on_our_token_ids(student, source, tmp_path):
 
 @pytest.mark.parametrize("weights", ["learned", "uniform"])
 def test_packing_and_accumulation_change_nothing(student, source, tmp_path, weights):
-    common = {"weights": weights, "batch_size": 4, "epochs": 2, "dpo_sft": 0.5, "lr": 0.01}
+    common = {"weights": weights, "batch_size": 4, "max_steps": 3, "dpo_sft": 0.5, "lr": 0.01}
     plain = first_steps(source, student, tmp_path / "a", pack="none", micro_batch_size=4, **common)
     for name, micro in (("b", 4), ("c", 1)):
         one = first_steps(source, student, tmp_path / name, micro_batch_size=micro, **common)
