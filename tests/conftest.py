@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()  # a quarter of the time that importing torch takes; until all tests are collected
 modules = 0  # as many were imported when what there was was last frozen
 
@@ -23,6 +26,7 @@ def freeze():
 
 def pytest_collection_finish():
     freeze()
+    gc.set_threshold(20_000)  # 700 objects more are soon made, and seldom garbage
     gc.enable()
 
 
