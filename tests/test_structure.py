@@ -171,15 +171,11 @@ def test_an_option_of_another_strategy_is_named(capsys):
     assert len(error.splitlines()) == 1
 
 
-def test_defaults_are_printed_as_they_are_typed(capsys):
-    run_command(["teach", "--help"])
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "[default: OPENAI_API_KEY]" in shown
-    assert "[default: first_new_sentence]" in shown
-
-
-def test_help_names_every_recipe_and_strategy(capsys):
+def test_help_names_every_recipe_and_strategy_and_defaults_as_they_are_typed(capsys):
     run_command(["build", "--help"])
     run_command(["teach", "--help"])
     shown = capsys.readouterr().out
     assert all(name in shown for name in (*RECIPES.names(), *STRATEGIES.names()))
+    words = " ".join(shown.split())
+    assert "[default: OPENAI_API_KEY]" in words
+    assert "[default: first_new_sentence]" in words

@@ -114,8 +114,11 @@ def possible(name, where):
     return not apart or ("cumulative" not in where and "append_only" not in where)
 
 
+QUICK = ("ircot", "self_ask", "self_ask, reader")
 FORMS = [
-    (name, where, form)
+    pytest.param(
+        name, where, form, marks=[] if form == "chat" or name in QUICK else pytest.mark.slow
+    )
     for name, where, form in product(LOOPS, ALLOWED["steper"], ("chat", "plain"))
     if "None" not in where and possible(name, where)
 ]

@@ -426,8 +426,9 @@ def test_stamps_name_what_decided_a_task(made):
 def test_students_of_every_target_are_asked_in_their_form(tmp_path, tiny):
     """By the recipe alone: nothing but the target is named."""
     whole = "recipes.whole={recipe: steper, examples: {target: cumulative}}"
-    config = settings(write_files(tmp_path), tiny, whole, "evaluate.base=none")
-    Pipeline(config, tmp_path / "out").run()
+    alone = "evaluate.base=none", "evaluate.teacher=false", "train.max_steps=1"
+    config = settings(write_files(tmp_path), tiny, whole, *alone)
+    Pipeline(config, tmp_path / "out").run(["index", "teach", "build", "train", "eval"])
     asked = {}
     for method in ("vanilla_kd", "steper", "whole"):
         run = Run(tmp_path / "out/eval/small/tiny" / f"{method}-0")

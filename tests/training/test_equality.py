@@ -97,7 +97,7 @@ def test_losses_are_those_of_plain_transformers(folder, student, tmp_path, layou
     assert row["loss"] == pytest.approx(expected, rel=LIMIT)
 
 
-@pytest.mark.parametrize("form", ["chat", "plain"])
+@pytest.mark.parametrize("form", ["chat", pytest.param("plain", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("reasoning", "target"),
     [("assistant", "current"), ("assistant", "cumulative"), ("anew", "cumulative")],
@@ -133,7 +133,9 @@ def make_windowed(path, kind, window):
     return path
 
 
-@pytest.mark.parametrize("kind", ["mistral", "phi3", "starcoder2"])
+@pytest.mark.parametrize(
+    "kind", ["mistral", *(pytest.param(k, marks=pytest.mark.slow) for k in ("phi3", "starcoder2"))]
+)
 def test_a_sliding_window_holds_inside_a_tree(folder, tmp_path, kind):
     source = folder("passages_first", "chat")
     common = {"batch_size": 4, "max_steps": 2}
