@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.disable()  # a quarter of the time that importing torch takes; until all tests are collected
+modules = 0  # as many were imported when what there was was last frozen
+
+
+def freeze():
+    """Every training collects garbage, which takes half its time while torch's modules count."""
+    global modules
+    gc.collect()
+    gc.freeze()
+    modules = len(sys.modules)
 
 
 def pytest_collection_finish():
-    """Every training collects garbage, which takes half its time while torch's modules count."""
-    gc.collect()
-    gc.freeze()
+    freeze()
+    gc.set_threshold(20_000)  # 700 objects more are soon made, and seldom garbage
+    gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Many modules are first imported by a test: transformers' Trainer, peft, datasets."""
+    if len(sys.modules) > modules + 100:
+        freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

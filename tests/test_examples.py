@@ -68,7 +68,6 @@ def test_your_own_data_says_what_was_dropped_and_why(tmp_path):
     counted = re.findall(r"^(\d+) × (\w+):", said, re.M)
     assert counted == [("2", "test_question_id"), ("1", "dropped"), ("1", "not_grounded")]
     assert said.endswith("Where was the architect of the Sydney Opera House born? Copenhagen\n")
-    assert run_example("your_own_data.py", tmp_path) == said
 
 
 def test_your_own_strategy_trains_on_the_prompts_that_it_asks(tmp_path):
@@ -76,4 +75,10 @@ def test_your_own_strategy_trains_on_the_prompts_that_it_asks(tmp_path):
     assert "3 steps, 'Christiania')" in said  # IRCoT in other words
     assert "4 steps, 'Oslo')" in said  # the one that looks again
     assert "8 training prompts are the 8 prompts that the model was asked\n" in said
-    assert run_example("your_own_strategy.py", tmp_path) == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["your_own_data.py", "your_own_strategy.py"])
+def test_an_example_that_is_run_again_says_the_same(tmp_path, name):
+    said = run_example(name, tmp_path)
+    assert run_example(name, tmp_path) == said

@@ -1,5 +1,6 @@
 """How the command line ends."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -29,45 +30,55 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 from steper.cli.main import run
-from steper.cli.terminal import OnlyOnce
-sys.exit(run(sys.argv[1:]))
+import contextlib, io, json, os
+
+told = []
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    os.mkdir(str(number))
+    os.chdir(str(number))
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        code = run(arguments)
+    os.chdir("..")
+    told.append((code, error.getvalue()))
+print(json.dumps(told))
 """
+SMALL = ["--set", "data.small-world.world.train=2", "--set", "data.small-world.world.test=2"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "package", "extra"),
-    [
-        (["run", "small-world"], "torch", "train"),
-        (["run", "small-world", "--smoke"], "torch", "train"),
-        (["run", "small-world", "--stages", "world,index,teach"], "torch", "hf"),
-    ],
-    ids=["whole", "smoke", "teach"],
-)
-def test_run_without_its_extras_ends_in_one_line(tmp_path, arguments, package, extra):
-    small = ["--set", "data.small-world.world.train=2", "--set", "data.small-world.world.test=2"]
+@pytest.fixture(scope="module")
+def without_extras(tmp_path_factory):
+    """(exit code, standard error) of each command of the next two tests, of one process."""
+    commands = [["run", "small-world", *arguments, *SMALL] for arguments in (*LACKING, ENOUGH)]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRAS, *arguments, *small],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2, done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("steper run: error: ")
-    assert f"this needs the package {package}, which is not installed" in line
-    assert f"pip install 'steper[{extra}]'" in line
-    assert "Traceback" not in done.stderr
-
-
-def test_run_needs_no_extras_for_stages_that_do_not(tmp_path):
-    arguments = ["run", "small-world", "--stages", "world,index"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRAS, *arguments],
-        cwd=tmp_path,
+        [sys.executable, "-c", WITHOUT_EXTRAS, json.dumps(commands)],
+        cwd=tmp_path_factory.mktemp("without"),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+LACKING = [(), ("--smoke",), ("--stages", "world,index,teach")]
+ENOUGH = ("--stages", "world,index")
+
+
+@pytest.mark.parametrize(
+    ("number", "extra"), [(0, "train"), (1, "train"), (2, "hf")], ids=["whole", "smoke", "teach"]
+)
+def test_run_without_its_extras_ends_in_one_line(without_extras, number, extra):
+    code, error = without_extras[number]
+    assert code == 2, error
+    line = error.strip().splitlines()[-1]
+    assert line.startswith("steper run: error: ")
+    assert "this needs the package torch, which is not installed" in line
+    assert f"pip install 'steper[{extra}]'" in line
+    assert "Traceback" not in error
+
+
+def test_run_needs_no_extras_for_stages_that_do_not(without_extras):
+    code, error = without_extras[-1]
+    assert code == 0, error
 
 
 def test_what_two_stages_would_both_say_is_said_once(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import pytest
@@ -113,8 +114,11 @@ def possible(name, where):
     return not apart or ("cumulative" not in where and "append_only" not in where)
 
 
+QUICK = ("ircot", "self_ask", "self_ask, reader")
 FORMS = [
-    (name, where, form)
+    pytest.param(
+        name, where, form, marks=[] if form == "chat" or name in QUICK else pytest.mark.slow
+    )
     for name, where, form in product(LOOPS, ALLOWED["steper"], ("chat", "plain"))
     if "None" not in where and possible(name, where)
 ]
@@ -134,13 +138,18 @@ def test_a_student_that_writes_what_it_learnt_lives_through_the_trajectory(
     assert [s.query for s in own.steps] == [s.query for s in teacher.steps]
     assert [s.context for s in own.steps] == [s.context for s in teacher.steps]
     for kind in ("byte_level", "unigram"):
-        encoder = Encoder(KINDS_OF_TOKENIZERS[kind](chat=form == "chat"))
+        encoder = encoder_of(kind, form)
         encoded = [encoder.example(example) for example in examples]
         for request, one in zip(requests, encoded, strict=True):
             ids = encoder.prompt(request.prompt)
             assert one.ids[: len(ids)] == ids
             assert len(one.ids) > len(ids) >= one.prompt
     check_ends(encoded, encoder.turn_end(form))
+
+
+@cache
+def encoder_of(kind, form):
+    return Encoder(KINDS_OF_TOKENIZERS[kind](chat=form == "chat"))
 
 
 def check_ends(encoded, end):

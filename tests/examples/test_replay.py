@@ -74,7 +74,7 @@ def test_training_ids_begin_with_those_of_inference_in_plug_ins_too(kind):
     made = KINDS_OF_TOKENIZERS[kind]
     encoders = {"chat": Encoder(made()), "plain": Encoder(made(chat=False))}
     names, checked = set(), 0
-    for seed in range(200):
+    for seed in range(100):
         strategy, record, actions = random_trajectory(seed)
         encoder = encoders[strategy.form]
         replay = Replay(record, strategy)

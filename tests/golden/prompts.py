@@ -28,12 +28,13 @@ from steper.examples.example_settings import ExampleSettings  # noqa: E402
 from steper.examples.filters import FilterSettings  # noqa: E402
 from steper.gold.teacher import GoldTeacher  # noqa: E402
 from steper.prompt.render import PromptSettings  # noqa: E402
+from steper.prompt.segments import Form  # noqa: E402
 from steper.retrieve import BM25Index  # noqa: E402
 from steper.runs import make_strategy, teach  # noqa: E402
 from steper.strategy import STRATEGIES  # noqa: E402
 
 LAYOUTS = ("passages_first", "append_only")
-FORMS = ("chat", "plain")
+FORMS: tuple[Form, ...] = ("chat", "plain")
 RECIPES = ("steper", "steper_uniform", "steper_init_agg", "steper_exp_agg", "vanilla_kd")
 TARGETS = ("current", "cumulative")
 
@@ -82,12 +83,14 @@ def prompts() -> dict[str, Any]:
     return found
 
 
-def made(run: Any, recipes: Sequence[str] = RECIPES) -> Iterator[tuple[str, Any]]:
+def made(
+    run: Any, recipes: Sequence[str] = RECIPES, forms: Sequence[Form] = FORMS
+) -> Iterator[tuple[str, Any]]:
     """The examples of a run: by every recipe, target, layout and form that it allows."""
     for recipe in recipes:
         for target in TARGETS:
             for layout in LAYOUTS:
-                for form in FORMS:
+                for form in forms:
                     settings = ExampleSettings(
                         recipe=recipe, target=target, layout=layout, form=form, instruction=True
                     )
@@ -114,7 +117,7 @@ def examples() -> dict[str, Any]:
     return found
 
 
-def gold(recipes: Sequence[str] = RECIPES) -> dict[str, Any]:
+def gold(recipes: Sequence[str] = RECIPES, forms: Sequence[Form] = FORMS) -> dict[str, Any]:
     """What the gold teacher says in every strategy, of a small world's questions."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -148,7 +151,8 @@ def gold(recipes: Sequence[str] = RECIPES) -> dict[str, Any]:
                 found[key] = said[:6] if not ahead else []
                 found[f"{key}: all"] = digest(said)
                 if not ahead:
-                    found |= {f"{key}: {how}": digest(values) for how, values in made(run, recipes)}
+                    examples = made(run, recipes, forms)
+                    found |= {f"{key}: {how}": digest(values) for how, values in examples}
     return found
 
 

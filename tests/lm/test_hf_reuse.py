@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     return make_tiny_llama(tmp_path_factory.mktemp("tiny") / "chat")
 
 
-def steps(questions=6, count=4, **fields):
+def steps(questions=4, count=4, **fields):
     """Prompts as of trajectories: the same head, passages that grow, then question and text."""
     rng = random.Random(0)
     head = "Read and answer. " * 3
@@ -83,19 +83,19 @@ def test_reuse_changes_no_text(folder, expected, settings):
     model.close()
 
 
-def test_reuse_changes_no_text_of_a_cache_too_small_for_it(folder):
-    requests = steps(max_tokens=24)
+def test_reuse_changes_no_text_of_a_cache_too_small_for_it(folder, expected):
+    requests = steps(max_tokens=24, stop=("\n",))
     model = opened(folder)
     (first,) = written(model, requests[:1])
     model._generator.prefixes.limit_bytes = 60_000
-    assert [first, *written(model, requests[1:])] == transformers_own(folder, requests)
+    assert [first, *written(model, requests[1:])] == expected
     assert 0 < model._generator.prefixes.bytes <= 60_000
     model.close()
 
 
 def test_rows_that_end_early_leave_the_others_as_they_are(folder):
     requests = [
-        ask(r.prompt.text(), question_id=r.question_id, form="chat", max_tokens=1 + 29 * n % 70)
+        ask(r.prompt.text(), question_id=r.question_id, form="chat", max_tokens=1 + 29 * n % 40)
         for n, r in enumerate(steps())
     ]
     model = opened(folder)
@@ -183,7 +183,7 @@ def test_rotary_embeddings_that_change_with_length_are_not_shared():
     assert why_not(tiny_of("llama", rope_parameters=yarn)) is None
 
 
-@pytest.mark.parametrize("kind", ["mistral", "qwen3", "phi3"])
+@pytest.mark.parametrize("kind", ["mistral", "qwen3", pytest.param("phi3", marks=pytest.mark.slow)])
 def test_other_models_write_what_transformers_own_loop_writes(folder, tmp_path, kind):
     from transformers import AutoTokenizer
 

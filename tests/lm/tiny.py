@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from functools import cache
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -70,9 +71,9 @@ def make_tiny_llama(
     return path
 
 
-def _tokenizer(*, chat: bool, window: int):
+@cache
+def _trained() -> str:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -84,8 +85,15 @@ def _tokenizer(*, chat: bool, window: int):
         show_progress=False,
     )
     bpe.train_from_iterator([*ENGLISH, string.printable], trainer)
+    return bpe.to_str()
+
+
+def _tokenizer(*, chat: bool, window: int):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=Tokenizer.from_str(_trained()),
         pad_token="<|pad|>",
         eos_token="<|end|>",
         model_max_length=window,

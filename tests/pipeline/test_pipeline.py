@@ -187,7 +187,7 @@ def test_a_teachers_misspelt_argument_of_the_template_is_told_before_the_first_t
 
 
 def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
-    text = CONFIG.replace("max_steps: 2, batch", "epochs: 2, batch").replace(
+    text = CONFIG.replace("max_steps: 2, batch", "epochs: 1, batch").replace(
         "recipes: [vanilla_kd, steper]",
         "recipes: {vanilla_kd: {tokens_of: steper}, steper: {}}",
     )
@@ -200,7 +200,7 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
     }
     tokens = {name: manifest["trained"]["tokens"] for name, manifest in trained.items()}
     assert tokens["vanilla_kd"] == pytest.approx(tokens["steper"], rel=0.15)
-    assert tokens["vanilla_kd"] > 2 * trained["vanilla_kd"]["counts"]["tokens"]
+    assert tokens["vanilla_kd"] > trained["vanilla_kd"]["counts"]["tokens"]
     assert set(states(Pipeline(settings(config, tiny), tmp_path / "out"), ["train"]).values()) == {
         "done",
         "to do",
@@ -212,7 +212,7 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
 
 
 def test_a_method_trains_as_long_as_another(tmp_path, tiny):
-    text = CONFIG.replace("max_steps: 2, batch", "epochs: 4, batch").replace(
+    text = CONFIG.replace("max_steps: 2, batch", "epochs: 1, batch").replace(
         "recipes: [vanilla_kd, steper]",
         "recipes: {long: {recipe: vanilla_kd, seconds_of: steper}, vanilla_kd: {}, steper: {}}",
     )
@@ -239,7 +239,10 @@ def test_a_method_trains_as_long_as_another(tmp_path, tiny):
 def test_other_bytes_in_the_middle_of_a_student_are_noticed(tmp_path, capsys):
     student = make_tiny_llama(tmp_path / "student", window=8192, intermediate=32_768)
     text = CONFIG.replace("[vanilla_kd, steper]", "[steper]").replace("_words: 20", "_words: 2")
-    text = text.replace("max_steps: 2, batch_size: 4", "max_steps: 1, batch_size: 2")
+    text = text.replace(
+        "max_steps: 2, batch_size: 4, micro_batch_size: 2",
+        "max_steps: 1, batch_size: 1, lora_rank: 1",
+    ).replace("k: 3", "k: 1")
     config = write_files(tmp_path, text)
     model, out = f"students.tiny.model={student}", str(tmp_path / "out")
     line = ["run", str(config), "--set", model, "--out", out]
@@ -423,8 +426,9 @@ def test_stamps_name_what_decided_a_task(made):
 def test_students_of_every_target_are_asked_in_their_form(tmp_path, tiny):
     """By the recipe alone: nothing but the target is named."""
     whole = "recipes.whole={recipe: steper, examples: {target: cumulative}}"
-    config = settings(write_files(tmp_path), tiny, whole, "evaluate.base=none")
-    Pipeline(config, tmp_path / "out").run()
+    alone = "evaluate.base=none", "evaluate.teacher=false", "train.max_steps=1"
+    config = settings(write_files(tmp_path), tiny, whole, *alone)
+    Pipeline(config, tmp_path / "out").run(["index", "teach", "build", "train", "eval"])
     asked = {}
     for method in ("vanilla_kd", "steper", "whole"):
         run = Run(tmp_path / "out/eval/small/tiny" / f"{method}-0")

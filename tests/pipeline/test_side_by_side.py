@@ -35,14 +35,13 @@ def task(name, doing, needs=(), load="small"):
     return Task("eval", name, Path("there"), {}, doing, tuple(f"eval/{n}" for n in needs), load)
 
 
-def side_by_side(out, tasks, watcher, places=None):
+def side_by_side(out, tasks, watcher, workspace=None):
     out.mkdir(exist_ok=True)
-    settings = load_settings(write_files(out))
     stamps = Stamps(out)
     plan = make_plan(tasks, stamps)
     with stamps.locked():
         clerk = Clerk(plan, stamps, watcher)
-        SideBySide(Workspace(settings, out), clerk, places or Places(2, 2)).run(plan)
+        SideBySide(workspace or work.Bare(out), clerk, Places(2, 2)).run(plan)
 
 
 class Told:
@@ -72,8 +71,8 @@ def test_tasks_run_at_once_and_are_told_of_in_order(tmp_path, capfd):
         task("here", partial(work.answer, name="here"), load="none"),
         task("last", partial(work.answer, name="last"), ["a", "here"]),
     ]
-    told = Told()
-    side_by_side(tmp_path / "out", tasks, told)
+    told, out = Told(), tmp_path / "out"
+    side_by_side(out, tasks, told, Workspace(load_settings(write_files(tmp_path)), out))
     assert told.begun[0] == "here"
     assert told.over == [
         ("a", "met b"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -25,6 +27,11 @@ def byte_level(*, chat=True, template=CHAT_TEMPLATE):
 
 def unigram(*, chat=True, template=CHATML):
     """SentencePiece's kind: a dummy space in front of every text, BOS in front of plain text."""
+    return _with_bos(Tokenizer.from_str(_trained_unigram()), chat, template)
+
+
+@cache
+def _trained_unigram():
     base = Tokenizer(models.Unigram())
     base.normalizer = normalizers.NFKC()
     base.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
@@ -38,7 +45,7 @@ def unigram(*, chat=True, template=CHATML):
         show_progress=False,
     )
     base.train_from_iterator(WORDS, trainer)
-    return _with_bos(base, chat, template)
+    return base.to_str()
 
 
 def word_level(*, chat=True, template=CHATML):

@@ -67,7 +67,7 @@ def prompt_settings(rng, layout):
     )
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", ["chat", "plain"])
 @pytest.mark.parametrize("layout", ["passages_first", "append_only"])
 @pytest.mark.parametrize("kind", KINDS_OF_TOKENIZERS)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 
 import pytest
 from report_runs import QUICK, Page, question, write_log, write_run
@@ -33,8 +34,8 @@ def cells(page, section, row):
     raise AssertionError(f"no row {row} in {section}")
 
 
-def test_structure(folders, make_page):
-    _, page = make_page(folders)
+def test_structure(whole):
+    _, page = whole
     assert page.problems == []
     sections = [s["attributes"]["id"] for s in page.all("section") if "id" in s["attributes"]]
     assert sections == [
@@ -57,14 +58,14 @@ def test_structure(folders, make_page):
     assert page.all("html")[0]["attributes"]["lang"] == "en"
 
 
-def test_ids_are_unique(folders, make_page):
-    _, page = make_page(folders)
+def test_ids_are_unique(whole):
+    _, page = whole
     ids = [e["attributes"]["id"] for e in page.elements if "id" in e["attributes"]]
     assert len(ids) == len(set(ids))
 
 
-def test_nothing_is_loaded_from_anywhere(folders, make_page):
-    html, page = make_page(folders)
+def test_nothing_is_loaded_from_anywhere(whole):
+    html, page = whole
     assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", html)
     assert "@import" not in html
     assert "url(" not in html
@@ -74,8 +75,8 @@ def test_nothing_is_loaded_from_anywhere(folders, make_page):
     assert all(a["attributes"]["href"].startswith("#") for a in page.all("a"))
 
 
-def test_policy_allows_the_pages_own_script_alone(folders, make_page):
-    _, page = make_page(folders)
+def test_policy_allows_the_pages_own_script_alone(whole):
+    _, page = whole
     (script,) = page.all("script")
     (policy,) = page.all("meta", http_equiv="Content-Security-Policy")
     digest = base64.b64encode(hashlib.sha256(script["text"].encode()).digest()).decode()
@@ -104,8 +105,8 @@ def test_hostile_text_is_shown_and_never_runs(tmp_path, make_page):
     assert all(a["attributes"]["data-type"] == f"type{HOSTILE}" for a in articles)
 
 
-def test_scores_are_those_of_eval(folders, make_page):
-    _, page = make_page(folders)
+def test_scores_are_those_of_eval(folders, whole):
+    _, page = whole
     overall = score_run(folders["Vanilla-KD"][0], bootstrap=QUICK).metrics.overall
     answers, retrieval = overall.answers, overall.retrieval
     estimates = (answers.em, answers.f1, answers.acc, answers.acc_token)
@@ -132,15 +133,15 @@ def test_differences_are_those_of_compare(folders, make_page):
     ]
 
 
-def test_seeds_are_shown_beside_their_mean(folders, make_page):
-    _, page = make_page(folders)
+def test_seeds_are_shown_beside_their_mean(whole):
+    _, page = whole
     em = cells(page, "scores", "StepER")[2]
     assert em.startswith("70.8 [")
     assert em.endswith("± 5.9 over 2 seeds")
 
 
-def test_parts_and_steps_carry_evals_numbers(folders, make_page):
-    _, page = make_page(folders)
+def test_parts_and_steps_carry_evals_numbers(folders, whole):
+    _, page = whole
     metrics = score_run(folders["teacher"][0], bootstrap=QUICK).metrics
     (section,) = page.all("section", id="parts")
     tips = {t["text"] for t in page.inside(section, "title")}
@@ -159,8 +160,8 @@ def test_parts_and_steps_carry_evals_numbers(folders, make_page):
         assert f"{percent(recall.value)} [{low}, {high}]" in numbers
 
 
-def test_cost_counts_all_tokens_of_all_runs(folders, make_page):
-    _, page = make_page(folders)
+def test_cost_counts_all_tokens_of_all_runs(whole):
+    _, page = whole
     row = cells(page, "cost", "StepER")
     assert row[2].startswith("240 [240")
     assert row[5] == f"{12 * 2 * 2 * 120:,}"
@@ -169,8 +170,8 @@ def test_cost_counts_all_tokens_of_all_runs(folders, make_page):
     assert row[8] == "12.512.5"  # a line a run
 
 
-def test_training_is_found_by_the_models_folder(folders, make_page):
-    _, page = make_page(folders)
+def test_training_is_found_by_the_models_folder(whole):
+    _, page = whole
     (section,) = page.all("section", id="training")
     titles = [p["text"] for p in page.inside(section, "p", class_="panel-title")]
     assert [t.strip() for t in titles] == ["StepER: loss L", "StepER: σ"]
@@ -224,16 +225,16 @@ def test_trajectories_side_by_side(folders, make_page):
             assert "found in step 1" in column["text"]
 
 
-def test_filters_name_what_there_is(folders, make_page):
-    _, page = make_page(folders)
+def test_filters_name_what_there_is(whole):
+    _, page = whole
     buttons = page.all("button", aria_pressed="true") + page.all("button", aria_pressed="false")
     names = [b["text"] for b in buttons]
     assert names == ["All", "Disagreements", "bridge comparison", "comparison", "compositional"]
     assert "hidden" in page.all("div", class_="filters")[0]["attributes"]  # until the script runs
 
 
-def test_counts_and_provenance(folders, make_page):
-    _, page = make_page(folders)
+def test_counts_and_provenance(whole):
+    _, page = whole
     assert cells(page, "counts", "teacher")[1:] == ["12", "12", "0", "0", "0", "0", "0", "0"]
     text = page.all("section", id="provenance")[0]["text"]
     for words in ("feedc0de", "digest of s1", "0123456789abcdef", "100 resamples, seed 0"):
@@ -266,7 +267,7 @@ def test_text_colours_stand_out_in_light_and_dark(folders, make_page):
 
 
 def test_unfinished_run_on_request(folders, tmp_path):
-    run = folders["teacher"][0]
+    run = shutil.copytree(folders["teacher"][0], tmp_path / "teacher")
     lines = (run / "trajectories.jsonl").read_bytes().splitlines(keepends=True)
     (run / "trajectories.jsonl").unlink()
     (run / "trajectories.part").write_bytes(b"".join(lines[:5]) + lines[5][:40])
@@ -339,9 +340,9 @@ def test_command_refuses(folders, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_no_path_of_the_machine_is_shown(folders, make_page, tmp_path):
-    html, _ = make_page(folders)
-    assert str(tmp_path) not in html
+def test_no_path_of_the_machine_is_shown(folders, whole, tmp_path):
+    html, _ = whole
+    assert str(folders["teacher"][0].parents[1]) not in html
     assert shown_path(tmp_path / "runs/eval/s0", tmp_path / "runs") == "eval/s0"
     assert shown_path(tmp_path / "else/where/s0", tmp_path / "runs") == "where/s0"
 

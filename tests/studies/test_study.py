@@ -321,16 +321,22 @@ def test_what_is_wrong_is_one_line(tmp_path, tiny, capsys, old, new, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_studies_of_the_repository_are_valid(tmp_path):
-    folder = Path(__file__).parents[2] / "recipes" / "studies"
-    names = {path.stem for path in folder.glob("*.yaml")}
+STUDIES = sorted((Path(__file__).parents[2] / "recipes" / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("quick", "planned"),
+    [(True, True), (False, False), pytest.param(False, True, marks=pytest.mark.slow)],
+)
+def test_the_studies_of_the_repository_are_valid(tmp_path, quick, planned):
+    names = {path.stem for path in STUDIES}
     assert names == {"methods", "ablation", "scaling", "transfer", "budget", "strategies"}
-    for path in folder.glob("*.yaml"):
-        for quick in (False, True):
-            file = load_study(path, quick=quick)
+    for path in STUDIES:
+        file = load_study(path, quick=quick)
+        if planned:
             Study(file, tmp_path)
-            seeds = {len(settings.seeds) for settings in file.cells.values()}
-            assert seeds == ({1} if quick else {5})
+        seeds = {len(settings.seeds) for settings in file.cells.values()}
+        assert seeds == ({1} if quick else {5})
     assert not list(tmp_path.iterdir())
 
 

@@ -29,6 +29,12 @@ def encoder(tmp_path_factory):
     return Encoder(AutoTokenizer.from_pretrained(folder))
 
 
+@pytest.fixture
+def few_together(monkeypatch):
+    """Several batches of few trajectories."""
+    monkeypatch.setattr("steper.training.encoding.TOGETHER", 8)
+
+
 def load(encoder, max_length=None, rows=None, processes=1, **settings):
     return encoded(rows or examples(12), encoder, TrainSettings(**settings), max_length, processes)
 
@@ -56,8 +62,8 @@ def assert_same_arrays(mine, theirs):
 
 @pytest.mark.parametrize("pack", ["steps", "none"])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_is_read_from_the_file_is_what_was_laid_out(encoder, pack, processes):
-    rows = list(examples(70, seed=1))
+def test_what_is_read_from_the_file_is_what_was_laid_out(few_together, encoder, pack, processes):
+    rows = list(examples(30, seed=1))
     data = load(encoder, rows=iter(rows), processes=processes, pack=pack, eval_share=0.3)
     read = {False: iter(range(len(data.train))), True: iter(range(len(data.eval)))}
     for _, steps in groupby(rows, lambda e: e.trajectory):
@@ -78,11 +84,11 @@ def test_what_is_read_from_the_file_is_what_was_laid_out(encoder, pack, processe
 
 @pytest.mark.parametrize("pack", ["steps", "none"])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_pairs_are_numbered_through_the_file(encoder, pack, processes):
+def test_pairs_are_numbered_through_the_file(few_together, encoder, pack, processes):
     """Also where some of a trajectory, or all of it, is too long, and some is kept out."""
-    rows = list(pairs(70, seed=1))
+    rows = list(pairs(30, seed=1))
     for at, row in enumerate(rows):
-        if row.trajectory == "q30":
+        if row.trajectory == "q13":
             long = tuple(replace(s, text=" film" * 500) for s in row.rejected)
             rows[at] = row.model_copy(update={"rejected": long})
     texts = [(encoder.example(row), encoder.example(row.worse)) for row in rows]
@@ -117,10 +123,10 @@ def test_some_of_the_items_are_still_read_one_at_a_time(encoder):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_pairs_and_other_examples_are_never_mixed(encoder, processes):
+def test_pairs_and_other_examples_are_never_mixed(few_together, encoder, processes):
     """In whichever order they come, and however far apart they are."""
     other = next(examples(1, seed=5)).model_copy(update={"id": "lone", "trajectory": "t"})
-    rows = [*pairs(100), other]
+    rows = [*pairs(20), other]
     for mixed in (rows, rows[::-1]):
         with pytest.raises(InputError, match="example 'lone' has no rejected target, and others"):
             load(encoder, None, iter(mixed), processes)
@@ -130,9 +136,9 @@ def test_a_kind_that_nothing_is_learnt_as_is_none(encoder):
     assert load(encoder, rows=examples(5, steps=1)).learnt_kinds() == ["agg"]
 
 
-def test_a_worker_s_error_is_that_of_one_process(encoder):
+def test_a_worker_s_error_is_that_of_one_process(few_together, encoder):
     """And whichever process meets it first, it is about the first such example of the file."""
-    rows = list(examples(200, seed=2))
+    rows = list(examples(50, seed=2))
     lengths = [len(encoder.example(row).ids) for row in rows]
     limit = sorted(lengths)[-5]
     first = next(r.id for r, n in zip(rows, lengths, strict=True) if n > limit)

@@ -110,7 +110,7 @@ def test_a_steps_losses_are_means_over_the_tokens_of_each_kind(student, teacher,
 
 
 def test_packing_and_accumulation_change_nothing(student, teacher, source, tmp_path):
-    common = {"batch_size": 4, "epochs": 2, "divergence": "jsd", "teacher": teacher}
+    common = {"batch_size": 4, "max_steps": 3, "divergence": "jsd", "teacher": teacher}
     plain = first_steps(source, student, tmp_path / "a", pack="none", **common)
     small = first_steps(source, student, tmp_path / "b", micro_batch_size=1, **common)
     assert_equal(small, plain)
@@ -125,7 +125,7 @@ def test_two_processes_change_nothing(student, teacher, source, tmp_path):
     assert_equal(shared, alone)
 
 
-@pytest.mark.parametrize("more", [{}, {"lora_rank": 2}])
+@pytest.mark.parametrize("more", [{}, pytest.param({"lora_rank": 2}, marks=pytest.mark.slow)])
 def test_the_student_comes_nearer_to_the_teacher(student, teacher, source, tmp_path, more):
     given = settings(teacher, epochs=8, lr=1e-2, eval_share=0.2, seed=1, **more)
     done = train(source, student, tmp_path / "out", given)

@@ -162,7 +162,7 @@ def test_the_loss_is_trls_on_our_token_ids(student, source, tmp_path):
 
 @pytest.mark.parametrize("weights", ["learned", "uniform"])
 def test_packing_and_accumulation_change_nothing(student, source, tmp_path, weights):
-    common = {"weights": weights, "batch_size": 4, "epochs": 2, "dpo_sft": 0.5, "lr": 0.01}
+    common = {"weights": weights, "batch_size": 4, "max_steps": 3, "dpo_sft": 0.5, "lr": 0.01}
     plain = first_steps(source, student, tmp_path / "a", pack="none", micro_batch_size=4, **common)
     for name, micro in (("b", 4), ("c", 1)):
         one = first_steps(source, student, tmp_path / name, micro_batch_size=micro, **common)
@@ -186,7 +186,9 @@ def test_two_processes_change_nothing(student, source, tmp_path):
     assert_equal(shared, alone)
 
 
-@pytest.mark.parametrize("more", [{}, {"lora_rank": 2, "lora_dropout": 0.1}])
+@pytest.mark.parametrize(
+    "more", [{}, pytest.param({"lora_rank": 2, "lora_dropout": 0.1}, marks=pytest.mark.slow)]
+)
 def test_what_is_preferred_becomes_likelier_than_what_is_not(student, source, tmp_path, more):
     given = settings(epochs=8, lr=3e-3, eval_share=0.3, seed=1, dpo_sft=0.1, **more)
     done = train(source, student, tmp_path / "out", given)
@@ -210,7 +212,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("more", [{}, {"optimizer": "muon"}])
+@pytest.mark.parametrize("more", [{}, pytest.param({"optimizer": "muon"}, marks=pytest.mark.slow)])
 def test_killed_and_resumed_ends_like_undisturbed(student, source, tmp_path, more, monkeypatch):
     """The reference is not asked again: it would be the half-trained student."""
     given = settings(epochs=3, save_every=2, lr=3e-3, dpo_sft=0.1, **more)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from steper.errors import SettingsError, SteperError
 from steper.pipeline.plan import Advance, PlannedTask, Stamps, Task
-from steper.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from steper.pipeline.workspace import Workspace
 
 
 class Watcher(Protocol):

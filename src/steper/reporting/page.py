@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,23 @@ def render(
 
 def render_page(template: str, home: Path, contents: Mapping[str, Any]) -> str:
     """The HTML that a template makes of `contents`, for a page in the folder `home`."""
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **contents,
+            home=home,
+            style=Markup(_asset("report.css")),
+            script=Markup(script),
+            script_hash=digest,
+        )
+    )
+
+
+@cache  # compiling the templates takes longer than a page
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("steper.reporting", "templates"),
         autoescape=True,
@@ -77,15 +94,13 @@ def render_page(template: str, home: Path, contents: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    environment.filters["here"] = partial(shown_path, home=home)
-    script = _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template(template).render(
-        **contents,
-        style=Markup(_asset("report.css")),
-        script=Markup(script),
-        script_hash=digest,
-    )
+    environment.filters["here"] = _here
+    return environment
+
+
+@jinja2.pass_context
+def _here(context: jinja2.runtime.Context, path: Path) -> str:
+    return shown_path(path, context["home"])
 
 
 def _asset(name: str) -> str:

@@ -23,10 +23,14 @@ class Facts:
     occupations: dict[str, str] = field(default_factory=dict)
     facts: dict[tuple[str, str], str] = field(default_factory=dict)
     mentions: Counter[str] = field(default_factory=Counter)
+    _by_type: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
     def of_type(self, type_name: str) -> list[str]:
         """The entities of a type, in inventory order."""
-        return [name for name, kind in self.entities.items() if kind == type_name]
+        if type_name not in self._by_type:  # asked for at every fact
+            named = [name for name, kind in self.entities.items() if kind == type_name]
+            self._by_type[type_name] = named
+        return list(self._by_type[type_name])
 
     def get(self, subject: str, relation: str) -> str | None:
         """The object of a fact, or None where the world does not tell it."""
