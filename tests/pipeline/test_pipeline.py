@@ -11,6 +11,7 @@ from pipeline.made import CONFIG, rows, write_files
 from steper.cli.main import run as command
 from steper.errors import InputError, SettingsError
 from steper.examples.example_folder import ExampleFolder
+from steper.lm import shipped
 from steper.pipeline import stages
 from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.load import load_settings
@@ -441,3 +442,14 @@ def test_students_of_every_target_are_asked_in_their_form(tmp_path, tiny):
         "steper": ("user", "current"),
         "whole": ("anew", "cumulative"),
     }
+
+
+def test_a_shipped_model_in_another_installation_is_the_same(tmp_path, monkeypatch):
+    """An environment that was made anew would refuse all that was done in the old one."""
+    config = write_files(tmp_path, CONFIG.replace("model: gold", "model: shipped:teacher"))
+    asked = load_settings(config, ["students.tiny.model=shipped:student-base"])
+    keys = {task.id: task.key for task in Pipeline(asked, tmp_path / "out").tasks.all()}
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(shipped.shipped_models(), elsewhere)
+    monkeypatch.setattr(shipped, "shipped_models", lambda: elsewhere)
+    assert keys == {task.id: task.key for task in Pipeline(asked, tmp_path / "out").tasks.all()}

@@ -13,7 +13,7 @@ from steper.doors import fingerprint_of, origin
 from steper.examples.filters import FILTERS
 from steper.lm.model_settings import HFSettings
 from steper.lm.model_source import local_digest
-from steper.lm.shipped import locate_model
+from steper.lm.shipped import SHIPPED, locate_model
 from steper.pipeline import on_policy, stages
 from steper.pipeline.config import StudentSettings, TeacherSettings
 from steper.pipeline.model_keys import Key, local_key, settings_key
@@ -152,9 +152,13 @@ class TaskList:
 
     def _model_key(self, spec: str, settings: TeacherSettings | StudentSettings) -> Key:
         """What decides what a model writes."""
-        spec = locate_model(spec)
-        named = {"model": spec, "digest": self._digest(spec)}
-        return {**named, **settings_key(spec, settings)}
+        found = locate_model(spec)
+        # A shipped one is known by its name: another installation has it in another place.
+        named = {
+            "model": spec if spec.startswith(SHIPPED) else found,
+            "digest": self._digest(found),
+        }
+        return {**named, **settings_key(found, settings)}
 
     @cached_property
     def _taught(self) -> dict[str, Task]:
