@@ -279,7 +279,8 @@ def compare(
     settings = bootstrap or Bootstrap()
     base = choose_baseline(methods, baseline)
     ids = list(shared_questions(methods))
-    others = [i for i in ids if i not in shared_gold]
+    sharing = set(shared_gold)
+    others = [i for i in ids if i not in sharing]
     found, apart = [], []
     for metric in check_metrics(metrics):
         one = compare_metric(methods, base, metric, ids, settings, against or {})

@@ -13,7 +13,7 @@ an examples folder has them), or it is asked in words that it was not trained on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -88,13 +88,13 @@ class Build:
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = BuildCounts()
         runs = (self.run, *(build.run for build in self.more))
-        taken = self._taken(list(dict.fromkeys(i for run in runs for i in run.questions().keys)))
+        taken = self._taken({i for run in runs for i in run.questions().keys})
         yield from self._of_run(taken)
         for build in self.more:
             build.counts = self.counts
             yield from build._of_run(taken)
 
-    def _of_run(self, taken: Collection[str]) -> Iterator[StepExample]:
+    def _of_run(self, taken: set[str]) -> Iterator[StepExample]:
         """The examples of this run alone, of the questions `taken`, added to the counts."""
         counts = self.counts
         self._learnt.clear()
@@ -148,7 +148,7 @@ class Build:
             learnt = learnt or bool(made)
             yield from made
 
-    def _taken(self, every: Collection[str]) -> Collection[str]:
+    def _taken(self, every: set[str]) -> set[str]:
         """The questions that are learnt from, by id."""
         wanted = self.settings.questions
         if wanted is None:
