@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steper.prompt.render import Turn
@@ -69,6 +69,7 @@ def test_append_only_never_touches_the_past():
     assert prompt is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # by the clock
 @given(
     st.lists(st.lists(st.text("abcdef", min_size=1, max_size=9), max_size=4), max_size=4),
     st.integers(0, 60),
