@@ -72,6 +72,7 @@ class TrainFolder:
         self.settings = as_json(settings)
         self._lock: Lock | None = None
         self._made: list[Path] = []
+        self._fresh = False
 
     @property
     def checkpoints(self) -> Path:
@@ -123,12 +124,13 @@ class TrainFolder:
             for name in (MANIFEST, LOG, STEPER, REFERENCE):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        if not self.manifest:
+        self._fresh = not self.manifest
+        if self._fresh:
             self.write_manifest("running", {})
 
     def withdraw(self) -> None:
         """Take back a beginning from which nothing came: other settings may begin here."""
-        if not self.complete and self.last_checkpoint() is None:
+        if self._fresh:
             for name in (MANIFEST, REFERENCE):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
