@@ -10,7 +10,7 @@ from rich.text import Text
 from doubles import DictRetriever, film_questions
 from retrieve.test_http_retriever import serving
 from steper.cli.main import run
-from steper.cli.terminal import VisibleFormatter, new_bar, plain_console, warn
+from steper.cli.terminal import VisibleFormatter, new_bar, plain_console, table_of, warn
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
 from steper.runs import teach
@@ -94,3 +94,14 @@ def test_search_and_ask_write_escapes_out(tmp_path, capsys):
     assert "\x1b" not in said
     assert r"\x1b[2J" in said
     assert ":m:" in said
+
+
+def test_a_heading_that_is_wider_than_its_column_has_a_line_for_each_word(capsys):
+    rows = [["", "step end", "EM"], ["vanilla_kd_iter", "model", "21.3"], ["steper", "cut", "25.3"]]
+    plain_console().print(table_of(rows))
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "                  step",
+        "                   end    EM",
+        "vanilla_kd_iter  model  21.3",
+        "steper             cut  25.3",
+    ]

@@ -99,14 +99,20 @@ def show_tables(head: str, tables: Iterable[RenderableType]) -> Console:
 
 
 def table_of(rows: Sequence[Sequence[str]]) -> Table:
-    """A table of rows, of which the first are the headings: a name is folded, no number cut."""
+    """A table of rows, of which the first are the headings: a name is folded, no number cut.
+
+    A heading of several words that is wider than its column has a line for each.
+    """
     table = Table(box=None, pad_edge=False)
     name, *numbers = zip(*rows, strict=True)
     table.add_column(name[0], header_style="dim", overflow="fold")
-    for column in numbers:
-        width = max(map(len, column))
+    for heading, *cells in numbers:
+        widest = max(map(len, cells), default=0)
+        words = heading.split() if len(heading) > widest else [heading]
+        width = max(widest, *map(len, words))
+        heading = "\n".join(words)
         table.add_column(
-            column[0], justify="right", header_style="dim", no_wrap=True, min_width=width
+            heading, justify="right", header_style="dim", no_wrap=True, min_width=width
         )
     for row in rows[1:]:
         table.add_row(*map(Text, row))
