@@ -211,7 +211,6 @@ def test_command_prints_tables_that_fit_80_columns(write, capsys, monkeypatch):
     ends = {row[0]: row[1] for row in rows if row[1:2] in (["model"], ["cut"], ["-"])}
     assert ends == {"base": "model", "other": "-", "StepER": "cut"}
     for words in (
-        "step end",
         "40 questions that all runs have",
         "75.0  75.0  75.0",
         "p (Holm)",
