@@ -213,7 +213,7 @@ def test_command_prints_tables_that_fit_80_columns(write, capsys, monkeypatch):
     for words in (
         "40 questions that all runs have",
         "75.0  75.0  75.0",
-        "p (Holm)",
+        "(Holm)",
         "+25.0",
     ):
         assert words in text
