@@ -230,9 +230,8 @@ def model_digest(model: Path) -> str:
 
     `model` is a folder, or a file that holds all of these (GGUF).
 
-    Every byte counts: a checkpoint of the same training may differ in few. What `steper train`
-    writes beside a student's weights counts, too (`steper.json` decides its prompts; its manifest
-    is not touched again once it is complete), a log and checkpoints do not.
+    Every byte counts: a checkpoint of the same training may differ in few. What decides a student's
+    prompts counts, too (`steper.json`); how it was made (manifest, log, checkpoints) does not.
     """
     folder = model.is_dir()
     files = sorted(p for p in model.iterdir() if _counts(p)) if folder else [model]
@@ -248,7 +247,7 @@ def model_digest(model: Path) -> str:
 
 
 def _counts(path: Path) -> bool:
-    return path.suffix in MODEL_FILES and path.is_file()
+    return path.suffix in MODEL_FILES and path.name != MANIFEST and path.is_file()
 
 
 def file_checksum(path: Path) -> str:
@@ -257,9 +256,9 @@ def file_checksum(path: Path) -> str:
 
 
 def model_checksums(folder: Path) -> dict[str, str]:
-    """Name → SHA-256 of each file that a model's digest counts, but for the manifest's."""
+    """Name → SHA-256 of each file that a model's digest counts."""
     files = (path for path in sorted(folder.iterdir()) if _counts(path))
-    return {path.name: file_checksum(path) for path in files if path.name != MANIFEST}
+    return {path.name: file_checksum(path) for path in files}
 
 
 def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:

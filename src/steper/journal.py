@@ -306,8 +306,8 @@ class RunFolder:
             with atomic_writer(self.path / TRAJECTORIES) as out:
                 for key in self.keys:
                     out.write(self._part.read_at(self.offsets[key]))
-            digest = sha256_file(self.path / TRAJECTORIES)
-            self._write_manifest("complete", counts, warnings, {TRAJECTORIES: digest})
+            digests = {name: sha256_file(self.path / name) for name in (TRAJECTORIES, QUESTIONS)}
+            self._write_manifest("complete", counts, warnings, digests)
             self._tidy(counts.get("failed", 0))
         self.complete = True
 
