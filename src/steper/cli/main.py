@@ -131,12 +131,13 @@ def main() -> None:
     """Entry point of the `steper` command."""
     from steper.cli.terminal import OnlyOnce, VisibleFormatter
 
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what `kill` and schedulers send
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Parts of one's own, `my_module:Name`, are looked for in the working folder, too.
     sys.path.append(str(Path.cwd()))
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(OnlyOnce())
         handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what `kill` and schedulers send
+        # Last: until `run` can take it as Ctrl-C, nothing has begun that must end in order.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
