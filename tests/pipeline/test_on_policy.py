@@ -129,31 +129,69 @@ def test_settings_stay_the_same_when_they_are_read_again(config):
     )
 
 
-PAIRS = "{steper: , steper_dpo: {states_of: steper, teacher_share: 0, train: {lr: 1.0e-4}}}"
+TRAINED_ON = {
+    "steper_dpo": "{states_of: steper, teacher_share: 0, train: {lr: 1.0e-4}}",
+    "steper_gkd": "{states_of: steper, teacher_share: 0, train: {divergence: jsd, teacher: TINY}}",
+}
+"""Methods that train a trained student on, by what comes of its own states."""
 
 
 @pytest.fixture
-def pairs(config):
-    config.write_text(config.read_text().replace(ROUNDS, PAIRS))
-    return config
+def trained_on(config, tiny):
+    """Writes the configuration anew with one of them, with something in it replaced."""
+
+    def write(method, old="", new=""):
+        recipes = f"{{steper: , {method}: {TRAINED_ON[method].replace('TINY', str(tiny))}}}"
+        replaced = recipes.replace(old.replace("TINY", str(tiny)), new) if old else recipes
+        config.write_text(config.read_text().replace(ROUNDS, replaced))
+        return config
+
+    return write
 
 
-def test_preference_pairs_are_those_of_the_student_that_learns_them(pairs, tmp_path):
-    tasks = {task.id: task for task in Pipeline(pairs, tmp_path / "out").tasks.all()}
-    whose = "small/tiny/steper_dpo-0"
-    assert tasks[f"build/{whose}"].needs == (f"relabel/{whose}",)
+@pytest.mark.parametrize(
+    ("method", "stage"), [("steper_dpo", "relabel"), ("steper_gkd", "collect")]
+)
+def test_a_student_is_trained_on_by_what_comes_of_its_own_states(
+    trained_on, tmp_path, method, stage
+):
+    """Preference pairs need the teacher's labels, its own steps none."""
+    tasks = {task.id: task for task in Pipeline(trained_on(method), tmp_path / "out").tasks.all()}
+    whose = f"small/tiny/{method}-0"
+    assert tasks[f"build/{whose}"].needs == (f"{stage}/{whose}",)
     assert set(tasks[f"train/{whose}"].needs) == {f"build/{whose}", "train/small/tiny/steper-0"}
+    labelled = any(name.startswith("relabel/") for name in tasks)
+    assert labelled == (stage == "relabel")
 
 
-def test_preference_pairs_without_students_are_refused(pairs, tmp_path):
-    pairs.write_text(pairs.read_text().replace("states_of: steper, ", ""))
-    with pytest.raises(SettingsError, match="steper_dpo learns preference pairs; name the method"):
-        load_settings(pairs)
+@pytest.mark.parametrize(
+    ("method", "left_out", "told"),
+    [
+        (
+            "steper_dpo",
+            "states_of: steper, ",
+            "steper_dpo learns preference pairs; name the method",
+        ),
+        (
+            "steper_gkd",
+            "states_of: steper, ",
+            "steper_gkd learns students' own steps; name the method",
+        ),
+        (
+            "steper_gkd",
+            ", train: {divergence: jsd, teacher: TINY}",
+            "set train: {divergence: jsd, teacher: MOD",
+        ),
+    ],
+)
+def test_what_training_on_needs_is_asked_for(trained_on, method, left_out, told):
+    with pytest.raises(SettingsError, match=told):
+        load_settings(trained_on(method, left_out))
 
 
 @pytest.mark.slow
-def test_preference_pairs_are_collected_labelled_and_learnt(pairs, tmp_path):
-    pipeline = Pipeline(pairs, tmp_path / "out")
+def test_preference_pairs_are_collected_labelled_and_learnt(trained_on, tmp_path):
+    pipeline = Pipeline(trained_on("steper_dpo"), tmp_path / "out")
     pipeline.run(STUDENTS)
     workspace, whose = pipeline.workspace, ("small", "tiny", "steper_dpo", 0)
     assert Run(workspace.collected(*whose)).manifest["counts"]["questions"] == 10
@@ -169,41 +207,9 @@ def test_preference_pairs_are_collected_labelled_and_learnt(pairs, tmp_path):
     assert "collect/small/tiny/steper_dpo-0" in again
 
 
-GKD = """{steper: , steper_gkd: {
-  states_of: steper, teacher_share: 0, train: {divergence: jsd, TEACHER}}}"""
-
-
-@pytest.fixture
-def own(config, tiny):
-    gkd = GKD.replace("TEACHER", f"teacher: {tiny}")
-    config.write_text(config.read_text().replace(ROUNDS, gkd))
-    return config
-
-
-def test_a_student_s_own_steps_need_no_labels(own, tmp_path):
-    tasks = {task.id: task for task in Pipeline(own, tmp_path / "out").tasks.all()}
-    whose = "small/tiny/steper_gkd-0"
-    assert tasks[f"build/{whose}"].needs == (f"collect/{whose}",)
-    assert set(tasks[f"train/{whose}"].needs) == {f"build/{whose}", "train/small/tiny/steper-0"}
-    assert not any(name.startswith("relabel/") for name in tasks)
-
-
-@pytest.mark.parametrize(
-    ("left_out", "told"),
-    [
-        ("states_of: steper, ", "steper_gkd learns students' own steps; name the method"),
-        (", train: {divergence: jsd, teacher: TINY}", "set train: {divergence: jsd, teacher: MOD"),
-    ],
-)
-def test_own_steps_without_students_or_teacher_are_refused(own, tiny, left_out, told):
-    own.write_text(own.read_text().replace(left_out.replace("TINY", str(tiny)), ""))
-    with pytest.raises(SettingsError, match=told):
-        load_settings(own)
-
-
 @pytest.mark.slow
-def test_own_steps_are_collected_and_moved_towards_the_teacher(own, tmp_path):
-    pipeline = Pipeline(own, tmp_path / "out")
+def test_own_steps_are_collected_and_moved_towards_the_teacher(trained_on, tmp_path):
+    pipeline = Pipeline(trained_on("steper_gkd"), tmp_path / "out")
     pipeline.run(STUDENTS)
     workspace, whose = pipeline.workspace, ("small", "tiny", "steper_gkd", 0)
     collected = Run(workspace.collected(*whose))

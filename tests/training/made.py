@@ -115,3 +115,17 @@ def example_folder(path: Path, rows, *, weights="learned", strategy=(), **more) 
     }
     write_json(path / "manifest.json", manifest)
     return path
+
+
+class Killed(BaseException):
+    """A training's process dies."""
+
+
+def die_at(step=1):
+    """A `progress` that dies at this step."""
+
+    def die(row):
+        if row["step"] == step:
+            raise Killed
+
+    return die

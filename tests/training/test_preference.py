@@ -21,7 +21,7 @@ from steper.training.preference import PreferenceLoss, log_probabilities
 from steper.training.train_settings import TrainSettings
 from steper.training.tree import ancestor_mask
 from training.gradients import first_steps
-from training.made import encoded, example_folder, examples, pairs
+from training.made import Killed, die_at, encoded, example_folder, examples, pairs
 from training.test_equality import assert_equal, torchrun
 
 COMMON = {"batch_size": 4, "dtype": "float32", "device": "cpu"}
@@ -208,22 +208,14 @@ def test_what_is_preferred_becomes_likelier_than_what_is_not(student, source, tm
     assert read_json(done.path / "steper.json")["recipe"] == "steper"
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("more", [{}, pytest.param({"optimizer": "muon"}, marks=pytest.mark.slow)])
 def test_killed_and_resumed_ends_like_undisturbed(student, source, tmp_path, more, monkeypatch):
     """The reference is not asked again: it would be the half-trained student."""
     given = settings(epochs=3, save_every=2, lr=3e-3, dpo_sft=0.1, **more)
     whole = train(source, student, tmp_path / "whole", given)
 
-    def die(row):
-        if row["step"] == 3:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(source, student, tmp_path / "cut", given, progress=die)
+        train(source, student, tmp_path / "cut", given, progress=die_at(3))
     asked = []
     monkeypatch.setattr("steper.training.job.ask_reference", asked.append)
     train(source, student, tmp_path / "cut", given)
@@ -244,16 +236,12 @@ def test_killed_and_resumed_ends_like_undisturbed(student, source, tmp_path, mor
 def test_log_probabilities_of_other_pairs_are_refused(student, source, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        train(source, student, out, settings(), progress=_die)
+        train(source, student, out, settings(), progress=die_at())
     lines = (out / "reference.jsonl").read_text().splitlines(keepends=True)
     (out / "reference.jsonl").write_text("".join(lines[1:]))
     with pytest.raises(InputError, match=r"reference\.jsonl: log-probabilities of other pairs"):
         train(source, student, out, settings())
     train(source, student, out, settings(), overwrite=True)
-
-
-def _die(row):
-    raise Killed
 
 
 def test_pairs_and_other_examples_are_trained_on_apart(student, tmp_path):

@@ -22,7 +22,7 @@ from steper.student import StudentOptions, open_asked
 from steper.training.job import train
 from steper.training.model import uses_bfloat16
 from steper.training.train_settings import TrainSettings
-from training.made import example_folder, examples
+from training.made import Killed, die_at, example_folder, examples
 
 COMMON = {"batch_size": 4, "dtype": "float32", "device": "cpu"}
 
@@ -116,12 +116,8 @@ def test_a_resumed_training_encodes_nothing_again(student, source, tmp_path, mon
     seen, out = encoded(monkeypatch), tmp_path / "out"
     given = settings(max_steps=4, save_every=1)
 
-    def die(row):
-        if row["step"] == 2:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(source, student, out, given, progress=die)
+        train(source, student, out, given, progress=die_at(2))
     assert len(seen) == len(list(ExampleFolder(source).examples()))
     assert [path.suffix for path in sorted((out / ".work").iterdir())] == [".arrow", ".json"]
     seen.clear()
@@ -136,12 +132,8 @@ def test_damaged_encoded_examples_are_encoded_anew(student, source, tmp_path, ca
     given = settings(max_steps=4, save_every=1)
     undisturbed = train(source, student, tmp_path / "there", given)
 
-    def die(row):
-        if row["step"] == 2:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(source, student, tmp_path / "out", given, progress=die)
+        train(source, student, tmp_path / "out", given, progress=die_at(2))
     (trees,) = (tmp_path / "out" / ".work").glob("*.arrow")
     change_in_the_middle(trees, 8)
     done = train(source, student, tmp_path / "out", given)
@@ -193,10 +185,6 @@ def test_a_folder_of_something_else_is_left_alone(student, source, tmp_path):
             train(source, student, tmp_path, settings(), overwrite=overwrite)
 
 
-class Killed(BaseException):
-    pass
-
-
 def tensors_of(path):
     return {k: v for file in path.glob("*.safetensors") for k, v in load_file(file).items()}
 
@@ -224,13 +212,8 @@ def test_killed_and_resumed_ends_like_undisturbed(student, tmp_path, layout, mor
     whole = train(source, student, tmp_path / "whole", given)
     cut = tmp_path / "cut"
     for at in (3, 4, whole.manifest["resolved"]["steps"]):
-
-        def die(row, at=at):
-            if row["step"] == at:
-                raise Killed
-
         with pytest.raises(Killed):
-            train(source, student, cut, given, progress=die)
+            train(source, student, cut, given, progress=die_at(at))
         half = cut / "checkpoints" / f"checkpoint-{at + 1}"
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir()  # a checkpoint that a crash left without its state

@@ -247,7 +247,6 @@ def _check_sections(settings: PipelineSettings) -> None:
     with _at("strategy", "name"):
         _ = settings.strategy_settings
     settings.check_also()
-    first = next(iter(settings.students))
     for method, method_settings in settings.recipes.items():
         with _at("recipes", method):
             recipe = RECIPES.find(method_settings.recipe or method)
@@ -257,7 +256,8 @@ def _check_sections(settings: PipelineSettings) -> None:
                     f"recipes.{method}: {recipe.name} learns {what}; name the method whose "
                     "students are trained on, such as states_of: steper"
                 )
-            if recipe.learns == "own" and settings.train_settings(method, 0, first).teacher is None:
+            teacher = method_settings.train.get("teacher", settings.train.teacher)
+            if recipe.learns == "own" and teacher is None:
                 raise SettingsError(
                     f"recipes.{method}: {recipe.name} is to be judged by a teacher, token by "
                     "token; set train: {divergence: jsd, teacher: MODEL}"

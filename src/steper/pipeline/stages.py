@@ -239,9 +239,7 @@ def train_student(
     method: str,
     seed: int,
 ) -> str:
-    """Train a student on a recipe's examples, or take another method's that learnt the same."""
-    if other := ws.settings.recipes[method].student_of:
-        return _take(ws, overwrite, (data, student, method, seed), other)
+    """Train a student on a recipe's examples."""
     from steper.training.job import train
     from steper.training.launch import train_in_processes
 
@@ -265,15 +263,25 @@ def train_student(
     return trained_line(trained.manifest)
 
 
-def _take(ws: Workspace, overwrite: bool, whose: tuple[str, str, str, int], other: str) -> str:
+def take_other_student(
+    ws: Workspace,
+    overwrite: bool,
+    advance: Advance,
+    *,
+    data: str,
+    student: str,
+    method: str,
+    seed: int,
+) -> str:
+    """Take the student of `student_of`, which learnt the same text."""
     from steper.training.taken import take_student
 
     if int(os.environ.get("RANK", "0")):
         return ""  # the first process of several takes it
-    data, student, _, seed = whose
-    take_student(
-        ws.built(*whose), ws.trained(data, student, other, seed), ws.trained(*whose), overwrite
-    )
+    other, whose = ws.settings.recipes[method].student_of, (data, student, method, seed)
+    assert other is not None
+    trained = ws.trained(data, student, other, seed)
+    take_student(ws.built(*whose), trained, ws.trained(*whose), overwrite)
     return f"the student of {other}, asked otherwise"
 
 

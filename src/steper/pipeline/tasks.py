@@ -296,17 +296,18 @@ class TaskList:
             for what in filter(lambda name: getattr(train, name), ("reranker", "teacher")):
                 model = locate_model(getattr(train, what))
                 key[what] = self._digest(model) or model
-            work = partial(stages.train_student, **_named(whose))
+            taken = settings.recipes[method].student_of is not None
+            stage = stages.take_other_student if taken else stages.train_student
+            work = partial(stage, **_named(whose))
             others = self.ws.trained_before(method)
             before = [self._trained((data, student, m, seed)) for m in others]
-            built, load = self._built(whose), self._training_load(method, student)
+            built = self._built(whose)
+            load: Load = "none" if taken else self._training_load(student)
             return self._task("train", name, folder / STEPER, key, work, built, *before, load=load)
 
         return self._once("train", name, make)
 
-    def _training_load(self, method: str, student: str) -> Load:
-        if self.ws.settings.recipes[method].student_of:
-            return "none"
+    def _training_load(self, student: str) -> Load:
         if self.ws.settings.launch.processes > 1:
             return "alone"
         return self._student_load(student, HFSettings())

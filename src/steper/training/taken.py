@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from steper.artifact import MANIFEST, as_json, begun, model_checksums, replacing_folder
 from steper.errors import InputError, SettingsError
@@ -18,8 +17,8 @@ from steper.store import read_json, sha256_file, write_json
 from steper.training.train_folder import LOG, STEPER, TrainFolder, student_card
 
 
-def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> dict[str, Any]:
-    """Copy a trained student to `out`, asked as `examples` are; the manifest of what is there.
+def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> None:
+    """Copy a trained student to `out`, asked as `examples` are; one that is there already stays.
 
     A reranker of the other method is left behind. Raises InputError where `trained` is no complete
     training, SettingsError where it learnt other text than `examples` hold.
@@ -34,9 +33,9 @@ def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> d
     )
     with replacing_folder(out) as new:
         if begun(out, "a student's folder") and not overwrite:
-            there: dict[str, Any] = read_json(out / MANIFEST)
+            there = read_json(out / MANIFEST)
             if there.get("settings") == settings and there.get("taken_from") == theirs["sha256"]:
-                return there
+                return
         _check_same(source, learnt)
         for name in (*theirs["sha256"], LOG):
             if name != STEPER:
@@ -54,7 +53,6 @@ def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> d
                 "sha256": model_checksums(new),
             },
         )
-    return TrainFolder(out, settings).manifest
 
 
 def _check_same(own: ExampleFolder, learnt: ExampleFolder) -> None:
