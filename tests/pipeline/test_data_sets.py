@@ -7,8 +7,8 @@ import pytest
 from pipeline.made import rows
 from steper.errors import InputError
 from steper.evaluation.leakage import find_leakage
-from steper.pipeline.config import DataSettings
 from steper.pipeline.data_sets import DataSet, check_apart
+from steper.pipeline.data_settings import DataSettings
 from steper.records import Question
 
 

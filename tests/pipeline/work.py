@@ -54,6 +54,15 @@ def die(workspace, overwrite, advance) -> str:
     return ""
 
 
+def lose_host(workspace, overwrite, advance, *, tried: Path) -> str:
+    """The first time, ends the process that started this one; then works as others do."""
+    if not tried.exists():
+        tried.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        threading.Event().wait(60)
+    return "done elsewhere"
+
+
 def wait(workspace, overwrite, advance, *, stopped: Path) -> str:
     """Never done; leaves a file behind when it is interrupted."""
     try:

@@ -132,6 +132,11 @@ def read_config(path: Path | None, sections: Iterable[str]) -> dict[str, dict[st
     return found
 
 
+def given(**options: str | None) -> dict[str, str]:
+    """Those options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def at_least(least: int, **numbers: int | None) -> None:
     """SettingsError for an option whose number is given and smaller."""
     for name, number in numbers.items():

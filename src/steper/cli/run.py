@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from steper.cli.options import SWITCH
+from steper.cli.options import SWITCH, given
 from steper.cli.terminal import PipelineBar, is_main, plain_console, quiet_transformers, table_of
 from steper.redaction import without_secrets
 
@@ -37,6 +37,7 @@ def run(
     stages: str | None = None,
     overwrite_from: str | None = None,
     jobs: str | None = None,
+    ray_address: str | None = None,
     dry_run: Annotated[bool, SWITCH] = False,
     smoke: Annotated[bool, SWITCH] = False,
     show_settings: Annotated[bool, SWITCH] = False,
@@ -66,6 +67,9 @@ def run(
     jobs
         Tasks that run side by side, at most: a number, or auto (small models on a core each,
         larger ones alone; on GPUs, one for each). Short for --set jobs=…
+    ray_address
+        A Ray cluster whose machines do the tasks (extra `ray`): auto (the one that this machine is
+        in), HOST:PORT, or local. They share a file system. Short for --set ray_address=…
     dry_run
         Print what would be done, and do nothing.
     smoke
@@ -81,7 +85,7 @@ def run(
 
     console = plain_console(quiet=not is_main())
     path, name, base = find_configuration(config)
-    options = {} if jobs is None else {"jobs": jobs}
+    options = given(jobs=jobs, ray_address=ray_address)
     loaded = load_settings(path, set_ or (), base, options)
     if show_settings:
         print_settings(loaded, console)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from steper.cli.options import SWITCH
+from steper.cli.options import SWITCH, given
 from steper.cli.terminal import plain_console, table_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def study(
     stages: str | None = None,
     overwrite_from: str | None = None,
     jobs: str | None = None,
+    ray_address: str | None = None,
     rates: Path | None = None,
     dry_run: Annotated[bool, SWITCH] = False,
 ) -> None:
@@ -56,6 +57,9 @@ def study(
     jobs
         Tasks that run side by side, at most: a number, or auto (small models on a core each,
         larger ones alone; on GPUs, one for each). Short for --set jobs=…
+    ray_address
+        A Ray cluster whose machines do the tasks (extra `ray`): auto (the one that this machine is
+        in), HOST:PORT, or local. They share a file system. Short for --set ray_address=…
     rates
         With --dry-run: a YAML file of rates to estimate by, in place of the package's.
     dry_run
@@ -67,7 +71,7 @@ def study(
 
     console = plain_console()
     path, name, base = find_study(config)
-    options = {} if jobs is None else {"jobs": jobs}
+    options = given(jobs=jobs, ray_address=ray_address)
     file = load_study(path, set_ or (), base, options, name=name, quick=quick)
     folder = out or Path("runs") / f"study-{name}{'-quick' * quick}"
     made = Study(file, folder)

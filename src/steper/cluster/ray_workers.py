@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -40,6 +41,7 @@ MOST_DEATHS = 5
 """Workers that may die at one shard: machines come and go, but a crash may repeat itself."""
 
 LOOK_SECONDS = 0.5
+CONNECT_SECONDS = 10.0
 PLAN = "plan.json"
 
 
@@ -66,7 +68,7 @@ def teach_by_workers(
         shutil.rmtree(shards, ignore_errors=True)
     with Lock(shards / ".lock", f"{out}: {IN_USE}"):
         planned: list[Shard | None] = [None] if whole else _plan(shards, workers, job)
-        with _started(address) as ray:
+        with started(address) as ray:
             shared = ray.put(job)  # kept to the end: workers that are started again read it again
             actors = _actors(ray, job, shared, out, min(workers, len(planned)))
             try:
@@ -112,8 +114,11 @@ def _plan(shards: Path, workers: int, job: Job) -> list[Shard | None]:
 
 
 @contextmanager
-def _started(address: str | None) -> Iterator[Any]:
-    """Ray, which is stopped at the end unless it was running in this process before."""
+def started(address: str | None) -> Iterator[Any]:
+    """Ray, which is stopped at the end unless it was running in this process before.
+
+    Without an address it is started on this machine alone.
+    """
     try:
         import ray
     except ImportError:
@@ -121,6 +126,8 @@ def _started(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    if address is not None:
+        _check_answers(address)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -140,6 +147,21 @@ def _started(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise SettingsError where nothing answers at HOST:PORT: Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            f"ray-address is {address!r}, and nothing answers there ({error}); `ray status` on the "
+            "cluster's first machine says its address"
+        ) from None
 
 
 def _actors(ray: Any, job: Job, shared: Any, out: Path, count: int) -> list[Any]:

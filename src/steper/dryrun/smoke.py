@@ -19,13 +19,8 @@ from steper.dryrun.stand_ins import cut_files, generated, write_rows
 from steper.dryrun.tiny import LLAMA, Family, family_of, is_large, make_tiny_model
 from steper.errors import ModelError
 from steper.lm.shipped import model_folder
-from steper.pipeline.config import (
-    AskedSettings,
-    DataSettings,
-    PipelineSettings,
-    StudentSettings,
-    TeacherSettings,
-)
+from steper.pipeline.config import PipelineSettings, StudentSettings, TeacherSettings
+from steper.pipeline.data_settings import AskedSettings, DataSettings
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Task
 from steper.store import sha256_file

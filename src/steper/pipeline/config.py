@@ -16,6 +16,7 @@ from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import FilterSettings
 from steper.lm import GenerationSettings, HFSettings, OpenAISettings, VLLMSettings
 from steper.lm.model_settings import Settings
+from steper.pipeline.data_settings import AskedSettings, DataSettings
 from steper.pipeline.method_settings import MethodSettings, check_methods, with_rounds
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
@@ -28,85 +29,7 @@ from steper.training.train_settings import TrainSettings
 
 M = TypeVar("M", bound=BaseModel)
 
-AUTO = "auto"
-
-PRETRAINING_SEEDS = 1_000_000
-"""Worlds of seeds from here on are what the small models were pretrained on."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class WorldSettings(Settings):
-    """A generated world (see `steper world`)."""
-
-    seed: int = Field(
-        1,
-        ge=0,
-        lt=PRETRAINING_SEEDS,
-        description="seed of the facts and questions; models are pretrained on worlds of seeds "
-        "from 1,000,000 on",
-    )
-    domain: str = Field("culture", description="culture, or ood: other types and relations")
-    train: int = Field(1200, ge=1, description="training questions")
-    test: int = Field(500, ge=1, description="test questions, about entities of their own")
-
-
-class AskedSettings(Settings):
-    """Questions that are asked and not learnt from: of another domain, of another benchmark.
-
-    Either a `world` is generated, whose test questions are asked, or `questions` names a file.
-    """
-
-    world: WorldSettings | None = Field(None, description="generate the data")
-    questions: Path | None = Field(None, description="file of the questions")
-    benchmark: str = Field("auto", description="the questions' benchmark")
-    aliases: Path | None = Field(None, description="2Wiki's id_aliases file")
-    corpus: str = Field(
-        AUTO,
-        description="auto (the union of all questions' contexts), a corpus.jsonl, a folder that "
-        "`steper index` made, or a /retrieve server's address (with #NAME of its corpus)",
-    )
-    test_size: int | None = Field(None, ge=1, description="questions asked (none: all)")
-    seed: int = Field(0, ge=0, description="seed of the samples")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> AskedSettings:
-        if (self.world is None) == (self.questions is None):
-            raise ValueError("name either `questions`, a file, or a `world` to generate")
-        if self.world is not None and (self.aliases or self.corpus != AUTO):
-            raise ValueError("a world brings its own test questions, aliases and corpus")
-        return self
-
-
-class DataSettings(AskedSettings):
-    """A data set: questions to learn from, questions to test on, and a corpus to search.
-
-    Either a `world` is generated, or `questions` names a file. Without `test`, `test_size`
-    questions of `questions` are held out. Sizes take a sample by `seed`; none takes all.
-    """
-
-    questions: Path | None = Field(None, description="file of training questions")
-    test: Path | None = Field(None, description="file of test questions")
-    train_size: int | None = Field(None, ge=1, description="training questions (none: all)")
-    test_size: int | None = Field(
-        None, ge=1, description="test questions (none: all of `test`, or 500 held out)"
-    )
-    overlap: Literal["refuse", "drop"] = Field(
-        "refuse",
-        description="what to do where a training question has its id, its text or all of its gold "
-        "passages in common with a test question: refuse to start, or drop it from training",
-    )
-    pretrained_on: tuple[Path, ...] = Field(
-        (),
-        description="files of questions that models learnt from elsewhere: test questions are "
-        "compared with them as with the training questions",
-    )
-
-    @model_validator(mode="after")
-    def _worlds_test(self) -> DataSettings:
-        if self.world is not None and self.test:
-            raise ValueError("a world brings its own test questions, aliases and corpus")
-        return self
 
 
 class LaunchSettings(Settings):
@@ -212,6 +135,12 @@ class PipelineSettings(Settings):
         description="tasks that run side by side, at most; auto: small models on a core each, "
         "larger ones alone on all cores; on GPUs, one for each. With a number the cores are "
         "shared evenly",
+    )
+    ray_address: str | None = Field(
+        None,
+        min_length=1,
+        description="a Ray cluster whose machines do the tasks: auto (the one that this machine "
+        "is in), HOST:PORT, or local (this machine alone)",
     )
 
     @field_validator("recipes", mode="before")

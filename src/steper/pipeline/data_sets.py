@@ -12,7 +12,7 @@ from typing import Any
 from steper.data import QuestionFile, build_corpus, read_question_file, sample_questions
 from steper.errors import InputError
 from steper.evaluation.leakage import GRAVE, Common, Seen
-from steper.pipeline.config import AskedSettings, DataSettings
+from steper.pipeline.data_settings import AskedSettings, DataSettings
 from steper.records import Passage, Question
 from steper.store import sha256_file
 from steper.stored import choose, stored_questions, without_contexts

@@ -23,6 +23,7 @@ def do_tasks(
     tasks: Sequence[Task],
     workspace: Workspace,
     jobs: Jobs,
+    ray_address: str | None,
     check: Callable[[Collection[Stage]], None],
     stages: Sequence[str],
     overwrite_from: str | None,
@@ -30,8 +31,9 @@ def do_tasks(
 ) -> None:
     """Do the tasks of the `stages` (all without), stamped in the workspace's folder.
 
-    `check` is told the stages of what is to be done, and looks for what would fail late.
-    `overwrite_from` is a stage that is done anew, with all that follow. Errors: see
+    With `ray_address` those that ask for a model go to the machines of a Ray cluster. `check` is
+    told the stages of what is to be done, and looks for what would fail late. `overwrite_from` is a
+    stage that is done anew, with all that follow. Errors: see
     `steper.pipeline.pipeline.Pipeline.run`.
     """
     stamps = Stamps(workspace.out)
@@ -44,16 +46,28 @@ def do_tasks(
                 stamps.make_stale(p.task for p in planned_tasks if p.state == "again")
             plan = make_plan(tasks, stamps, stages)
             wanted = [planned for planned in plan if planned.wanted]
-            _do_all(wanted, workspace, jobs, Clerk(wanted, stamps, watcher))
+            _do_all(wanted, workspace, jobs, ray_address, Clerk(wanted, stamps, watcher))
         finally:
             workspace.close()
 
 
-def _do_all(plan: Sequence[PlannedTask], workspace: Workspace, jobs: Jobs, clerk: Clerk) -> None:
+def _do_all(
+    plan: Sequence[PlannedTask],
+    workspace: Workspace,
+    jobs: Jobs,
+    ray_address: str | None,
+    clerk: Clerk,
+) -> None:
     waiting = [planned for planned in plan if planned.state != "done"]
     for planned in plan:
         if planned.state == "done":
             clerk.skip(planned)
+    if ray_address is not None and any(planned.task.load != "none" for planned in waiting):
+        from steper.pipeline.on_ray import ray_room
+
+        with ray_room(ray_address, jobs) as room:
+            SideBySide(workspace, clerk, room).run(waiting)
+        return
     if places := _places(waiting, jobs):
         SideBySide(workspace, clerk, places).run(waiting)
         return

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
 from steper.lm.shipped import without_scheme
-from steper.pipeline.config import AUTO, PipelineSettings
+from steper.pipeline.config import PipelineSettings
+from steper.pipeline.data_settings import AUTO
 from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
 from steper.retrieve.opening import names_code

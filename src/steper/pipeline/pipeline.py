@@ -67,7 +67,8 @@ class Pipeline:
     ) -> Outcome:
         """Do all that is not done; the same call again goes on where an earlier one stopped.
 
-        Tasks run side by side as far as `jobs` of the settings lets them.
+        Tasks run side by side as far as `jobs` of the settings lets them, on the machines of a Ray
+        cluster where `ray_address` names one.
 
         Raises, before anything is done, SettingsError where a stage was done with other settings
         or lacks what it builds on, and what `check_beforehand` raises; then whatever the stages
@@ -81,6 +82,7 @@ class Pipeline:
             self.tasks.all(),
             self.workspace,
             self.settings.jobs,
+            self.settings.ray_address,
             partial(check_beforehand, self.settings, unmade=self.tasks.digests),
             stages,
             overwrite_from,

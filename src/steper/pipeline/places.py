@@ -19,6 +19,7 @@ from steper.lm.hf_load import SMALL_PARAMETERS
 from steper.lm.model_settings import HFSettings
 from steper.lm.shipped import locate_model, model_folder
 from steper.pipeline.plan import Load
+from steper.pipeline.task_process import LocalProcess, TaskProcess, Tell
 
 
 def _number_or_auto(value: object) -> object:
@@ -78,6 +79,10 @@ class Places:
         if self.fixed and not self.gpus and "OMP_NUM_THREADS" not in os.environ:
             return {"OMP_NUM_THREADS": str(max(1, self.cores // self.count))}
         return {}
+
+    def start(self, given: bytes, load: Load, place: int, tell: Tell) -> TaskProcess:
+        """Start a task's process in its place."""
+        return LocalProcess(given, self.environment(load, place), tell)
 
 
 def find_places(jobs: Jobs) -> Places:

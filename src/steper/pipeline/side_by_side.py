@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
-from threading import Thread
-from typing import Any
+from typing import Protocol
 
 from steper.errors import SteperError
-from steper.pipeline.places import Places
-from steper.pipeline.plan import PlannedTask
+from steper.pipeline.plan import Load, PlannedTask
+from steper.pipeline.task_process import Message, TaskProcess, Tell
 from steper.pipeline.watching import Clerk, do
 from steper.pipeline.workspace import Workspace
-from steper.text import visible
 
-QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+class Room(Protocol):
+    """Where tasks run, so many at once."""
+
+    @property
+    def count(self) -> int:
+        """How many places there are."""
+
+    def needed(self, load: Load) -> int:
+        """How many of them a task takes."""
+
+    def start(self, given: bytes, load: Load, place: int, tell: Tell) -> TaskProcess:
+        """Start a task's process in a place, the first of those that it takes."""
 
 
 class TaskTraceback(Exception):
@@ -35,19 +41,11 @@ class _Running:
 
     planned: PlannedTask
     places: list[int]
-    process: subprocess.Popen[bytes]
-    threads: list[Thread] = field(default_factory=list)
-    last: tuple[str, Any] | None = None
-
-    def wait(self) -> int:
-        """The exit code, when all that the process wrote has been read."""
-        with self.process:  # which closes its pipes
-            for thread in self.threads:
-                thread.join()
-        return self.process.returncode
+    last: Message | None = None
+    process: TaskProcess = field(init=False)
 
 
-Inbox = SimpleQueue[tuple[_Running, "tuple[str, Any] | None"]]
+Inbox = SimpleQueue[tuple[_Running, "Message | None"]]
 
 
 @dataclass
@@ -59,7 +57,7 @@ class SideBySide:
 
     workspace: Workspace
     clerk: Clerk
-    places: Places
+    room: Room
     _running: list[_Running] = field(default_factory=list)
     _errors: dict[str, Exception] = field(default_factory=dict)
     _inbox: Inbox = field(default_factory=SimpleQueue)
@@ -68,7 +66,7 @@ class SideBySide:
         """Do all tasks; raises, when no more can be done, what those that failed have raised."""
         self._waiting = list(waiting)
         self._undone = {planned.task.id for planned in waiting}
-        self._free = list(range(self.places.count))
+        self._free = list(range(self.room.count))
         try:
             self._begin_all()
             while self._running:
@@ -95,7 +93,7 @@ class SideBySide:
         if here or not ready:  # they are quick, and others wait for them
             return here[0] if here else None
         # No other in place of one that needs more room: it would never get it.
-        return ready[0] if self.places.needed(ready[0].task.load) <= len(self._free) else None
+        return ready[0] if self.room.needed(ready[0].task.load) <= len(self._free) else None
 
     def _do_here(self, planned: PlannedTask) -> None:
         task = planned.task
@@ -112,32 +110,17 @@ class SideBySide:
 
     def _start(self, planned: PlannedTask) -> _Running:
         task = planned.task
-        places = [self._free.pop(0) for _ in range(self.places.needed(task.load))]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "steper.pipeline.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**QUIET, **os.environ, **self.places.environment(task.load, places[0])},
-            start_new_session=True,  # Ctrl-C is passed on once, by closing its input
-        )
-        running = _Running(planned, places, process)
-        running.threads = [
-            Thread(target=_forward, args=(process.stderr,), daemon=True),
-            Thread(target=_listen, args=(running, self._inbox), daemon=True),
-        ]
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it is dead already, which `_listen` finds out
-            process.stdin.write(pickle.dumps(sys.path))
-            process.stdin.write(
-                pickle.dumps((self.workspace.anew(), task, planned.state == "again"))
-            )
-            process.stdin.flush()
-        for thread in running.threads:
-            thread.start()
+        places = [self._free.pop(0) for _ in range(self.room.needed(task.load))]
+        running = _Running(planned, places)
+        given = pickle.dumps((self.workspace.anew(), task, planned.state == "again"))
+        tell = partial(self._put, running)
+        running.process = self.room.start(given, task.load, places[0], tell)
         return running
 
-    def _take(self, running: _Running, message: tuple[str, Any] | None) -> None:
+    def _put(self, running: _Running, message: Message | None) -> None:
+        self._inbox.put((running, message))
+
+    def _take(self, running: _Running, message: Message | None) -> None:
         """A message of a task's process; None when it is over."""
         if message is not None and message[0] == "advanced":
             self.clerk.advance(running.planned.task)(*message[1])
@@ -151,9 +134,9 @@ class SideBySide:
     def _finish(self, running: _Running) -> None:
         self._running.remove(running)
         self._free = sorted(self._free + running.places)
-        code = running.wait()
+        how = running.process.wait()
         if running.last is None:
-            self._fail(running.planned, SteperError(_killed(running.planned, code)))
+            self._fail(running.planned, SteperError(_killed(running.planned, how)))
             return
         kind, content = running.last
         if kind == "ended":
@@ -174,11 +157,10 @@ class SideBySide:
     def _interrupt(self) -> None:
         """Let the tasks that are still at work stop where they can be taken up again."""
         for running in self._running:
-            assert running.process.stdin is not None
-            running.process.stdin.close()
+            running.process.interrupt()
         try:
             for running in self._running:
-                running.wait()
+                running.process.wait()
         except KeyboardInterrupt:  # a second one
             for running in self._running:
                 running.process.kill()
@@ -197,24 +179,8 @@ class SideBySide:
             raise SteperError("; also ".join(map(str, errors)))
 
 
-def _listen(running: _Running, inbox: Inbox) -> None:
-    """In a thread: what a task's process tells, up to its end."""
-    try:
-        while True:
-            inbox.put((running, pickle.load(running.process.stdout)))  # type: ignore[arg-type]
-    except (EOFError, pickle.UnpicklingError):  # or it was killed in the middle of a message
-        inbox.put((running, None))
-
-
-def _forward(lines: Any) -> None:
-    """In a thread: what a task's process prints goes between the lines of this one."""
-    for line in lines:
-        sys.stderr.write(visible(line.decode(errors="replace")))
-
-
-def _killed(planned: PlannedTask, code: int) -> str:
+def _killed(planned: PlannedTask, how: str) -> str:
     task = planned.task
-    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     return (
         f"stage {task.stage} ({task.name}): its process ended {how}; where memory ran out, do one "
         "task after the other (--jobs 1)"

@@ -44,6 +44,7 @@ def main() -> int:
     os.dup2(2, 1)  # what a library prints is no message
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's `&` leaves SIGINT ignored
         signal.signal(number, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # Ray blocks it in what it starts
     sending = threading.Lock()  # models log in threads of their own
 
     def send(kind: str, content: object) -> None:

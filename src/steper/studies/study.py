@@ -112,9 +112,17 @@ class Study:
                 "several processes run together, which a study makes no use of: start it in one; "
                 "`steper run` trains a model in several"
             )
-        jobs = self.file.common.jobs
-        watcher = watcher or Nobody()
-        do_tasks(self.tasks, self.workspace, jobs, self._check, stages, overwrite_from, watcher)
+        common = self.file.common
+        do_tasks(
+            self.tasks,
+            self.workspace,
+            common.jobs,
+            common.ray_address,
+            self._check,
+            stages,
+            overwrite_from,
+            watcher or Nobody(),
+        )
         return self.outcome()
 
     def _check(self, stages: Collection[Stage]) -> None:

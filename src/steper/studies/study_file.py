@@ -41,7 +41,8 @@ from steper.strategy import DEFAULT
 OWN = ("study", "cells", "quick")
 SECTIONS = (*OWN, *PipelineSettings.model_fields)
 NAMED = ("data", "students", "recipes")
-PARTS = tuple(name for name in PipelineSettings.model_fields if name not in ("jobs", "report"))
+WHOLE = ("jobs", "ray_address", "report")
+PARTS = tuple(name for name in PipelineSettings.model_fields if name not in WHOLE)
 """The sections that a cell may have; the others are those of the whole study."""
 
 Measure = Literal["tokens", "seconds", "dollars", "parameters", "trajectories"]
