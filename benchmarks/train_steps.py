@@ -30,7 +30,7 @@ from steper.prompt.segments import Prompt, Segment
 from steper.records import Passage
 from steper.store import write_json, write_jsonl
 from steper.strategy.ircot import IRCoT
-from steper.training.job import Job
+from steper.training.job import TrainingJob
 from steper.training.train_folder import TrainFolder
 from steper.training.train_settings import TrainSettings
 
@@ -154,7 +154,7 @@ def ours(pack: str, examples: Path, student: Path, out: Path) -> dict[str, float
     )
     folder = TrainFolder(out, {})
     out.mkdir(parents=True)
-    job = Job(ExampleFolder(examples), str(student), folder, settings)
+    job = TrainingJob(ExampleFolder(examples), str(student), folder, settings)
     trainer, clock = job.trainer(), Clock()
     padded = sum(batch["input_ids"].numel() for batch in trainer.get_train_dataloader())
     trainer.add_callback(clock)

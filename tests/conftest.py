@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("steper", deadline=None)  # what else the machine does takes time, too
+settings.load_profile("steper")
 sys.path.insert(0, str(Path(__file__).parent))
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -19,7 +19,7 @@ from doubles import FILM, film_questions
 from steper.artifact import Lock
 from steper.cli.main import run as command
 from steper.cluster import worker as workers
-from steper.cluster.job import Job, run_here, shards_folder
+from steper.cluster.job import TeachingJob, run_here, shards_folder
 from steper.cluster.ray_workers import _HandOut, _is_whole, _plan, _Progress
 from steper.cluster.worker import Worker, shard_name
 from steper.engine import Stats
@@ -69,7 +69,7 @@ def job():
     kind = STRATEGIES.find("ircot")
     prompt = PromptSettings(demos=0)
     settings = kind.settings_type()
-    return Job(film_questions(COUNT), "slow_film:say", "c.jsonl", kind, settings, prompt)
+    return TeachingJob(film_questions(COUNT), "slow_film:say", "c.jsonl", kind, settings, prompt)
 
 
 def asked(folder):

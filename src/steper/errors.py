@@ -93,7 +93,7 @@ def _not_written(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be written ({reason}){mend}")
 
 
-def first_line(error: BaseException, longest: int) -> str:
+def brief_reason(error: BaseException, longest: int) -> str:
     """The first line of what an error says, for a message of one line."""
     return next((line for line in str(error).splitlines() if line.strip()), "")[:longest]
 

@@ -1,4 +1,4 @@
-from steper.gold.alignment import align_triples, fold, without_qualifier
+from steper.gold.alignment import align_triples, fold_to_words, without_qualifier
 from steper.records import Passage
 
 
@@ -8,7 +8,7 @@ def titles(triples, *facts):
 
 
 def test_names_are_compared_without_case_accents_and_qualifiers():
-    assert fold("Émile  Chautard!") == "emile chautard"
+    assert fold_to_words("Émile  Chautard!") == "emile chautard"
     assert without_qualifier("Petra (film)") == "Petra"
     assert without_qualifier("(film)") == "(film)"
 

@@ -5,7 +5,7 @@ import pytest
 from steper.data import load_questions
 from steper.errors import ModelError, QuestionDropped
 from steper.gold.hops import gold_hops
-from steper.gold.teacher import GoldTeacher, make_plan
+from steper.gold.teacher import GoldTeacher, make_gold_plan
 from steper.lm.base import Request
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Hop, Passage, Question, Usage
@@ -257,7 +257,7 @@ def test_real_samples_with_all_their_passages(name, look_ahead):
     teacher = GoldTeacher(questions, look_ahead=look_ahead)
     untold = 0
     for question in questions:
-        plan = make_plan(question)
+        plan = make_gold_plan(question)
         if not plan.hops:
             untold += 1
             continue

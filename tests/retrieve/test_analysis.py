@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from steper.retrieve import analysis
@@ -77,13 +77,11 @@ def test_lucenes_stop_words_are_33():
     assert len(LUCENE_STOPWORDS) == 33
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(max_codepoint=127)))
 def test_the_ascii_pattern_is_the_general_one(text):
     assert analysis._ASCII_TOKEN.findall(text.lower()) == analysis._TOKEN.findall(text.lower())
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_words_are_pieces_of_the_text_in_order(text):
     found = words(text)
@@ -95,7 +93,6 @@ def test_words_are_pieces_of_the_text_in_order(text):
         assert not re.search(r"\s", word)
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_a_line_break_always_ends_a_word(one, other):
     assert words(f"{one}\n{other}") == words(one) + words(other)

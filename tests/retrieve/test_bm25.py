@@ -4,7 +4,7 @@ from pathlib import Path
 import bm25s
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference_bm25 import ReferenceField, reference_scores, reference_search
 
@@ -83,7 +83,6 @@ made_settings = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(corpora, st.lists(texts, max_size=3), st.integers(1, 30), made_settings)
 def test_any_corpus_is_searched_as_by_the_reference(rows, queries, k, made):
     passages = [
@@ -99,7 +98,6 @@ def test_any_corpus_is_searched_as_by_the_reference(rows, queries, k, made):
     index.close()
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=9), min_size=1, max_size=9))
 def test_the_score_matrix_is_bm25s_own(documents):
     terms = np.array([term for document in documents for term in document], dtype=np.int32)
@@ -117,7 +115,6 @@ def test_the_score_matrix_is_bm25s_own(documents):
         assert ours[name].dtype == theirs[name].dtype
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1), st.integers(1, 12))
 def test_top_breaks_ties_by_corpus_order(values, k):
     scores = np.array(values, dtype=np.float32)

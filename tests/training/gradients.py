@@ -12,7 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from steper.examples.example_folder import ExampleFolder
-from steper.training.job import Job
+from steper.training.job import TrainingJob
 from steper.training.processes import leave_processes
 from steper.training.train_folder import TrainFolder
 from steper.training.train_settings import TrainSettings
@@ -53,7 +53,7 @@ def first_steps(examples: Path, student: Path, out: Path, sharded: bool = False,
     rows = []
     given = {"dtype": "float32", "max_grad_norm": 0.0, "device": "cpu", "schedule": "constant"}
     given |= {"lr": 1e-3, "warmup": 0.0, "trainer": {"optim": "sgd"}, **settings}
-    job = Job(
+    job = TrainingJob(
         ExampleFolder(examples),
         str(student),
         TrainFolder(out, {}),

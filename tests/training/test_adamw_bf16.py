@@ -11,7 +11,7 @@ from lm.tiny import make_tiny_llama
 from steper.examples.example_folder import ExampleFolder
 from steper.training import adamw_bf16
 from steper.training.adamw_bf16 import AdamWBF16, round_at_random
-from steper.training.job import Job, train
+from steper.training.job import TrainingJob, train
 from steper.training.train_folder import TrainFolder
 from steper.training.train_settings import TrainSettings
 from training.made import example_folder, examples
@@ -119,7 +119,7 @@ def test_it_keeps_two_bytes_of_everything(student, tmp_path):
     given = TrainSettings(
         batch_size=2, device="cpu", max_steps=1, optimizer="adamw_bf16", gradient_checkpointing=True
     )
-    job = Job(ExampleFolder(source), str(student), TrainFolder(tmp_path, {}), given)
+    job = TrainingJob(ExampleFolder(source), str(student), TrainFolder(tmp_path, {}), given)
     trainer, weigh = job.trainer(), Weigh()
     trainer.add_callback(weigh)
     trainer.train()

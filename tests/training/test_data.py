@@ -15,7 +15,7 @@ from steper.errors import InputError
 from steper.prompt.encode import Encoder
 from steper.training.data import Collator, OrderSampler, TreeDataset
 from steper.training.encoding import Layout, encode, is_held_out, lay_out
-from steper.training.preference import Pair, pair_trees
+from steper.training.preference import PreferencePair, pair_trees
 from steper.training.train_settings import TrainSettings
 from steper.training.tree_file import write_batches
 from training.made import encoded, examples, pairs
@@ -101,7 +101,7 @@ def test_pairs_are_numbered_through_the_file(few_together, encoder, pack, proces
     expected, number = {False: [], True: []}, 0
     for _, steps in groupby(kept, lambda one: one[0].trajectory):
         group = list(steps)
-        numbered = [Pair(number + n, *both) for n, (_, *both) in enumerate(group)]
+        numbered = [PreferencePair(number + n, *both) for n, (_, *both) in enumerate(group)]
         number += len(group)
         held_out = is_held_out(group[0][0].question_id, 0.3, 0)
         expected[held_out].append(pair_trees(numbered, pack == "steps"))

@@ -24,7 +24,7 @@ from steper.prompt.render import PromptSettings
 from steper.strategy import DEFAULT, STRATEGIES
 
 if TYPE_CHECKING:
-    from steper.cluster.job import Job
+    from steper.cluster.job import TeachingJob
     from steper.data import QuestionFile
     from steper.lm.base import LanguageModel
     from steper.records import Question
@@ -79,12 +79,12 @@ def open_lm(chosen: Chosen, spec: str, questions: Sequence[Question] = ()) -> La
 
 def make_job(
     chosen: Chosen, kind: type[Strategy[Any]], questions: Sequence[Question], **how: Any
-) -> Job:
+) -> TeachingJob:
     """All that is needed to ask, with the settings that were chosen; nothing is opened yet."""
-    from steper.cluster.job import Job
+    from steper.cluster.job import TeachingJob
 
     _check_flags(chosen, kind)
-    return Job(
+    return TeachingJob(
         questions=questions,
         strategy=kind,
         strategy_settings=chosen.settings("strategy", kind.settings_type),

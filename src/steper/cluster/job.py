@@ -31,7 +31,7 @@ from steper.student import student_retriever
 
 
 @dataclass
-class Job:
+class TeachingJob:
     """A teacher, questions and settings; pickled to workers, so it holds nothing that is open.
 
     `contexts` are the questions whose contexts are the corpus, where that is `auto`; they are let
@@ -81,7 +81,7 @@ class Job:
 class Asking:
     """A job that is open."""
 
-    job: Job
+    job: TeachingJob
     lm: LanguageModel
     how: Strategy[Any]
     retriever: Retriever | None
@@ -106,7 +106,7 @@ def shards_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.shards")
 
 
-def run_here(job: Job, out: Path, *, overwrite: bool = False, **how: Any) -> Run:
+def run_here(job: TeachingJob, out: Path, *, overwrite: bool = False, **how: Any) -> Run:
     """Run a job, or a shard of it, in this process; `how` as in `Asking.run`.
 
     Raises InputError where workers have begun it: what they did would be paid for again.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.artifact import MANIFEST, Lock, begun
-from steper.cluster.job import Job, shards_folder
+from steper.cluster.job import TeachingJob, shards_folder
 from steper.cluster.worker import Worker, shard_name
 from steper.engine import Stats
 from steper.errors import InputError, ModelError, SettingsError, SteperError, missing_extra
@@ -46,7 +46,7 @@ PLAN = "plan.json"
 
 
 def teach_by_workers(
-    job: Job,
+    job: TeachingJob,
     out: Path,
     workers: int,
     *,
@@ -100,7 +100,7 @@ def _is_whole(out: Path) -> bool:
     )
 
 
-def _plan(shards: Path, workers: int, job: Job) -> list[Shard | None]:
+def _plan(shards: Path, workers: int, job: TeachingJob) -> list[Shard | None]:
     """The shards of the run: as many as were planned when it was begun."""
     path = shards / PLAN
     if not path.exists():
@@ -164,7 +164,7 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _actors(ray: Any, job: Job, shared: Any, out: Path, count: int) -> list[Any]:
+def _actors(ray: Any, job: TeachingJob, shared: Any, out: Path, count: int) -> list[Any]:
     """The workers of a job that is `shared` through Ray.
 
     A local model gets a GPU to itself where there are any, else a core.
@@ -272,7 +272,7 @@ class _HandOut:
 class _Progress:
     """One line for all workers: what finished shards did, and what the others have done so far."""
 
-    def __init__(self, job: Job, show: Callable[[Stats], None] | None) -> None:
+    def __init__(self, job: TeachingJob, show: Callable[[Stats], None] | None) -> None:
         self._show = show
         self._all = Stats(total=len(job.questions) * job.samples)
         self._shards: list[Stats] = []

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from steper.cluster.job import Asking, Job, shards_folder
+from steper.cluster.job import Asking, TeachingJob, shards_folder
 from steper.engine import Stats
 from steper.errors import InputError
 from steper.journal import IN_USE
@@ -24,7 +24,7 @@ class Worker:
     `teach` and `stats` are called from two threads.
     """
 
-    def __init__(self, job: Job, out: Path, folder: Path) -> None:
+    def __init__(self, job: TeachingJob, out: Path, folder: Path) -> None:
         """`folder` is the one that the paths in the job start from."""
         self._job = job
         self._out = out

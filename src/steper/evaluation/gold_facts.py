@@ -14,7 +14,7 @@ from functools import cache
 from rapidfuzz import fuzz
 
 from steper.data.world import DOMAINS
-from steper.gold.alignment import fold, without_qualifier
+from steper.gold.alignment import fold_to_words, without_qualifier
 from steper.gold.hops import GoldHop, gold_hops
 from steper.gold.relations import relations
 from steper.grounding import telling_words
@@ -74,11 +74,11 @@ def gold_facts(question: Question) -> tuple[GoldFact, ...]:
     hops = gold_hops(question)
     facts = []
     for position, (hop, own) in enumerate(zip(hops, question.decomposition, strict=False)):
-        answer = _ARTICLE.sub("", fold(hop.answer), count=1)
+        answer = _ARTICLE.sub("", fold_to_words(hop.answer), count=1)
         if hop.passage is None or not answer:
             continue
         names = _names(hop, own.subject, [hops[i].answer for i in hop.needs])
-        told = fold(f"{own.relation or ''} {_lower_case(hop.statement, hop.question)}")
+        told = fold_to_words(f"{own.relation or ''} {_lower_case(hop.statement, hop.question)}")
         facts.append(
             GoldFact(
                 position=position,
@@ -97,7 +97,7 @@ def _names(hop: GoldHop, subject: str | None, parents: Sequence[str]) -> tuple[s
     if subject is None:
         return ()
     title = hop.passage.title if hop.passage else ""
-    folded = (fold(without_qualifier(name)) for name in (subject, *parents, title))
+    folded = (fold_to_words(without_qualifier(name)) for name in (subject, *parents, title))
     return tuple(dict.fromkeys(_ARTICLE.sub("", name, count=1) for name in folded if name))
 
 
@@ -147,7 +147,7 @@ def told_in(claim: Claim, facts: Iterable[GoldFact]) -> set[int]:
     from what it goes on from, but for a conclusion. A sentence that tells another known relation
     by name ("the founder of") and no word of the fact's own does not tell it.
     """
-    text = fold(claim.text)
+    text = fold_to_words(claim.text)
     told = set()
     for fact in facts:
         if not fact.answered_in(text) or _other_relation(claim.text, fact):
@@ -156,7 +156,7 @@ def told_in(claim: Claim, facts: Iterable[GoldFact]) -> set[int]:
         if fact.named_in(rest) or (fact.about and fact.named_in(text)):
             told.add(fact.position)
         elif not claim.concludes and not _names_others(claim.text, fact.answer):
-            told |= {fact.position} if fact.named_in(fold(claim.given)) else set()
+            told |= {fact.position} if fact.named_in(fold_to_words(claim.given)) else set()
     return told
 
 
@@ -171,7 +171,7 @@ def _names_others(text: str, answer: str) -> bool:
 
 
 def _other_relation(text: str, fact: GoldFact) -> bool:
-    if fact.words & set(fold(text).split()):
+    if fact.words & set(fold_to_words(text).split()):
         return False
     return any(noun[1].lower() in _relation_names() for noun in _NOUN_OF.finditer(text))
 
@@ -192,7 +192,7 @@ def asked_in(text: str, question: str, facts: Iterable[GoldFact]) -> set[int]:
     """
     asked = [s for line in text.splitlines() for s in sentences(line) if s.endswith("?")]
     found = set()
-    for sentence in (fold(s.rpartition(": ")[2]) for s in asked):  # without "Follow up: "
-        if fuzz.token_sort_ratio(sentence, fold(question)) < SAME_QUESTION:
+    for sentence in (fold_to_words(s.rpartition(": ")[2]) for s in asked):  # without "Follow up: "
+        if fuzz.token_sort_ratio(sentence, fold_to_words(question)) < SAME_QUESTION:
             found |= {fact.position for fact in facts if fact.named_in(sentence)}
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steper.errors import ModelError, first_line, missing_extra
+from steper.errors import ModelError, brief_reason, missing_extra
 from steper.lm.model_source import find_source
 from steper.prompt.segments import Form
 
@@ -28,5 +28,5 @@ def model_tokenizer(model: str, **options: Any) -> Any:
         raise missing_extra("transformers", "hf") from None
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{model}: its tokenizer cannot be read ({first_line(error, 200)})"
+            f"{model}: its tokenizer cannot be read ({brief_reason(error, 200)})"
         ) from None

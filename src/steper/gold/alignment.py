@@ -19,7 +19,7 @@ from steper.records import Passage
 EXACT, STRIPPED, TEXT, POSITION, FUZZY = 100.0, 60.0, 15.0, 30.0, 40.0
 
 
-def fold(text: str) -> str:
+def fold_to_words(text: str) -> str:
     """Lower case without accents, punctuation and doubled spaces, for comparing names."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     kept = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
@@ -52,14 +52,14 @@ def align_triples(
 
 
 def _similarity(subject: str, title: str) -> float:
-    if fold(subject) == fold(title):
+    if fold_to_words(subject) == fold_to_words(title):
         return EXACT
-    if fold(without_qualifier(subject)) == fold(without_qualifier(title)):
+    if fold_to_words(without_qualifier(subject)) == fold_to_words(without_qualifier(title)):
         return STRIPPED
-    ratio = fuzz.token_set_ratio(fold(subject), fold(title))
+    ratio = fuzz.token_set_ratio(fold_to_words(subject), fold_to_words(title))
     return FUZZY * (ratio - 60) / 40 if ratio > 60 else 0.0
 
 
 def _mentions(subject: str, answer: str, passage: Passage) -> float:
-    text = fold(passage.text)
-    return TEXT * (fold(answer) in text) + TEXT / 3 * (fold(subject) in text)
+    text = fold_to_words(passage.text)
+    return TEXT * (fold_to_words(answer) in text) + TEXT / 3 * (fold_to_words(subject) in text)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from html import unescape
 
-from steper.gold.alignment import fold, without_qualifier
+from steper.gold.alignment import fold_to_words, without_qualifier
 from steper.gold.hops import GoldHop, stem
 from steper.gold.names import quoted, sentence
 from steper.records import Passage, Question
@@ -39,24 +39,26 @@ def fact_hops(question: Question) -> tuple[GoldHop, ...]:
     hops = [_hop(passages[own], sentences) for own, sentences in grouped.items()]
     if any(len(hop.statement.split()) < 4 for hop in hops):
         return ()
-    answer = fold(question.answers[0]) if question.answers else ""
+    answer = fold_to_words(question.answers[0]) if question.answers else ""
     if not _leads_to(answer, question, hops):
         return ()
     if question.type != "comparison":
-        asked = fold(question.text)
+        asked = fold_to_words(question.text)
         hops.sort(key=lambda hop: _rank(hop, answer, asked))
     return tuple(hops)
 
 
 def _leads_to(answer: str, question: Question, hops: list[GoldHop]) -> bool:
-    known = f"{fold(question.text)} {' '.join(fold(hop.statement) for hop in hops)}"
+    known = (
+        f"{fold_to_words(question.text)} {' '.join(fold_to_words(hop.statement) for hop in hops)}"
+    )
     return bool(answer) and (answer in ("yes", "no") or f" {answer} " in f" {known} ")
 
 
 def _rank(hop: GoldHop, answer: str, asked: str) -> tuple[bool, bool]:
     """Passages with the answer last, those that the question names first."""
-    title = fold(without_qualifier(hop.passage.title)) if hop.passage else ""
-    return f" {answer} " in f" {fold(hop.statement)} ", title not in asked
+    title = fold_to_words(without_qualifier(hop.passage.title)) if hop.passage else ""
+    return f" {answer} " in f" {fold_to_words(hop.statement)} ", title not in asked
 
 
 def _hop(passage: Passage, facts: list[str]) -> GoldHop:
@@ -70,7 +72,7 @@ def _hop(passage: Passage, facts: list[str]) -> GoldHop:
             if part[:1].islower()
             else f"{stem(text)}; {_lowered(part)}"
         )
-    named = fold(title) in fold(text) or _long_words(title) & _long_words(text)
+    named = fold_to_words(title) in fold_to_words(text) or _long_words(title) & _long_words(text)
     if _ABOUT.match(text) or not named:
         text = f"About {title}: {_lowered(text)}"
     return GoldHop(statement=sentence(text), question="", answer="", passage=passage)
@@ -86,7 +88,7 @@ def _name(text: str, title: str) -> str:
 
 
 def _long_words(text: str) -> set[str]:
-    return {word for word in fold(text).split() if len(word) > 3 or word.isdigit()}
+    return {word for word in fold_to_words(text).split() if len(word) > 3 or word.isdigit()}
 
 
 def _lowered(text: str) -> str:

@@ -48,7 +48,7 @@ class GoldPlan:
         return untold
 
 
-def make_plan(question: Question) -> GoldPlan:
+def make_gold_plan(question: Question) -> GoldPlan:
     """What can be told of a question; no hops where the annotation does not allow it."""
     answer = question.answers[0].strip() if question.answers else ""
     hops = gold_hops(question)

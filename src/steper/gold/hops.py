@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from rapidfuzz import fuzz
 
-from steper.gold.alignment import fold, without_qualifier
+from steper.gold.alignment import fold_to_words, without_qualifier
 from steper.gold.casing import restore_case, typed_in_lower_case
 from steper.gold.comparison import country_clause, date_clause
 from steper.gold.names import balanced, bare, definite, sentence
@@ -98,9 +98,10 @@ def _relation(hops: Sequence[Hop], position: int | None) -> str:
 
 def _parent(hops: Sequence[Hop], position: int, question: Question) -> int | None:
     """The earlier hop that this one builds on: its answer is the subject here, or nearly so."""
-    own = fold(without_qualifier(hops[position].subject or ""))
+    own = fold_to_words(without_qualifier(hops[position].subject or ""))
     likeness = [
-        fuzz.token_set_ratio(own, fold(without_qualifier(hop.answer))) for hop in hops[:position]
+        fuzz.token_set_ratio(own, fold_to_words(without_qualifier(hop.answer)))
+        for hop in hops[:position]
     ]
     if likeness and max(likeness) >= 80:
         return likeness.index(max(likeness))
@@ -122,13 +123,15 @@ def _subject(question: Question, hop: Hop, parent_answer: str | None) -> str:
     title = without_qualifier(passage.title) if passage else subject
     if parent_answer is not None:
         parent = without_qualifier(parent_answer)
-        if fold(parent) == fold(subject) or set(fold(subject).split()) <= set(fold(parent).split()):
+        if fold_to_words(parent) == fold_to_words(subject) or set(
+            fold_to_words(subject).split()
+        ) <= set(fold_to_words(parent).split()):
             return parent
         return f"{parent} ({subject})"
-    asked = fold(question.text)
-    if balanced(subject) and fold(subject) in asked:
+    asked = fold_to_words(question.text)
+    if balanced(subject) and fold_to_words(subject) in asked:
         return subject
-    return title if fold(title) in asked or not balanced(subject) else subject
+    return title if fold_to_words(title) in asked or not balanced(subject) else subject
 
 
 def _conclusion(question: Question, position: int, subjects: Sequence[str]) -> str:

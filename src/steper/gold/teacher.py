@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from steper.errors import ModelError, QuestionDropped, SettingsError
-from steper.gold.gold_plan import NO_ANNOTATION, NOT_RETRIEVED, NOT_SHOWN, GoldPlan, make_plan
+from steper.gold.gold_plan import NO_ANNOTATION, NOT_RETRIEVED, NOT_SHOWN, GoldPlan, make_gold_plan
 from steper.lm.base import Completion, Request
 from steper.lm.open import How
 from steper.prompt.segments import Form
@@ -85,7 +85,7 @@ class GoldTeacher:
         question = self._questions.get(question_id)
         if question is None:
             raise ModelError(f"the gold teacher was not given question {question_id!r}")
-        return make_plan(question)
+        return make_gold_plan(question)
 
     def _text(self, request: Request) -> str:
         plan = self._plan(request.question_id)

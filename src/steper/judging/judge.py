@@ -24,7 +24,7 @@ from steper.errors import InputError, QuestionDropped
 from steper.evaluation.methods import Method, load_methods, shared_questions
 from steper.evaluation.statistics import Bootstrap
 from steper.journal import RunFolder
-from steper.judging.pairs import ABILITIES, RUBRICS, Ability, Pair, pair_of
+from steper.judging.pairs import ABILITIES, RUBRICS, Ability, JudgedPair, pair_of
 from steper.judging.preferences import Key, Preferences, Verdicts, count_preferences
 from steper.lm.base import LanguageModel
 from steper.prompt.segments import Prompt
@@ -65,7 +65,7 @@ class Judge(Strategy[StepSettings]):
     settings_type = StepSettings
     searches = False
 
-    def prompt_of(self, pair: Pair, swapped: bool, words: int) -> Prompt:
+    def prompt_of(self, pair: JudgedPair, swapped: bool, words: int) -> Prompt:
         """A pair's prompt, its passages shortened to the room that there is.
 
         Raises QuestionDropped where even short ones have none.
@@ -154,7 +154,7 @@ def _number(key: Key) -> int:
     return 2 * ABILITIES.index(key[1]) + key[2]
 
 
-def _pairs(methods: Sequence[Method], settings: JudgeSettings) -> dict[Key, Pair]:
+def _pairs(methods: Sequence[Method], settings: JudgeSettings) -> dict[Key, JudgedPair]:
     """All that is asked, question by question."""
     shared = shared_questions(methods)
     ids = list(shared)
@@ -162,7 +162,7 @@ def _pairs(methods: Sequence[Method], settings: JudgeSettings) -> dict[Key, Pair
         drawn = set(random.Random(f"judge/{settings.seed}").sample(ids, settings.questions))
         ids = [i for i in ids if i in drawn]
     a, b = (_first_samples(method, set(ids)) for method in methods)
-    pairs: dict[Key, Pair] = {}
+    pairs: dict[Key, JudgedPair] = {}
     for i in ids:
         for ability in filter(settings.abilities.__contains__, ABILITIES):
             if pair := pair_of(shared[i], a[i], b[i], ability):
@@ -180,7 +180,7 @@ def _first_samples(method: Method, ids: set[str]) -> dict[str, Trajectory]:
 
 
 def _start(
-    judge: Judge, pairs: Mapping[Key, Pair], words: int, attempt: Attempt
+    judge: Judge, pairs: Mapping[Key, JudgedPair], words: int, attempt: Attempt
 ) -> tuple[Trace, Actions]:
     ability, swapped = ABILITIES[attempt.sample // 2], bool(attempt.sample % 2)
     trace = Trace(attempt.question.text)
@@ -188,7 +188,9 @@ def _start(
     return trace, _one_verdict(judge, trace, pair, swapped, words)
 
 
-def _one_verdict(judge: Judge, trace: Trace, pair: Pair, swapped: bool, words: int) -> Actions:
+def _one_verdict(
+    judge: Judge, trace: Trace, pair: JudgedPair, swapped: bool, words: int
+) -> Actions:
     """Ask once; the answer is the verdict."""
     prompt = judge.prompt_of(pair, swapped, words)
     completion: Any = yield Generate(1, "reason", prompt, (), judge.settings.max_tokens)

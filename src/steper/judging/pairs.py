@@ -1,7 +1,7 @@
 """What a judge is shown: the same part of two trajectories of one question, and a rubric.
 
-In: a question and two trajectories. Out: a `Pair` for each ability that both had occasion to show,
-and its prompt in either order.
+In: a question and two trajectories. Out: a `JudgedPair` for each ability that both had occasion to
+show, and its prompt in either order.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENDING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class JudgedPair:
     """The trajectories `a` and `b` of a question, to be compared by one ability."""
 
     question: Question
@@ -79,7 +79,9 @@ def _compared(ability: Ability, steps: Sequence[Step]) -> Sequence[Step]:
     return steps[1:-1] if ability == "expansion" else steps[-1:]
 
 
-def pair_of(question: Question, a: Trajectory, b: Trajectory, ability: Ability) -> Pair | None:
+def pair_of(
+    question: Question, a: Trajectory, b: Trajectory, ability: Ability
+) -> JudgedPair | None:
     """The pair of one ability; None where a trajectory has no step that could show it.
 
     One that failed or was dropped shows nothing: its model or its server did not get so far.
@@ -88,7 +90,7 @@ def pair_of(question: Question, a: Trajectory, b: Trajectory, ability: Ability) 
         ended = trajectory.status in ("answered", "capped")
         if not ended or not _compared(ability, asked_steps(trajectory)):
             return None
-    return Pair(question, ability, a, b)
+    return JudgedPair(question, ability, a, b)
 
 
 def _passages(trajectory: Trajectory, step: Step, seen: set[str], words: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from steper.errors import ModelError, first_line, missing_extra
+from steper.errors import ModelError, brief_reason, missing_extra
 
 
 def open_similarity(model: str) -> Callable[[str, str], float]:
@@ -25,7 +25,7 @@ def open_similarity(model: str) -> Callable[[str, str], float]:
         with no_progress_bars():
             encoder = SentenceTransformer(model, device="cpu")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{model}: no embedding model ({first_line(error, 200)})") from None
+        raise ModelError(f"{model}: no embedding model ({brief_reason(error, 200)})") from None
 
     @lru_cache(maxsize=4096)
     def embedded(text: str) -> Any:

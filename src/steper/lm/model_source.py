@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from steper.artifact import model_digest
-from steper.errors import ModelError, SteperError, first_line, missing_extra
+from steper.errors import ModelError, SteperError, brief_reason, missing_extra
 from steper.lm.shipped import without_scheme
 from steper.store import read_json
 
@@ -261,5 +261,5 @@ def one_line(name: object, kind: str) -> Iterator[None]:
         if isinstance(error, OSError) and not Path(str(name)).expanduser().exists():
             what = "no such folder, and the Hugging Face hub does not give it"
         raise ModelError(
-            f"{name}: {what} ({type(error).__name__}: {first_line(error, 300)})"
+            f"{name}: {what} ({type(error).__name__}: {brief_reason(error, 300)})"
         ) from error

@@ -35,12 +35,12 @@ def check_beforehand(
             _check_examples(settings, method)
     if "train" in stages:
         import_module("steper.training.job")
-    for told in _told(settings, stages):
-        spec = locate_model(told.model).removeprefix("hf:")
-        if told.arguments and told.form != "plain" and spec not in unmade:
-            tokenizer = model_tokenizer(spec, **told.options)
+    for use in _template_uses(settings, stages):
+        spec = locate_model(use.model).removeprefix("hf:")
+        if use.arguments and use.form != "plain" and spec not in unmade:
+            tokenizer = model_tokenizer(spec, **use.options)
             form: Form = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
-            check_arguments(tokenizer, form, told.arguments, told.place)
+            check_arguments(tokenizer, form, use.arguments, use.place)
 
 
 def _check_examples(settings: PipelineSettings, method: str) -> None:
@@ -71,7 +71,7 @@ def _check_examples(settings: PipelineSettings, method: str) -> None:
             log.warning("evaluate.also.%s asks what %s did not teach: %s", name, place, error)
 
 
-class _Told(NamedTuple):
+class _TemplateUse(NamedTuple):
     """What a model's chat template is told; `place` is where the configuration says so."""
 
     place: str
@@ -81,13 +81,13 @@ class _Told(NamedTuple):
     options: dict[str, Any]
 
 
-def _told(settings: PipelineSettings, stages: Collection[Stage]) -> Iterator[_Told]:
+def _template_uses(settings: PipelineSettings, stages: Collection[Stage]) -> Iterator[_TemplateUse]:
     """Of the teacher, and of each student by each method."""
     teacher, hf = settings.teacher, settings.teacher.hf
     spec = locate_model(teacher.model)
     if "teach" in stages and (spec.startswith("hf:") or Path(spec).is_dir()):
         options = hf.model_dump(include={"revision", "trust_remote_code"})
-        yield _Told("teacher.hf", teacher.model, hf.form, hf.chat_template_kwargs, options)
+        yield _TemplateUse("teacher.hf", teacher.model, hf.form, hf.chat_template_kwargs, options)
     if not {"train", "eval"} & set(stages):
         return
     for name, student in settings.students.items():
@@ -97,7 +97,7 @@ def _told(settings: PipelineSettings, stages: Collection[Stage]) -> Iterator[_To
             place = (at for at, values in places.items() if values.get("chat_template_kwargs"))
             examples = settings.example_settings(method)
             form = RECIPES.find(examples.recipe).asked(examples.target).form
-            yield _Told(
+            yield _TemplateUse(
                 next(place, f"students.{name}.hf"),
                 student.model,
                 examples.form if "form" in examples.model_fields_set else form,

@@ -25,7 +25,7 @@ from typing import Any
 INTERRUPTED = 130
 
 
-class Told(QueueHandler):
+class PipelineHandler(QueueHandler):
     """Sends records to the pipeline, which says once what several tasks would say."""
 
     def __init__(self, send: Callable[[str, object], None]) -> None:
@@ -52,7 +52,7 @@ def main() -> int:
             pickle.dump((kind, content), messages)
             messages.flush()
 
-    logging.getLogger().addHandler(Told(send))  # without a format: the pipeline has one
+    logging.getLogger().addHandler(PipelineHandler(send))  # without a format: the pipeline has one
 
     try:
         sys.path[:] = pickle.load(sys.stdin.buffer)

@@ -57,9 +57,9 @@ class Entry:
     colour: str
     step_end: str
     runs: tuple[RunFacts, ...]
-    scores: Mapping[str, score_tables.Cell | None]
+    scores: Mapping[str, score_tables.ScoreCell | None]
     steps: Sequence[score_tables.StepPoint]
-    effort: score_tables.Effort
+    effort: score_tables.MethodEffort
     training: tuple[TrainingLog, ...]
     panels: Sequence[charts.Panel]
 

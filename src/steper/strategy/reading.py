@@ -80,14 +80,14 @@ _YES_OR_NO = re.compile(
 )
 
 
-def without_thoughts(text: str) -> str:
+def after_thoughts(text: str) -> str:
     """`text` after a closed `<think>` block, which runs of before `lm.thinking` have."""
     return text.rpartition("</think>")[2]
 
 
 def plain(text: str) -> str:
     """`text` without white space around it, Markdown's bold marks and closed `<think>` blocks."""
-    return without_thoughts(text).replace("**", "").replace("__", "").strip()
+    return after_thoughts(text).replace("**", "").replace("__", "").strip()
 
 
 def says_something(text: str) -> bool:
@@ -130,7 +130,7 @@ def sentences_by_line(text: str, as_written: str = "") -> Iterator[list[str]]:
     Lines that the regular expression `as_written` finds are left as they are.
     """
     known: dict[str, list[str]] = {}
-    for line in without_thoughts(text).splitlines():
+    for line in after_thoughts(text).splitlines():
         # A model that is stuck writes the same line hundreds of times.
         if line not in known:
             as_it_is = as_written and search_within(as_written, line)

@@ -27,7 +27,7 @@ from steper.errors import InputError
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.examples.step_example import StepExample
 from steper.prompt.encode import KINDS, Encoded, Encoder
-from steper.training.preference import Pair, pair_trees
+from steper.training.preference import PreferencePair, pair_trees
 from steper.training.train_settings import Pack, TrainSettings
 from steper.training.tree import build_tree
 from steper.training.tree_file import Item, Row, as_batch, write_batches
@@ -106,7 +106,7 @@ def _laid_out(kept: Sequence[_Kept], pack: Pack) -> Item:
     if not kept:
         return ()
     pairs = [
-        Pair(number, one.encoded, one.rejected)
+        PreferencePair(number, one.encoded, one.rejected)
         for number, one in enumerate(kept)
         if one.rejected is not None
     ]

@@ -129,7 +129,7 @@ def train(
             warn_of_changes(out, folder.manifest, gone=True)
         return Trained(out, folder.manifest, up_to_date=not merged)
     processes = count_processes(settings)
-    job = Job(source, student, folder, settings, processes, main, progress)
+    job = TrainingJob(source, student, folder, settings, processes, main, progress)
     try:
         with needing_room(out):
             job.run(overwrite, resume_from)
@@ -174,7 +174,7 @@ def _known_by(model: str) -> dict[str, str | None]:
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """One training in one process; `main` is the process that writes."""
 
     source: ExampleFolder

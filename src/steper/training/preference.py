@@ -34,7 +34,7 @@ from steper.training.objective import kind_sums
 from steper.training.tree import ROOT, Sides, Tree, build_tree
 
 
-class Pair(NamedTuple):
+class PreferencePair(NamedTuple):
     """A preference pair by its number, as tokens."""
 
     number: int
@@ -48,7 +48,7 @@ class _Side(NamedTuple):
     encoded: Encoded
 
 
-def pair_trees(pairs: Iterable[Pair], together: bool) -> tuple[Tree, ...]:
+def pair_trees(pairs: Iterable[PreferencePair], together: bool) -> tuple[Tree, ...]:
     """The pairs of a trajectory as one tree, or as a chain for each target."""
     sides = [
         side
