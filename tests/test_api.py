@@ -163,6 +163,7 @@ def test_a_corpus_is_a_file_an_index_or_a_retriever(job):
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_shipped_model_is_asked_in_its_own_words(job):
     question = steper.load_questions(f"{job.folder}/test.json")[0]
     trajectory = steper.ask(question, "shipped:teacher", "auto", settings={"max_steps": 1})

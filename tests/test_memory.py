@@ -79,7 +79,12 @@ def folders(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+SLOW = ("compare", "report")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in COMMANDS]
+)
 def test_memory_of_a_question(name, folders):
     COMMANDS[name](folders[0])  # what is imported and made once is no question's
     few, many = (peak_of(COMMANDS[name], folder) for folder in folders)

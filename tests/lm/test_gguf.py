@@ -38,6 +38,7 @@ def text_of(spec):
     return text, model
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_folder_that_it_was_made_of(folder, packed, monkeypatch):
     expected, _ = text_of(str(folder))
     text, model = text_of(f"hf:{packed}")

@@ -183,7 +183,9 @@ def test_rotary_embeddings_that_change_with_length_are_not_shared():
     assert why_not(tiny_of("llama", rope_parameters=yarn)) is None
 
 
-@pytest.mark.parametrize("kind", ["mistral", "qwen3", pytest.param("phi3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["mistral", *(pytest.param(k, marks=pytest.mark.slow) for k in ("qwen3", "phi3"))]
+)
 def test_other_models_write_what_transformers_own_loop_writes(folder, tmp_path, kind):
     from transformers import AutoTokenizer
 

@@ -187,8 +187,13 @@ def test_a_teachers_misspelt_argument_of_the_template_is_told_before_the_first_t
     check_beforehand(asked, {"train"}, ())
 
 
+FEW = CONFIG.replace("test: test.json", "test: test.json\n    train_size: 4").replace(
+    "max_steps: 2, batch_size: 4, micro_batch_size: 2", "epochs: 1, batch_size: 1"
+)
+
+
 def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
-    text = CONFIG.replace("max_steps: 2, batch", "epochs: 1, batch").replace(
+    text = FEW.replace(
         "recipes: [vanilla_kd, steper]",
         "recipes: {vanilla_kd: {tokens_of: steper}, steper: {}}",
     )
@@ -213,7 +218,7 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
 
 
 def test_a_method_trains_as_long_as_another(tmp_path, tiny):
-    text = CONFIG.replace("max_steps: 2, batch", "epochs: 1, batch").replace(
+    text = FEW.replace(
         "recipes: [vanilla_kd, steper]",
         "recipes: {long: {recipe: vanilla_kd, seconds_of: steper}, vanilla_kd: {}, steper: {}}",
     )
@@ -237,6 +242,7 @@ def test_a_method_trains_as_long_as_another(tmp_path, tiny):
         settings(config, tiny, "recipes.long.tokens_of=steper")
 
 
+@pytest.mark.slow
 def test_other_bytes_in_the_middle_of_a_student_are_noticed(tmp_path, capsys):
     student = make_tiny_llama(tmp_path / "student", window=8192, intermediate=32_768)
     text = CONFIG.replace("[vanilla_kd, steper]", "[steper]").replace("_words: 20", "_words: 2")

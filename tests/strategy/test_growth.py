@@ -124,7 +124,8 @@ def test_time_grows_no_faster_than_the_text(name, head):
 
 
 def test_the_growth_of_what_is_quadratic_is_seen():
-    assert grows_too_fast(re.compile(r"\d[\d,]*\s*=").search, "1", "", size=1000)
+    search = re.compile(r"\d[\d,]*\s*=").search
+    assert any(grows_too_fast(search, "1", "", size=700) for _ in range(9))  # beside other work
 
 
 def trajectories(script, **settings):

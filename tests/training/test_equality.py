@@ -62,7 +62,12 @@ def assert_equal(one, other):
 
 @pytest.mark.parametrize(
     ("layout", "form", "weights"),
-    [*((*form, "learned") for form in FORMS), *((*form, "uniform") for form in FORMS[:2])],
+    [
+        (*FORMS[0], "learned"),
+        (*FORMS[1], "uniform"),
+        *(pytest.param(*form, "learned", marks=pytest.mark.slow) for form in FORMS[1:]),
+        pytest.param(*FORMS[0], "uniform", marks=pytest.mark.slow),
+    ],
 )
 def test_packing_and_accumulation_change_nothing(folder, student, tmp_path, layout, form, weights):
     source = folder(layout, form)

@@ -104,7 +104,7 @@ def by_us(data, loss, before, after):
 
 
 @pytest.mark.parametrize("pack", ["steps", "none"])
-@pytest.mark.parametrize("form", ["chat", "plain"])
+@pytest.mark.parametrize("form", ["chat", pytest.param("plain", marks=pytest.mark.slow)])
 def test_the_loss_is_that_of_each_pair_apart(form, pack, student, tmp_path):
     source = example_folder(tmp_path / "pairs", pairs(8, form=form))
     encoder = Encoder(AutoTokenizer.from_pretrained(student))
@@ -160,7 +160,7 @@ def test_the_loss_is_trls_on_our_token_ids(student, source, tmp_path):
     assert loss.logged(shares, counts)["dpo_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("weights", ["learned", "uniform"])
+@pytest.mark.parametrize("weights", ["learned", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_packing_and_accumulation_change_nothing(student, source, tmp_path, weights):
     common = {"weights": weights, "batch_size": 4, "max_steps": 3, "dpo_sft": 0.5, "lr": 0.01}
     plain = first_steps(source, student, tmp_path / "a", pack="none", micro_batch_size=4, **common)

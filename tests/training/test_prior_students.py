@@ -137,10 +137,11 @@ def taught(tmp_path_factory):
     return place
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sail_wide", "steper_agg")]
+ALSO = ("con", "sail", "sail_wide", "steper_agg")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ALSO]
 
 
-@pytest.mark.parametrize("recipe", ["sail", "con", "kard", "self_rag", *SLOW])
+@pytest.mark.parametrize("recipe", ["kard", "self_rag", *SLOW])
 def test_from_the_recipe_to_the_answers(recipe, base, taught, tmp_path):
     student, scored = tmp_path / "student", tmp_path / "scored"
     build = ["build", str(taught / "run"), "--recipe", recipe, "--student", str(base)]

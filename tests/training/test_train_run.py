@@ -193,8 +193,14 @@ def tensors_of(path):
     ("layout", "more"),
     [
         ("passages_first", {}),
-        ("append_only", {"optimizer": "muon", "weight_decay": 0.1}),
-        ("append_only", {"optimizer": "adamw_bf16", "dtype": "auto", "weight_decay": 0.1}),
+        pytest.param(
+            "append_only", {"optimizer": "muon", "weight_decay": 0.1}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "append_only",
+            {"optimizer": "adamw_bf16", "dtype": "auto", "weight_decay": 0.1},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "append_only",
             {"sigma_optimizer": "adam", "group_by_length": True},
