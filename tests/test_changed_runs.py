@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from doubles import film_script
+from steper.checksums import without_checksum
 from steper.errors import InputError, ModelError
 from steper.evaluation.scoring import score_run
 from steper.journal import RunFolder
@@ -105,6 +106,33 @@ def test_what_is_resumed_is_checked_line_by_line(unfinished, name, line):
     assert run(unfinished, script=film_script).manifest["counts"]["answered"] == 6
 
 
+@pytest.mark.parametrize("name", ["trajectories.part", "actions.jsonl"])
+def test_a_value_that_changed_within_a_line_is_told(unfinished, name):
+    path = unfinished / name
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    changed = lines[2].replace(b"film", b"filn", 1)
+    assert changed != lines[2]
+    path.write_bytes(b"".join([*lines[:2], changed, *lines[3:]]))
+    says = rf"{name}, line 3: changed since it was written; take the line out, or begin anew"
+    with pytest.raises(InputError, match=says):
+        run(unfinished, script=refuse)
+    if name == "trajectories.part":
+        with pytest.raises(InputError, match=says):
+            score_run(unfinished, partial=True)
+    path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    run(unfinished, script=film_script)
+    assert b"crc32" not in (unfinished / "trajectories.jsonl").read_bytes()
+
+
+def test_journals_of_before_are_taken_as_they_are(unfinished):
+    for name in ("trajectories.part", "actions.jsonl"):
+        lines = (unfinished / name).read_bytes().splitlines(keepends=True)
+        (unfinished / name).write_bytes(b"".join(map(without_checksum, lines)))
+        assert b"crc32" not in (unfinished / name).read_bytes()
+    assert run(unfinished, script=refuse).manifest["counts"]["answered"] == 6
+
+
 @pytest.mark.parametrize(
     "text", ["a: &a [*a]", "a: &a {b: *a}", "[" * 2000, "a: " + "[" * 60 + "]" * 60]
 )
@@ -126,3 +154,15 @@ def test_records_that_were_edited_are_told_where_they_are_read(whole, caplog):
         caplog.clear()
         read(whole)
         assert f"{path}: changed since it was written" in caplog.text
+
+
+def test_a_changed_result_that_is_taken_up_again_is_told(tmp_path, caplog):
+    def busy(request):
+        return ModelError("busy") if request.question_id == "q1" else film_script(request)
+
+    run(tmp_path / "r", script=busy)
+    path = tmp_path / "r/trajectories.jsonl"
+    path.write_text(path.read_text().replace('"answer":"1950"', '"answer":"1949"', 1))
+    caplog.clear()
+    run(tmp_path / "r", script=film_script, retry_failed=True)
+    assert f"{path}: changed since it was written; it is read as it is" in caplog.messages

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from steper.checksums import changed_line, without_checksum
 from steper.errors import InputError
 from steper.store import cut_unfinished_line, field_error
 
@@ -59,17 +60,19 @@ class AppendFile:
             offset = 0
             for number, line in enumerate(file, start=1):
                 try:
-                    value = row.model_validate_json(line)
+                    value = row.model_validate_json(without_checksum(line))
                 except ValidationError as error:
                     raise damaged(self._path, number, error) from None
+                except ValueError as error:
+                    raise changed_line(self._path, number, error) from None
                 yield offset, value
                 offset += len(line)
 
     def read_at(self, offset: int) -> bytes:
-        """The line that begins at `offset`."""
+        """The line that begins at `offset`, without its checksum."""
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(offset)
-            return file.readline()
+            return without_checksum(file.readline())
 
     def close(self) -> None:
         """Force to disk and close."""

@@ -8,7 +8,8 @@
     trajectories.jsonl     all trajectories in the questions' order: the result
 
 While a run is under way, lines are appended with one write each, so a killed process loses nothing
-that had finished; they are forced to the disk about once a second.
+that had finished; they are forced to the disk about once a second. Each has a checksum
+(`steper.checksums`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from steper.artifact import (
     check_settings,
     lock_folder,
     settings_hash,
+    warn_of_changes,
 )
+from steper.checksums import with_checksum
 from steper.errors import InputError, writing_to
 from steper.lm.base import Completion
 from steper.records import SCHEMA_VERSION, Attempt, Passage, Question, Trajectory
@@ -218,6 +221,7 @@ class RunFolder:
             self._tidy(failed)
             return
         if whole:
+            warn_of_changes(self.path, old)  # from now on its lines count as they are
             result.rename(self.path / PART)
         if old.get("status") != "running":
             for name in EVALUATION:
@@ -286,12 +290,12 @@ class RunFolder:
     def write_actions(self, rows: Sequence[dict[str, Any]]) -> None:
         """Record finished actions."""
         with writing_to(self.path):
-            self._actions.append(b"".join(dump_line(row) for row in rows))
+            self._actions.append(b"".join(with_checksum(dump_line(row)) for row in rows))
 
     def write_trajectory(self, trajectory: Trajectory) -> None:
         """Record a finished trajectory."""
         with writing_to(self.path):
-            self.offsets[trajectory.key] = self._part.append(dump_line(trajectory))
+            self.offsets[trajectory.key] = self._part.append(with_checksum(dump_line(trajectory)))
 
     def finished(self) -> Iterator[Trajectory]:
         """The finished trajectories, in the questions' order."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from steper.artifact import MANIFEST, as_json, differing, listed
+from steper.checksums import checked_lines
 from steper.errors import InputError, SettingsError
 from steper.journal import ACTIONS, TRAJECTORIES, ActionRow, RunFolder, comparable
 from steper.records import Question
 from steper.runs import Run, RunCounts, questions_hash
 from steper.shards import Shard, read_ids
-from steper.store import read_json, read_records, sha256_file
+from steper.store import open_input, parse_records, read_json, sha256_file
 from steper.stored import Stored, stored_questions
 
 NAMED = 5
@@ -195,7 +196,8 @@ def _copy_actions(
     """Write the recorded actions of the failed attempts."""
     if not (failed and path.exists()):
         return
-    for row in read_records(path, ActionRow):
-        if (row.question_id, row.sample) in failed:
-            plain = row.model_dump(mode="json", exclude_none=True)
-            write([{k: v for k, v in plain.items() if k != "sample" or v}])
+    with open_input(path) as file:
+        for row in parse_records(path, checked_lines(path, file), ActionRow):
+            if (row.question_id, row.sample) in failed:
+                plain = row.model_dump(mode="json", exclude_none=True)
+                write([{k: v for k, v in plain.items() if k != "sample" or v}])

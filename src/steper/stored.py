@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
+from steper.checksums import checked_lines, without_checksum
 from steper.errors import writing_to
 from steper.records import Question
 from steper.store import BYTE_ORDER_MARK, dump_line, open_input, parse_records
@@ -78,7 +79,7 @@ class Stored(Sequence[R]):
 
     def _line(self, at: int) -> bytes:
         line = os.pread(self._file.fd, self._lengths[at], self._starts[at])
-        return line.removeprefix(BYTE_ORDER_MARK)
+        return without_checksum(line.removeprefix(BYTE_ORDER_MARK))
 
     def take(self, places: Iterable[int]) -> Stored[R]:
         """Those at these places, in this order; none of them is read."""
@@ -172,7 +173,7 @@ def open_stored(
                 start, end = end, end + len(line)
                 yield line
 
-        for row in parse_records(path, lines(), record):
+        for row in parse_records(path, checked_lines(path, lines()), record):
             places[0].append(start)
             places[1].append(end - start)
             keys.append(key(row))
