@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "steper"
 LAYERS = [
     {
         "artifact",
+        "checksums",
         "doors",
         "errors",
         "grounding",
