@@ -52,6 +52,18 @@ COMMANDS = {
     "report": lambda folder: api.report(
         {"run": folder / "run"}, folder / "page.html", bootstrap=DRAWS, examples=1
     ),
+    "relabel": lambda folder: api.relabel(
+        folder / "run", says, folder / "labels", in_flight=4, overwrite=True
+    ),
+    "judge": lambda folder: api.judge(
+        {"a": folder / "run", "b": folder / "other"},
+        says,
+        folder / "verdicts",
+        {"abilities": ["aggregation"]},
+        bootstrap=DRAWS,
+        in_flight=4,
+        overwrite=True,
+    ),
     "build": lambda folder: api.build(folder / "run", out=folder / "examples"),
 }
 
@@ -79,7 +91,7 @@ def folders(tmp_path_factory):
     return found
 
 
-SLOW = ("compare", "report")
+SLOW = ("compare", "report", "relabel", "judge")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ resumes, fails and counts as any other; what was written is never asked for agai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,44 @@ from typing import Any
 from steper.doors import fingerprint_of
 from steper.engine import Stats
 from steper.errors import InputError
-from steper.journal import Key, RunFolder
+from steper.journal import TRAJECTORIES, Key, RunFolder, key_of
 from steper.lm.base import LanguageModel
 from steper.prompt.render import PromptSettings
 from steper.records import Attempt, StopReason, Trajectory
 from steper.runs import Run, check_questions, drive, make_strategy, questions_hash
 from steper.store import sha256_file, validated
+from steper.stored import Stored, open_stored
 from steper.strategy import Strategy, load_strategy
 from steper.strategy.actions import Actions
 from steper.strategy.handover import State, hand_over, states
 from steper.strategy.trace import Trace
 from steper.text import counted
 
-States = dict[Key, State]
-"""The state that stands behind each attempt, in the run's order."""
+
+class States:
+    """The state behind each attempt (`keys`, in the run's order); trajectories stay in their file.
+
+    A state's number among its question's is the attempt's sample.
+    """
+
+    def __init__(self, trajectories: Stored[Trajectory]) -> None:
+        self._trajectories = trajectories
+        self._places: dict[Key, tuple[int, int]] = {}  # its trajectory's, and its step
+        counts: Counter[str] = Counter()
+        for at, trajectory in enumerate(trajectories):
+            name = trajectory.question_id
+            for state in states(trajectory):
+                self._places[name, counts[name]] = at, state.step
+                counts[name] += 1
+
+    @property
+    def keys(self) -> list[Key]:
+        """What the attempts are known by."""
+        return list(self._places)
+
+    def __getitem__(self, key: Key) -> State:
+        at, step = self._places[key]
+        return State(self._trajectories[at], step)
 
 
 def relabel(
@@ -65,11 +89,11 @@ def relabel(
     kind, own = load_strategy(made_with["strategy"], strategy, allow_code=allow_code, place=place)
     teacher = make_strategy(kind, lm, validated(kind.settings_type, own), prompt)
     questions = source.questions()
-    found = _states(source.trajectories())
-    if not found:
+    trajectories = source.path / TRAJECTORIES
+    found = States(open_stored(trajectories, Trajectory, key_of))
+    if not found.keys:
         raise InputError(f"{source.path}: no trajectory has a step to be written anew")
     check_questions(questions, teacher.prompt)
-    trajectories = source.path / "trajectories.jsonl"
     folder = RunFolder(
         Path(out),
         questions,
@@ -83,7 +107,7 @@ def relabel(
         },
         inputs={"run": str(source.path), "student": made_with.get("model")},
         step_end=teacher.step_end,
-        keys=list(found),
+        keys=found.keys,
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
@@ -94,17 +118,6 @@ def relabel(
     finally:
         folder.close()
     return Run(Path(out))
-
-
-def _states(trajectories: Iterable[Trajectory]) -> States:
-    """All states of a run; a state's number among its question's is the attempt's sample."""
-    counts: Counter[str] = Counter()
-    found = States()
-    for trajectory in trajectories:
-        for state in states(trajectory):
-            found[trajectory.question_id, counts[trajectory.question_id]] = state
-            counts[trajectory.question_id] += 1
-    return found
 
 
 def _start(strategy: Strategy[Any], found: States, attempt: Attempt) -> tuple[Trace, Actions]:

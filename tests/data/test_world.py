@@ -252,3 +252,12 @@ def test_a_seeds_world_stays_the_same(tmp_path, domain, seed, benchmark, hashes)
     write_world(make_world(seed, domain, {"train": 30, "dev": 5, "test": 20}), tmp_path, benchmark)
     made = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in tmp_path.iterdir()}
     assert made == hashes
+
+
+def test_a_world_is_replaced_though_its_own_file_is_damaged(tmp_path):
+    write_world(make_world(1, counts=SMALL), tmp_path)
+    path = tmp_path / "world.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "sha256": {**about["sha256"], "train.json": {"a": 1}}}))
+    write_world(make_world(1, counts=SMALL), tmp_path)
+    assert json.loads(path.read_text()) == about

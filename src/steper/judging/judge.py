@@ -23,14 +23,15 @@ from steper.engine import Stats
 from steper.errors import InputError, QuestionDropped
 from steper.evaluation.methods import Method, load_methods, shared_questions
 from steper.evaluation.statistics import Bootstrap
-from steper.journal import RunFolder
+from steper.journal import TRAJECTORIES, RunFolder
 from steper.judging.pairs import ABILITIES, RUBRICS, Ability, JudgedPair, pair_of
 from steper.judging.preferences import Key, Preferences, Verdicts, count_preferences
 from steper.lm.base import LanguageModel
 from steper.prompt.segments import Prompt
-from steper.records import Attempt, Record, StopReason, Trajectory
+from steper.records import Attempt, Question, Record, StopReason, Trajectory
 from steper.runs import Run, drive, make_strategy, questions_hash
 from steper.store import sha256_file, write_json
+from steper.stored import ByKey, Stored, open_stored, stored_questions
 from steper.strategy import StepSettings, Strategy
 from steper.strategy.actions import Actions, Generate
 from steper.strategy.trace import Ending, Trace
@@ -112,12 +113,13 @@ def judge(
     settings = settings or JudgeSettings()
     if len(runs) != 2:
         raise InputError(f"a judge compares two runs; {len(runs)} are named")
-    methods = load_methods({name: [folder] for name, folder in runs.items()})
-    pairs = _pairs(methods, settings)
-    if not pairs:
+    bootstrap = bootstrap or Bootstrap()
+    methods = load_methods({name: [folder] for name, folder in runs.items()}, bootstrap=bootstrap)
+    pairs = _Pairs(methods, settings)
+    if not pairs.keys:
         names = " and ".join(runs)
         raise InputError(f"{names}: no question on which both show {', '.join(settings.abilities)}")
-    asked = list({pair.question.id: pair.question for pair in pairs.values()}.values())
+    asked = pairs.questions()
     chosen = make_strategy(Judge, lm, StepSettings(max_tokens=settings.max_tokens))
     assert isinstance(chosen, Judge)
     folder = RunFolder(
@@ -127,10 +129,10 @@ def judge(
             "questions": {"count": len(asked), "hash": questions_hash(asked)},
             "judge": {**settings.model_dump(mode="json"), "rubrics": RUBRICS},
             "model": fingerprint_of(lm),
-            "judged": [sha256_file(Path(run) / "trajectories.jsonl") for run in runs.values()],
+            "judged": [sha256_file(Path(run) / TRAJECTORIES) for run in runs.values()],
         },
         inputs={name: str(path) for name, path in runs.items()},
-        keys=[(key[0], _number(key)) for key in pairs],
+        keys=[(key[0], _number(key)) for key in pairs.keys],
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
@@ -142,9 +144,9 @@ def judge(
         folder.close()
     found = _verdicts(Run(Path(out)).trajectories())
     a, b = methods
-    counts = Counter(ability for _, ability, _ in pairs)
+    counts = Counter(ability for _, ability, _ in pairs.keys)
     each = {name: counts[name] for name in ABILITIES if name in settings.abilities}
-    result = count_preferences(a, b, each, found, bootstrap or Bootstrap())
+    result = count_preferences(a, b, each, found, bootstrap)
     write_json(Path(out) / PREFERENCES, result.model_dump(mode="json"))
     return result
 
@@ -154,34 +156,45 @@ def _number(key: Key) -> int:
     return 2 * ABILITIES.index(key[1]) + key[2]
 
 
-def _pairs(methods: Sequence[Method], settings: JudgeSettings) -> dict[Key, JudgedPair]:
-    """All that is asked, question by question."""
-    shared = shared_questions(methods)
-    ids = list(shared)
-    if settings.questions is not None and settings.questions < len(ids):
-        drawn = set(random.Random(f"judge/{settings.seed}").sample(ids, settings.questions))
-        ids = [i for i in ids if i in drawn]
-    a, b = (_first_samples(method, set(ids)) for method in methods)
-    pairs: dict[Key, JudgedPair] = {}
-    for i in ids:
-        for ability in filter(settings.abilities.__contains__, ABILITIES):
-            if pair := pair_of(shared[i], a[i], b[i], ability):
-                pairs |= {(i, ability, swapped): pair for swapped in (False, True)}
-    return pairs
+class _Pairs:
+    """All that is asked (`keys`, question by question); trajectories stay in their files."""
+
+    def __init__(self, methods: Sequence[Method], settings: JudgeSettings) -> None:
+        self._questions = shared_questions(methods)
+        ids = list(self._questions)
+        if settings.questions is not None and settings.questions < len(ids):
+            drawn = set(random.Random(f"judge/{settings.seed}").sample(ids, settings.questions))
+            ids = [i for i in ids if i in drawn]
+        self._a, self._b = map(_first_samples, methods)
+        abilities = [ability for ability in ABILITIES if ability in settings.abilities]
+        self.keys: list[Key] = []
+        for i in ids:
+            question, a, b = self._questions[i], self._a[i], self._b[i]
+            for ability in abilities:
+                if pair_of(question, a, b, ability):
+                    self.keys += [(i, ability, swapped) for swapped in (False, True)]
+
+    def questions(self) -> Stored[Question]:
+        """Those that are asked about, in their order."""
+        return stored_questions(self._questions[i] for i in dict.fromkeys(i for i, *_ in self.keys))
+
+    def __getitem__(self, key: Key) -> JudgedPair:
+        i, ability, _ = key
+        pair = pair_of(self._questions[i], self._a[i], self._b[i], ability)
+        assert pair is not None
+        return pair
 
 
-def _first_samples(method: Method, ids: set[str]) -> dict[str, Trajectory]:
+def _first_samples(method: Method) -> ByKey[Trajectory]:
     """Each question's trajectory, the first one where it was sampled several times."""
-    found: dict[str, Trajectory] = {}
-    for trajectory in Run(method.paths[0]).trajectories():
-        if trajectory.question_id in ids:
-            found.setdefault(trajectory.question_id, trajectory)
-    return found
+    found = open_stored(method.paths[0] / TRAJECTORIES, Trajectory, lambda t: t.question_id)
+    first: dict[str, int] = {}
+    for at, question in enumerate(found.keys):
+        first.setdefault(question, at)
+    return found.take(first.values()).by_key
 
 
-def _start(
-    judge: Judge, pairs: Mapping[Key, JudgedPair], words: int, attempt: Attempt
-) -> tuple[Trace, Actions]:
+def _start(judge: Judge, pairs: _Pairs, words: int, attempt: Attempt) -> tuple[Trace, Actions]:
     ability, swapped = ABILITIES[attempt.sample // 2], bool(attempt.sample % 2)
     trace = Trace(attempt.question.text)
     pair = pairs[attempt.question.id, ability, swapped]

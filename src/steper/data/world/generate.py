@@ -199,7 +199,7 @@ def _check_folder(out: Path, hashes: dict[str, str]) -> None:
     there = [path for path in sorted(out.iterdir()) if path.name[0] != "."] if out.exists() else []
     before = _hashes_before(out / ABOUT)
     for path in there:
-        known = {found.get(path.name) for found in (hashes, before or {})} - {None}
+        known = [found[path.name] for found in (hashes, before or {}) if path.name in found]
         ours = path.is_file() and (
             before is not None if path.name == ABOUT else known and sha256_file(path) in known
         )
