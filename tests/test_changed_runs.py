@@ -81,11 +81,12 @@ def test_a_damaged_manifest_is_told(whole, old, new):
         run(whole, script=refuse)
 
 
+def killed(*_):
+    raise SystemExit
+
+
 @pytest.fixture
 def unfinished(tmp_path, monkeypatch):
-    def killed(*_):
-        raise SystemExit
-
     with monkeypatch.context() as patched:
         patched.setattr(RunFolder, "finish", killed)
         with pytest.raises(SystemExit):
@@ -156,7 +157,7 @@ def test_records_that_were_edited_are_told_where_they_are_read(whole, caplog):
         assert f"{path}: changed since it was written" in caplog.text
 
 
-def test_a_changed_result_that_is_taken_up_again_is_told(tmp_path, caplog):
+def test_a_changed_result_that_is_taken_up_again_is_told(tmp_path, caplog, monkeypatch):
     def busy(request):
         return ModelError("busy") if request.question_id == "q1" else film_script(request)
 
@@ -164,5 +165,13 @@ def test_a_changed_result_that_is_taken_up_again_is_told(tmp_path, caplog):
     path = tmp_path / "r/trajectories.jsonl"
     path.write_text(path.read_text().replace('"answer":"1950"', '"answer":"1949"', 1))
     caplog.clear()
-    run(tmp_path / "r", script=film_script, retry_failed=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "finish", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "r", script=film_script, retry_failed=True)
+    part = tmp_path / "r/trajectories.part"
+    assert part.read_bytes().count(b'"crc32":') == part.read_bytes().count(b"\n") > 5
+    assert not path.exists()
+    run(tmp_path / "r", script=film_script)
+    assert b"crc32" not in path.read_bytes()
     assert f"{path}: changed since it was written; it is read as it is" in caplog.messages

@@ -222,7 +222,10 @@ class RunFolder:
             return
         if whole:
             warn_of_changes(self.path, old)  # from now on its lines count as they are
-            result.rename(self.path / PART)
+            with open_input(result) as lines, atomic_writer(self.path / PART) as out:
+                for line in lines:
+                    out.write(with_checksum(line.rstrip() + b"\n"))
+            result.unlink()
         if old.get("status") != "running":
             for name in EVALUATION:
                 (self.path / name).unlink(missing_ok=True)
