@@ -146,8 +146,8 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(made, commands, tmp_pat
 
 
 RANDOM = {"seconds", "train_runtime", "_fingerprint", "git_commit"}
-"""What two undisturbed runs do not share either: times, what `datasets` draws, and the commit, where
-somebody works in this checkout meanwhile."""
+"""What two undisturbed runs do not share either: times, what `datasets` draws, and the commit of a
+checkout in which somebody works meanwhile."""
 
 STUDENTS = {"digest", "settings_hash", "inputs", "sha256"}
 """Nor these, where a trained student is asked: its digest counts its manifest, which has times, and
