@@ -175,3 +175,19 @@ def test_a_changed_result_that_is_taken_up_again_is_told(tmp_path, caplog, monke
     run(tmp_path / "r", script=film_script)
     assert b"crc32" not in path.read_bytes()
     assert f"{path}: changed since it was written; it is read as it is" in caplog.messages
+
+
+def test_settings_that_were_edited_are_told(whole, caplog):
+    path = whole / "manifest.json"
+    score_run(whole)
+    assert "settings were changed" not in caplog.text
+    path.write_text(path.read_text().replace('"demos": 0', '"demos": 1', 1))
+    Run(whole).made_with()
+    assert f"{path}: its settings were changed since it was written" in caplog.text
+
+
+def test_who_ends_a_step_is_one_of_three(whole):
+    path = whole / "manifest.json"
+    before = score_run(whole).metrics.step_end
+    path.write_text(path.read_text().replace(f'"step_end": "{before}"', '"step_end": {"a": 1}'))
+    assert score_run(whole).metrics.step_end == before != ""

@@ -275,8 +275,15 @@ def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
 def warn_of_changes(folder: Path, manifest: Mapping[str, Any], gone: bool = False) -> None:
     """One line for each file of a finished folder that is not what was written.
 
-    Of missing ones only where `gone`: where nothing else would tell.
+    Of missing ones only where `gone`: where nothing else would tell. The settings in the manifest
+    count as one.
     """
+    made_with, known = manifest.get("settings"), manifest.get("settings_hash")
+    if known and isinstance(made_with, dict) and settings_hash(made_with) != known:
+        log.warning(
+            "%s: its settings were changed since it was written; they are read as they are",
+            folder / MANIFEST,
+        )
     for path in changed_files(folder, manifest):
         if path.is_file():
             log.warning("%s: changed since it was written; it is read as it is", path)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from steper.doors import CODE, SPEC, Door, check_allowed, parts_in, place_of
 from steper.strategy.actions import Actions, Generate, Search
-from steper.strategy.base import StepSettings, Strategy
+from steper.strategy.base import StepEnd, StepSettings, Strategy
 from steper.strategy.trace import Ending, Trace
 
 __all__ = [
@@ -82,8 +82,8 @@ def step_end(manifest: Mapping[str, Any]) -> str:
 
     "" where the strategy is none of ours, or its settings are unknown.
     """
-    if manifest.get("step_end"):
-        return str(manifest["step_end"])
+    if (stated := manifest.get("step_end")) in get_args(StepEnd):
+        return str(stated)
     recorded = (manifest.get("settings") or {}).get("strategy") or {}
     kind = STRATEGIES.ours().get(str(recorded.get("name")))
     if kind is None or SPEC in recorded:
