@@ -91,6 +91,19 @@ def test_vanilla_kd_writes_the_whole_chain_from_all_passages(layout, target_is, 
     assert [s.text for s in example.segments[-len(IRCOT) :]] == [f" {text}" for text in IRCOT]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "layout", "told"),
+    [
+        ("vanilla_kd", "append_only", True),
+        ("vanilla_kd", "passages_first", False),
+        ("steper", "append_only", False),
+    ],
+)
+def test_a_form_that_vanilla_kd_never_sees_is_told(recipe, layout, told, tmp_path, caplog):
+    one(tmp_path, CASES["ircot"], recipe=recipe, layout=layout)
+    assert ("vanilla_kd in append_only" in caplog.text) == told
+
+
 def test_the_students_prompt_settings_go_over_the_runs(tmp_path):
     teacher = PromptSettings(demos=2, passage_words=3)
     run, _ = run_case(CASES["ircot"], tmp_path, teacher)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from steper.recipes.base import (
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 
+log = logging.getLogger(__name__)
+
 
 def whole_chain(replay: Replay, context: Context) -> Iterator[Draft]:
     """One example: all passages in the prompt, all rationales and the answer in the target.
@@ -30,8 +33,14 @@ def whole_chain(replay: Replay, context: Context) -> Iterator[Draft]:
 
 
 def check(target: Target, end_of_turn: EndOfTurn, strategy: Strategy[Any]) -> None:
-    """Refuse to ask for the chain in a form that it is never seen in."""
+    """Refuse to ask for the chain in a form that it is never seen in, or say so."""
     check_whole_text(strategy)
+    if strategy.prompt.layout == "append_only" and strategy.step_end != "model":
+        log.warning(
+            "vanilla_kd in append_only, steps ended by a rule: each search begins a turn, and its "
+            "students only ever see one that holds all passages; build them with the layout "
+            "passages_first, or ask them anew after each search (eval --strategy iter_retgen)"
+        )
 
 
 VANILLA_KD = Recipe(
