@@ -9,11 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from steper.checksums import changed_line, without_checksum
-from steper.errors import InputError
-from steper.store import cut_unfinished_line, field_error
+from steper.checksums import damaged, without_checksum
+from steper.store import cut_unfinished_line
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -61,10 +60,8 @@ class AppendFile:
             for number, line in enumerate(file, start=1):
                 try:
                     value = row.model_validate_json(without_checksum(line))
-                except ValidationError as error:
+                except ValueError as error:  # pydantic's is one
                     raise damaged(self._path, number, error) from None
-                except ValueError as error:
-                    raise changed_line(self._path, number, error) from None
                 yield offset, value
                 offset += len(line)
 
@@ -80,11 +77,3 @@ class AppendFile:
             os.fsync(self._fd)
         finally:
             os.close(self._fd)
-
-
-def damaged(path: Path, number: int, error: ValidationError) -> InputError:
-    """The error for a line that is no record."""
-    return InputError(
-        f"{path}, line {number}: {field_error(error)}; take the line out, or begin anew with "
-        "--overwrite"
-    )

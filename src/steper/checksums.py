@@ -12,7 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from zlib import crc32
 
+from pydantic import ValidationError
+
 from steper.errors import InputError
+from steper.store import field_error
 
 _FIELD, _END = b',"crc32":"', b'"}\n'
 _DIGITS = 8
@@ -41,11 +44,12 @@ def checked_lines(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
         try:
             yield without_checksum(line)
         except ValueError as error:
-            raise changed_line(path, number, error) from None
+            raise damaged(path, number, error) from None
 
 
-def changed_line(path: Path, number: int, error: ValueError) -> InputError:
-    """The error for a line that is not what was written."""
+def damaged(path: Path, number: int, error: ValueError) -> InputError:
+    """The error for a line that is no record, or not what was written."""
+    what = field_error(error) if isinstance(error, ValidationError) else error
     return InputError(
-        f"{path}, line {number}: {error}; take the line out, or begin anew with --overwrite"
+        f"{path}, line {number}: {what}; take the line out, or begin anew with --overwrite"
     )

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from steper.appending import AppendFile, damaged
+from steper.appending import AppendFile
 from steper.artifact import (
     MANIFEST,
     as_json,
@@ -33,7 +33,7 @@ from steper.artifact import (
     settings_hash,
     warn_of_changes,
 )
-from steper.checksums import with_checksum
+from steper.checksums import damaged, with_checksum
 from steper.errors import InputError, writing_to
 from steper.lm.base import Completion
 from steper.records import SCHEMA_VERSION, Attempt, Passage, Question, Trajectory

@@ -63,6 +63,11 @@ def bare(text: str) -> str:
     return strip_full_stop(normalise_space(text))
 
 
+def one_line(text: object, longest: int) -> str:
+    """The beginning of a text on one line: of what another program says, for a message."""
+    return " ".join(str(text).split())[:longest]
+
+
 def normalise_space(text: str) -> str:
     """Lower-cased text with single spaces, for comparing queries and titles."""
     return " ".join(text.lower().split())

@@ -9,13 +9,11 @@ import pytest
 
 from pipeline import work
 from pipeline.made import CONFIG, write_files
-from pipeline.test_side_by_side import Told, asked, statuses, task
+from pipeline.test_side_by_side import Interrupting, Told, asked, side_by_side, statuses, task
 from steper.cli.main import run as command
 from steper.errors import InputError, SteperError
 from steper.pipeline.on_ray import RayRoom, ray_room
-from steper.pipeline.plan import Stamps, make_plan
-from steper.pipeline.side_by_side import SideBySide, TaskTraceback
-from steper.pipeline.watching import Clerk
+from steper.pipeline.side_by_side import TaskTraceback
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +23,6 @@ def cluster():
     with ray_room("local", "auto") as room:
         yield room
     ray.shutdown()
-
-
-def on_ray(room, out, tasks, watcher):
-    out.mkdir(exist_ok=True)
-    stamps = Stamps(out)
-    plan = make_plan(tasks, stamps)
-    with stamps.locked():
-        SideBySide(work.Bare(out), Clerk(plan, stamps, watcher), room).run(plan)
 
 
 @pytest.mark.slow
@@ -46,7 +36,7 @@ def test_tasks_run_at_once_and_tell_what_they_do(cluster, tmp_path, capfd, caplo
         task("logs", work.log, ["large"]),
     ]
     told = Told()
-    on_ray(cluster, tmp_path / "out", tasks, told)
+    side_by_side(tmp_path / "out", tasks, told, room=cluster)
     assert told.over[:2] == [("a", "met b"), ("b", "met a")]
     assert ("large", 1, 2, {"threads": "2"}) in told.details
     assert "a warning\n" in capfd.readouterr().err
@@ -61,14 +51,14 @@ def test_failures_are_those_of_the_task(cluster, tmp_path):
         task("good", partial(work.answer, name="good")),
     ]
     with pytest.raises(SteperError) as caught:
-        on_ray(cluster, tmp_path / "out", tasks, Told())
+        side_by_side(tmp_path / "out", tasks, Told(), room=cluster)
     first, second = str(caught.value).split("; also ")
     assert first == "stage eval (bad): no such thing"
     assert second.startswith("stage eval (dead): its process ended by SIGKILL; where memory ran")
     assert statuses(tmp_path / "out") == {"bad": "running", "dead": "running", "good": "complete"}
     bug = [task("bug", partial(work.fail, error=ZeroDivisionError("of a bug")))]
     with pytest.raises(ZeroDivisionError, match="of a bug") as caught:
-        on_ray(cluster, tmp_path / "other", bug, Told())
+        side_by_side(tmp_path / "other", bug, Told(), room=cluster)
     assert isinstance(caught.value.__cause__, TaskTraceback)
 
 
@@ -76,7 +66,7 @@ def test_failures_are_those_of_the_task(cluster, tmp_path):
 def test_a_task_whose_worker_dies_begins_again(cluster, tmp_path, caplog):
     told = Told()
     lost = partial(work.lose_host, tried=tmp_path / "tried")
-    on_ray(cluster, tmp_path / "out", [task("lost", lost)], told)
+    side_by_side(tmp_path / "out", [task("lost", lost)], told, room=cluster)
     assert told.over == [("lost", "done elsewhere")]
     assert caplog.messages == ["a worker died; its task begins again where there is room"]
 
@@ -87,15 +77,9 @@ def test_an_interrupted_pipeline_interrupts_tasks_and_those_without_room(cluster
     stopped = {name: tmp_path / name for name in names}
     tasks = [task(name, partial(work.wait, stopped=path)) for name, path in stopped.items()]
 
-    class Interrupting(Told):
-        def advanced(self, task, done, total, detail):
-            super().advanced(task, done, total, detail)
-            if len(self.details) == 2:
-                raise KeyboardInterrupt
-
     crowded = RayRoom(cluster.ray, 3, 1, "CPU")
     with pytest.raises(KeyboardInterrupt):
-        on_ray(crowded, tmp_path / "out", tasks, Interrupting())
+        side_by_side(tmp_path / "out", tasks, Interrupting(), room=crowded)
     assert sum(path.exists() for path in stopped.values()) == 2
     assert set(statuses(tmp_path / "out").values()) == {"running"}
 

@@ -29,19 +29,20 @@ from steper.pipeline.workspace import Workspace
 from steper.runs import Run
 
 TESTS = Path(__file__).parents[1]
+TWO = Places(2, 2)
 
 
 def task(name, doing, needs=(), load="small"):
     return Task("eval", name, Path("there"), {}, doing, tuple(f"eval/{n}" for n in needs), load)
 
 
-def side_by_side(out, tasks, watcher, workspace=None):
+def side_by_side(out, tasks, watcher, workspace=None, room=TWO):
     out.mkdir(exist_ok=True)
     stamps = Stamps(out)
     plan = make_plan(tasks, stamps)
     with stamps.locked():
         clerk = Clerk(plan, stamps, watcher)
-        SideBySide(workspace or work.Bare(out), clerk, Places(2, 2)).run(plan)
+        SideBySide(workspace or work.Bare(out), clerk, room).run(plan)
 
 
 class Told:
@@ -56,6 +57,15 @@ class Told:
 
     def ended(self, planned, summary, seconds):
         self.over.append((planned.task.name, summary))
+
+
+class Interrupting(Told):
+    """Interrupts the pipeline when two tasks are at work."""
+
+    def advanced(self, task, done, total, detail):
+        super().advanced(task, done, total, detail)
+        if len(self.details) == 2:
+            raise KeyboardInterrupt
 
 
 def statuses(out):
@@ -124,12 +134,6 @@ def test_a_bug_keeps_its_traceback(tmp_path):
 def test_an_interrupted_pipeline_interrupts_its_tasks(tmp_path):
     stopped = {name: tmp_path / name for name in ("a", "b")}
     tasks = [task(name, partial(work.wait, stopped=path)) for name, path in stopped.items()]
-
-    class Interrupting(Told):
-        def advanced(self, task, done, total, detail):
-            super().advanced(task, done, total, detail)
-            if len(self.details) == 2:
-                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         side_by_side(tmp_path / "out", tasks, Interrupting())

@@ -31,6 +31,7 @@ from steper.merging import merge
 from steper.runs import Run
 from steper.shards import Shard
 from steper.store import read_json, write_json
+from steper.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +139,7 @@ def started(address: str | None) -> Iterator[Any]:
             ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SettingsError(
-            f"ray-address is {address!r}, and Ray cannot be reached there: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"ray-address is {address!r}, and Ray cannot be reached there: {one_line(error, 200)}"
         ) from None
     if main:
         signal.signal(signal.SIGTERM, handler)  # Ray puts its own in place
@@ -243,7 +243,7 @@ class _HandOut:
             if self._deaths[shard] == MOST_DEATHS:
                 raise ModelError(
                     f"{MOST_DEATHS} workers died at {what}, which the same command goes on with "
-                    f"({' '.join(str(error).split())[:200]})"
+                    f"({one_line(error, 200)})"
                 ) from None
             log.warning("a worker died; another one goes on with %s", what)
             return False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
-from steper.pipeline.places import Jobs, Places, find_places
+from steper.pipeline.places import Jobs, find_places
 from steper.pipeline.plan import (
     Advance,
     PlannedTask,
@@ -14,7 +15,7 @@ from steper.pipeline.plan import (
     check_plan,
     make_plan,
 )
-from steper.pipeline.side_by_side import SideBySide
+from steper.pipeline.side_by_side import Room, SideBySide
 from steper.pipeline.watching import Clerk, Watcher, do
 from steper.pipeline.workspace import Workspace
 
@@ -62,15 +63,10 @@ def _do_all(
     for planned in plan:
         if planned.state == "done":
             clerk.skip(planned)
-    if ray_address is not None and any(planned.task.load != "none" for planned in waiting):
-        from steper.pipeline.on_ray import ray_room
-
-        with ray_room(ray_address, jobs) as room:
+    with _room(waiting, jobs, ray_address) as room:
+        if room is not None:
             SideBySide(workspace, clerk, room).run(waiting)
-        return
-    if places := _places(waiting, jobs):
-        SideBySide(workspace, clerk, places).run(waiting)
-        return
+            return
     for planned in waiting:
         clerk.begin(planned)
         try:
@@ -86,10 +82,20 @@ def work(planned: PlannedTask, workspace: Workspace, advance: Advance) -> str:
     return do(planned.task, workspace, planned.state == "again", advance)
 
 
-def _places(waiting: Sequence[PlannedTask], jobs: Jobs) -> Places | None:
-    """The places for these tasks; None where no two of them would run at once."""
+@contextmanager
+def _room(
+    waiting: Sequence[PlannedTask], jobs: Jobs, ray_address: str | None
+) -> Iterator[Room | None]:
+    """Where these tasks run side by side; None where no two of them would run at once."""
     loads = [planned.task.load for planned in waiting if planned.task.load != "none"]
-    if jobs == 1 or len(loads) < 2:  # torch, which knows the GPUs, takes seconds to load
-        return None
-    places = find_places(jobs)
-    return places if sum(places.needed(load) < places.count for load in loads) > 1 else None
+    if ray_address is not None and loads:
+        from steper.pipeline.on_ray import ray_room
+
+        with ray_room(ray_address, jobs) as room:
+            yield room
+    elif jobs == 1 or len(loads) < 2:  # torch, which knows the GPUs, takes seconds to load
+        yield None
+    else:
+        places = find_places(jobs)
+        several = sum(places.needed(load) < places.count for load in loads) > 1
+        yield places if several else None

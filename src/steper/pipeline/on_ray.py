@@ -25,6 +25,7 @@ from steper.journal import IN_USE
 from steper.pipeline.places import Jobs
 from steper.pipeline.plan import Load
 from steper.pipeline.task_process import LocalProcess, Message, TaskProcess, Tell, show_here
+from steper.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class RayTask:
                     return
                 except self._ray.exceptions.RayActorError as error:
                     deaths += 1
-                    self._how = f"with its worker on Ray ({' '.join(str(error).split())[:200]})"
+                    self._how = f"with its worker on Ray ({one_line(error, 200)})"
                     if not self._stopping.is_set():
                         log.warning("a worker died; its task begins again where there is room")
         except Exception as error:  # noqa: BLE001 - the pipeline raises it
