@@ -24,6 +24,10 @@ def says(request):
     return "Ann Lee was born in 1950. So the answer is: 1950."
 
 
+def prefers(request):
+    return "Both say the same. Verdict: tie"
+
+
 def write_questions(path, count):
     text = "Gold Rain is a film by Ann Lee. " * (QUESTION // 32)
     with path.open("w") as file:
@@ -57,9 +61,9 @@ COMMANDS = {
     ),
     "judge": lambda folder: api.judge(
         {"a": folder / "run", "b": folder / "other"},
-        says,
+        prefers,
         folder / "verdicts",
-        {"abilities": ["aggregation"]},
+        {"abilities": ["aggregation"]},  # two verdicts of each question
         bootstrap=DRAWS,
         in_flight=4,
         overwrite=True,

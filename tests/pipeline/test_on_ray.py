@@ -19,7 +19,9 @@ from steper.pipeline.side_by_side import TaskTraceback
 @pytest.fixture(scope="module")
 def cluster():
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("OMP_NUM_THREADS", raising=False)  # Ray says it to its workers, else
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     with ray_room("local", "auto") as room:
         yield room
     ray.shutdown()
