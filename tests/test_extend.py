@@ -94,6 +94,7 @@ def test_no_part_takes_more_than_twenty_lines_of_its_own():
             assert len(own) <= 20, name
 
 
+@pytest.mark.slow
 def test_the_commands_do_what_they_say(place):
     folder, said = place
     made = settings(folder, "runs/mine")

@@ -95,7 +95,7 @@ def folders(tmp_path_factory):
     return found
 
 
-SLOW = ("compare", "report", "relabel", "judge")
+SLOW = ("build", "again", "compare", "report", "relabel", "judge")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_reuse_changes_no_text_of_a_cache_too_small_for_it(folder, expected):
     model.close()
 
 
+@pytest.mark.slow
 def test_rows_that_end_early_leave_the_others_as_they_are(folder):
     requests = [
         ask(r.prompt.text(), question_id=r.question_id, form="chat", max_tokens=1 + 29 * n % 40)
@@ -103,6 +104,7 @@ def test_rows_that_end_early_leave_the_others_as_they_are(folder):
     model.close()
 
 
+@pytest.mark.slow
 def test_samples_are_those_without_reuse(folder):
     sampled = GenerationSettings(temperature=0.8, top_p=0.9, seed=3)
     requests = steps(max_tokens=24)

@@ -217,6 +217,7 @@ def test_a_method_trains_on_as_many_tokens_as_another(tmp_path, tiny):
         settings(config, tiny, "train.max_steps=3")
 
 
+@pytest.mark.slow
 def test_a_method_trains_as_long_as_another(tmp_path, tiny):
     text = FEW.replace(
         "recipes: [vanilla_kd, steper]",
@@ -430,6 +431,7 @@ def test_stamps_name_what_decided_a_task(made):
     assert list(stamp["key"]["after"]) == ["index/small"]
 
 
+@pytest.mark.slow
 def test_students_of_every_target_are_asked_in_their_form(tmp_path, tiny):
     """By the recipe alone: nothing but the target is named."""
     whole = "recipes.whole={recipe: steper, examples: {target: cumulative}}"

@@ -73,6 +73,7 @@ def statuses(out):
     return {name.removeprefix("eval/"): stamp["status"] for name, stamp in tasks.items()}
 
 
+@pytest.mark.slow
 def test_tasks_run_at_once_and_are_told_of_in_order(tmp_path, capfd):
     a, b = tmp_path / "a", tmp_path / "b"
     tasks = [
@@ -131,6 +132,7 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     assert "in fail\n" in str(caught.value.__cause__)
 
 
+@pytest.mark.slow
 def test_an_interrupted_pipeline_interrupts_its_tasks(tmp_path):
     stopped = {name: tmp_path / name for name in ("a", "b")}
     tasks = [task(name, partial(work.wait, stopped=path)) for name, path in stopped.items()]
@@ -158,6 +160,7 @@ def test_tasks_of_a_killed_pipeline_are_interrupted(tmp_path):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_what_needs_more_room_waits_and_is_not_overtaken(tmp_path):
     tasks = [
         task("small", partial(work.answer, name="")),

@@ -47,6 +47,7 @@ def test_the_weights_are_the_other_s_and_the_prompts_its_own(made):
     assert not (own / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_it_is_what_a_training_of_its_own_comes_to(made, tiny):
     config, out = made
     apart = settings(config, tiny, "recipes={vanilla_kd_iter: {}}", "evaluate.baseline=null")

@@ -60,7 +60,8 @@ def sample():
     return list(load_corpus(SHARED / "2wiki_corpus.jsonl")), queries
 
 
-@pytest.mark.parametrize("fields", ["separate", pytest.param("title+text", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", ["separate", "title+text"])
 def test_the_top_10_of_all_sample_questions_are_the_references(build, sample, fields):
     passages, queries = sample
     queries = queries[:: 1 if fields == BM25Settings().fields else 4]

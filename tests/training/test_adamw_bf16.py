@@ -89,6 +89,7 @@ def student(tmp_path_factory):
     return make_tiny_llama(tmp_path_factory.mktemp("student"))
 
 
+@pytest.mark.slow
 def test_a_student_learns_in_bfloat16_as_in_float32(student, tmp_path):
     source = example_folder(tmp_path / "examples", examples(8))
     common = {"batch_size": 4, "device": "cpu", "max_steps": 12, "lr": 3e-3, "weights": "uniform"}

@@ -125,7 +125,8 @@ def test_two_processes_change_nothing(student, teacher, source, tmp_path):
     assert_equal(shared, alone)
 
 
-@pytest.mark.parametrize("more", [{}, pytest.param({"lora_rank": 2}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, {"lora_rank": 2}])
 def test_the_student_comes_nearer_to_the_teacher(student, teacher, source, tmp_path, more):
     given = settings(teacher, epochs=8, lr=1e-2, eval_share=0.2, seed=1, **more)
     done = train(source, student, tmp_path / "out", given)

@@ -50,6 +50,7 @@ def test_trains_and_says_where(student, source, tmp_path, capsys):
     assert run([*command, "--lr", "0.5", "--overwrite"]) == 0
 
 
+@pytest.mark.slow
 def test_other_bytes_in_the_middle_of_the_student_are_noticed(source, tmp_path, capsys):
     student = make_tiny_llama(tmp_path / "student", intermediate=32_768)
     assert (student / "model.safetensors").stat().st_size > 12_000_000

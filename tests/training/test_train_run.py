@@ -255,6 +255,7 @@ def without_times(rows):
     return [{k: v for k, v in row.items() if k not in times} for row in rows]
 
 
+@pytest.mark.slow
 def test_sigma_arrives_from_any_start(student, source, tmp_path):
     """The learned σ_j² end within 10 % of the running L_j; and apart from where they began."""
     for start in (0.3, 3.0):
