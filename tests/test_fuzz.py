@@ -43,10 +43,16 @@ MADE = (
     "build run --out examples",
     "eval run",
     "train examples --student tiny --max-steps 1 --batch-size 1 --dtype float32 --out student",
+    "teach --questions world/train.json --model gold --corpus index --shard 1/2 --out s1",
+    "teach --questions world/train.json --model gold --corpus index --shard 2/2 --out s2",
+    "merge s1 s2 --out merged",
+    "relabel run --model gold --out steps",
 )
 
 TRAIN = "train examples --student tiny --max-steps 1 --batch-size 1 --dtype float32 --out "
 TEACH = "teach --questions world/train.json --model gold --corpus index --config config.yaml --out "
+JUDGE = "judge a=run b=rerun --model tiny --max-tokens 2 --out "
+ASK = "ask Who? --student student --corpus index --max-steps 2 --max-tokens 4"
 COMMANDS = {
     "index --corpus world/corpus.jsonl --out out": ["world/corpus.jsonl"],
     "search index Who": ["index"],
@@ -70,10 +76,21 @@ COMMANDS = {
     "eval --student student --questions world/test.json --corpus index --max-steps 2 --max-tokens 4"
     " --out out": ["student"],
     "run pipeline.yaml --out all --stages world,index,teach": ["pipeline.yaml", "all"],
+    "merge s1 s2 --out out": ["s1", "s2"],
+    "merge s1 s2 --out merged": ["s1", "merged"],
+    "relabel run --model gold --out out": ["run"],
+    "relabel run --model gold --out steps": ["run", "steps"],
+    f"{JUDGE}out": ["run", "rerun"],
+    f"{JUDGE}verdicts": ["rerun", "verdicts"],
+    "leakage world/test.json --train world/train.json": ["world/test.json", "world/train.json"],
+    f"{ASK}": ["student", "index"],
 }
 """Command → files and folders that it reads."""
 
-OURS = ("index", "run", "half", "examples", "all", "student")
+OURS = (
+    *("index", "run", "half", "examples", "all", "student"),
+    *("s1", "s2", "merged", "steps", "verdicts", "rerun"),
+)
 """What we wrote ourselves; files of the user may say something else and be right."""
 
 
@@ -96,6 +113,7 @@ def whole(tmp_path_factory):
             run(f"{TEACH}half".split())
         patched.undo()
         shutil.copytree("run", "rerun")
+        assert run(f"{JUDGE}verdicts".split()) == 0
         assert run(["run", "pipeline.yaml", "--out", "all", "--stages", "world,index,teach"]) == 0
     return folder
 
@@ -223,11 +241,15 @@ def problem(line, path, folder, before):
     code, _, error = ended(line, folder)
     if not isinstance(code, int):
         return code
+    files, usual = before
     if code == 2:
         said = error.strip().splitlines()[-1]
-        named = path.stem in said or path.parent.name in said
-        return None if named else f"the error does not name the file: {said}"
-    files, usual = before
+        if path.stem not in said and path.parent.name not in said:
+            return f"the error does not name the file: {said}"
+        more = {line for line in told(error) - usual if not line.startswith("WARNING")}
+        return None if len(more) == 1 else f"not one line: {more}"
+    if code != 0:
+        return f"exit code {code}: {error}"
     # More than progress is a report of the change.
     if path.relative_to(folder).parts[0] not in OURS or told(error) - usual:
         return None

@@ -27,6 +27,8 @@ def test_words_that_stand_in_for_a_key_are_left_in_texts():
         ("http://host/r?api_key=abc&index=a#top", "http://host/r?api_key=[hidden]&index=a#top"),
         ("https://host/r?a=1&access-token=x%20y", "https://host/r?a=1&access-token=[hidden]"),
         ("HTTP://host/?KEY=abc", "HTTP://host/?KEY=[hidden]"),
+        ("http://host/r?code=a1&jwt=b2", "http://host/r?code=[hidden]&jwt=[hidden]"),
+        ("http://host/r?country_code=fr", "http://host/r?country_code=fr"),
         ("http://me:pa%40ss@host/r", "http://[hidden]@host/r"),
         (
             "http://token@host/r?X-Amz-Signature=5f",

@@ -161,19 +161,60 @@ def test_what_is_no_shard_is_not_merged(four, tmp_path):
         merge([tmp_path / "nowhere"], tmp_path / "m")
 
 
-def test_changed_files_are_noticed(four, tmp_path):
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("trajectories.jsonl", "1950", "1951", "trajectories.jsonl"),
+        ("questions.jsonl", "number", "Number", "questions.jsonl"),
+        ("manifest.json", '"k": 4', '"k": 5', r"manifest.json \(its settings\)"),
+        ("manifest.json", '"seconds": ', '"seconds": null, "s": ', r"manifest.json \(seconds\)"),
+    ],
+)
+def test_changed_shards_are_refused_and_what_was_changed_named(
+    four, tmp_path, file, old, new, named
+):
     copies = [shutil.copytree(path, tmp_path / path.name) for path in four[1]]
-    lines = (copies[1] / "trajectories.jsonl").read_text().splitlines(keepends=True)
-    (copies[1] / "trajectories.jsonl").write_text("".join(lines[1:]))
+    change(copies[1] / file, old, new)
+    with pytest.raises(InputError, match=f"s2/{named}: changed since the shard was finished"):
+        merge(copies, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    change(copies[1] / file, new, old)
+    assert merge(copies, tmp_path / "m").manifest["status"] == "complete"
+
+
+def test_shards_of_before_have_no_checksums_and_are_read_line_by_line(four, tmp_path):
+    copies = [shutil.copytree(path, tmp_path / path.name) for path in four[1]]
+    manifest = read_json(copies[1] / "manifest.json")
+    del manifest["sha256"]
+    (copies[1] / "manifest.json").write_text(json.dumps(manifest))
+    result = copies[1] / "trajectories.jsonl"
+    lines = result.read_text().splitlines(keepends=True)
+    result.write_text("".join(lines[1:]))
     with pytest.raises(InputError, match=r"a trajectory of question 'q.*', sample 0, was expected"):
         merge(copies, tmp_path / "m")
-    (copies[1] / "trajectories.jsonl").write_text("".join(lines))
+    result.write_text("".join([*lines, lines[0]]))
+    with pytest.raises(InputError, match=r"a trajectory of question 'q.*' was not expected after"):
+        merge(copies, tmp_path / "m")
+    result.write_text("".join(lines))
     # What a merge that did not end has left is begun anew.
     assert merge(copies, tmp_path / "m").manifest["status"] == "complete"
-    rows = (copies[1] / "questions.jsonl").read_text().replace("number", "Number")
-    (copies[1] / "questions.jsonl").write_text(rows)
-    with pytest.raises(InputError, match=r"a questions.jsonl or ids.jsonl was changed"):
-        merge(copies, tmp_path / "n")
+    change(copies[1] / "ids.jsonl", "q7", "q7 ")
+    with pytest.raises(InputError, match=r"a questions.jsonl or ids.jsonl was changed|none of the"):
+        merge([copies[1], copies[0], *copies[2:]], tmp_path / "n")
+
+
+def test_a_merged_run_whose_manifest_names_no_shards_is_refused(four, tmp_path):
+    merged = merge(four[1], tmp_path / "m").path
+    manifest = read_json(merged / "manifest.json")
+    (merged / "manifest.json").write_text(json.dumps({**manifest, "merged": [0]}))
+    with pytest.raises(InputError, match=r"m/manifest.json: merged names no shards"):
+        merge(four[1], merged)
 
 
 def test_shards_without_questions_are_shards(tmp_path):

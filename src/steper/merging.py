@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steper.artifact import MANIFEST, as_json, differing, listed
+from steper.artifact import (
+    MANIFEST,
+    as_json,
+    changed_files,
+    differing,
+    listed,
+    settings_hash,
+)
 from steper.checksums import checked_lines
 from steper.errors import InputError, SettingsError
 from steper.journal import ACTIONS, TRAJECTORIES, ActionRow, RunFolder, comparable
@@ -47,8 +54,9 @@ def merge(runs: Sequence[Path | str], out: Path | str, *, overwrite: bool = Fals
 
     What is written equals, record by record, the run that was not taken apart; its manifest also
     names the shards. Actions of failed questions come along, so that trying them again pays for
-    nothing twice. Raises InputError for what is no finished shard, and for questions that are
-    missing or come twice, SettingsError for shards that were made with differing settings.
+    nothing twice. Raises InputError for what is no finished shard or was changed since it was
+    finished, and for questions that are missing or come twice, SettingsError for shards that were
+    made with differing settings.
     """
     out = Path(out)
     parts = [_read(Run(Path(run))) for run in runs]
@@ -77,7 +85,7 @@ def merge(runs: Sequence[Path | str], out: Path | str, *, overwrite: bool = Fals
 
 
 def _read(run: Run) -> _Part:
-    """A finished shard. Raises InputError for anything else."""
+    """A finished shard, as it was written. Raises InputError for anything else."""
     place = run.path / MANIFEST
     if not place.exists():
         raise InputError(f"{run.path}: no run (it has no {MANIFEST})")
@@ -89,7 +97,22 @@ def _read(run: Run) -> _Part:
         raise InputError(
             f"{run.path}: shard {shard} is not finished; its own command goes on with it"
         )
+    _check_whole(run.path, manifest)
     return _Part(run, manifest, Shard.parse(shard), run.questions())
+
+
+def _check_whole(path: Path, manifest: dict[str, Any]) -> None:
+    """Raise InputError where a shard is not what was written: the merged run would not tell."""
+    changed = [str(file) for file in changed_files(path, manifest)]
+    if manifest.get("settings_hash") != settings_hash(manifest["settings"]):
+        changed.append(f"{path / MANIFEST} (its settings)")
+    if not isinstance(manifest.get("seconds", 0.0), int | float):
+        changed.append(f"{path / MANIFEST} (seconds)")
+    if changed:
+        raise InputError(
+            f"{changed[0]}: changed since the shard was finished; take it from before, or run the "
+            "shard anew with --overwrite"
+        )
 
 
 def _check_same(first: _Part, other: _Part) -> None:
@@ -154,14 +177,21 @@ def _overwrite(out: Path, more: dict[str, Any], overwrite: bool) -> bool:
     merged = old.get("merged")
     if merged and old.get("status") == "running":
         return True
-    if _digests(merged) != _digests(more["merged"]):
+    if _digests(out, merged) != _digests(out, more["merged"]):
         what = "a run that other shards were merged to" if merged else "another run"
         raise InputError(f"{out} holds {what}; use another --out, or --overwrite to begin anew")
     return False
 
 
-def _digests(merged: Any) -> set[str]:
-    return {part["trajectories"] for part in merged or ()}
+def _digests(out: Path, merged: Any) -> set[str]:
+    """The checksums of the shards' trajectories. Raises InputError where there are none."""
+    try:
+        return {str(part["trajectories"]) for part in merged or ()}
+    except (TypeError, KeyError):
+        raise InputError(
+            f"{out / MANIFEST}: merged names no shards; the file was changed. Use another --out, "
+            "or --overwrite to begin anew"
+        ) from None
 
 
 def _fill(folder: RunFolder, parts: Sequence[_Part]) -> None:
@@ -184,7 +214,12 @@ def _fill(folder: RunFolder, parts: Sequence[_Part]) -> None:
         counts.add(trajectory)
         if trajectory.status == "failed":
             failed.add(trajectory.key)
-    for part in parts:
+    for part, stream in zip(parts, streams, strict=True):
+        if (more := next(stream, None)) is not None:
+            raise InputError(
+                f"{part.run.path / TRAJECTORIES}: a trajectory of question {more.question_id!r} "
+                "was not expected after the last; the file was changed"
+            )
         _copy_actions(part.run.path / ACTIONS, failed, folder.write_actions)
     seconds = sum(part.manifest.get("seconds", 0.0) for part in parts)
     folder.finish(counts.as_dict(), seconds, counts.warnings())

@@ -19,7 +19,7 @@ SHORT, LONG = 6, 16
 
 _ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#@]*@")
-_NAME = r"[^=&?#]*(?:key|token|secret|passw|pwd|auth|sig|credential)[^=&?#]*"
+_NAME = r"(?:[^=&?#]*(?:key|token|secret|passw|pwd|auth|sig|credential|jwt)[^=&?#]*|code)"
 _PARAMETER = re.compile(rf"(?<=[?&])({_NAME})=[^&#]+", re.IGNORECASE)
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 

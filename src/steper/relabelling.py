@@ -87,7 +87,7 @@ def relabel(
         )
     place = str(source.path / "manifest.json")
     kind, own = load_strategy(made_with["strategy"], strategy, allow_code=allow_code, place=place)
-    teacher = make_strategy(kind, lm, validated(kind.settings_type, own), prompt)
+    teacher = make_strategy(kind, lm, validated(kind.settings_type, own, place), prompt)
     questions = source.questions()
     trajectories = source.path / TRAJECTORIES
     found = States(open_stored(trajectories, Trajectory, key_of))

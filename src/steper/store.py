@@ -219,13 +219,18 @@ def field_error(error: ValidationError) -> str:
     return f"{field}: {message}, not {shown[:80]}"
 
 
-def validated(cls: type[R], values: dict[str, Any]) -> R:
-    """Settings of a class; SettingsError, one line, for what it does not have or allow."""
+def validated(cls: type[R], values: dict[str, Any], file: Path | str = "") -> R:
+    """Settings of a class; SettingsError, one line, for what it does not have or allow.
+
+    `file`: where the values are from, for the error to name.
+    """
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        place = f"{cls.__name__}: " if error.errors()[0]["loc"] else ""
-        raise SettingsError(f"{place}{field_error(error)}") from None
+        place = [str(file)] if file else []
+        if error.errors()[0]["loc"]:
+            place.append(cls.__name__)
+        raise SettingsError(": ".join([*place, field_error(error)])) from None
 
 
 def as_settings(cls: type[R], given: BaseModel | Mapping[str, Any] | None, **more: Any) -> R:

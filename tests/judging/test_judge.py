@@ -190,6 +190,15 @@ def test_what_was_judged_is_not_asked_again(runs, tmp_path):
     assert len(calls) == 6 * N + 1
 
 
+def test_a_changed_verdict_is_told_when_it_is_counted_again(runs, tmp_path, caplog):
+    out = tmp_path / "j"
+    judge(runs, ScriptedModel(lambda request: "tie"), out)
+    verdicts = out / "trajectories.jsonl"
+    verdicts.write_text(verdicts.read_text().replace('"tie"', '"first"', 1))
+    judge(runs, ScriptedModel(lambda request: "tie"), out)
+    assert "j/trajectories.jsonl: changed since it was written" in caplog.text
+
+
 def test_failed_verdicts_are_counted_and_asked_for_again(runs, tmp_path):
     def fails(request):
         if request.question_id == "q1":

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import Field
 
+from steper.artifact import warn_of_changes
 from steper.doors import fingerprint_of
 from steper.engine import Stats
 from steper.errors import InputError, QuestionDropped
@@ -137,7 +138,9 @@ def judge(
         retry_failed=retry_failed,
     )
     try:
-        if not folder.complete:
+        if folder.complete:
+            warn_of_changes(folder.path, Run(folder.path).manifest)  # they are counted anew below
+        else:
             start = partial(_start, chosen, pairs, settings.passage_words)
             drive(folder, chosen, lm, None, in_flight, progress, start)
     finally:

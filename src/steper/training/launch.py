@@ -1,7 +1,7 @@
 """A training in several processes of this machine, started and watched from one: by torchrun.
 
 In: what `job.train` takes, and a number of processes. Out: what it returns. The processes call
-`job.train` themselves (`python -m steper.training.launch FILE`); the first writes a line of JSON
+`job.train` themselves (`python -m steper.training.launch ASKED`); the first writes a line of JSON
 for each row of its log, and for an error of the user's.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from steper.errors import SteperError
+from steper.text import visible
 from steper.training.job import Progress, Trained, train
 from steper.training.train_settings import TrainSettings
 
@@ -55,22 +56,21 @@ def train_in_processes(
         "overwrite": overwrite,
         "path": sys.path,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        file, said = Path(folder) / "asked.json", Path(folder) / "said.txt"
-        file.write_text(json.dumps(asked))
+    with tempfile.TemporaryFile() as said:  # it has no name: nothing is left where we are killed
         command = [sys.executable, "-m", "torch.distributed.run"]
         if not any(option.startswith(("--nnodes", "--rdzv", "--master")) for option in torchrun):
             command.append("--standalone")
         command += ["--nproc-per-node", str(processes), *torchrun]
-        command += ["-m", "steper.training.launch", str(file)]
-        with said.open("wb") as errors, _running(command, errors) as process:
+        command += ["-m", "steper.training.launch", json.dumps(asked)]
+        with _running(command, said) as process:
             assert process.stdout is not None
             error = _listen(process.stdout, progress)
             code = process.wait()
         if error is not None:
             raise SteperError(error)
         if code:
-            sys.stderr.write(said.read_text(errors="replace"))
+            said.seek(0)
+            sys.stderr.write(visible(said.read().decode(errors="replace")))
             raise SteperError(
                 f"{out}: the {processes} processes of its training ended with exit code {code}; "
                 "what they said stands above"
@@ -115,7 +115,7 @@ def _listen(lines: IO[bytes], progress: Progress | None) -> str | None:
     for line in lines:
         message = _message(line)
         if message is None:
-            sys.stderr.write(line.decode(errors="replace"))  # what a library printed
+            sys.stderr.write(visible(line.decode(errors="replace")))  # what a library printed
         elif message[0] == ROW and progress is not None:
             progress(message[1])
         elif message[0] == ERROR:
@@ -153,11 +153,11 @@ def _end_with_parents() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(file: Path) -> int:
-    """One of the processes; the exit code."""
+def main(said: str) -> int:
+    """One of the processes; the exit code. `said`: what `train_in_processes` asks, as JSON."""
     _end_with_parents()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = json.loads(file.read_text())
+    asked = json.loads(said)
     sys.path[:] = asked["path"]
     main_one = os.environ.get("RANK", "0") == "0"
     try:
@@ -178,4 +178,4 @@ def main(file: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1]))
