@@ -13,6 +13,7 @@ from lm.tiny import make_tiny_llama
 from steper.appending import AppendFile
 from steper.cli.main import run
 from steper.errors import InputError
+from test_kills import contents
 from test_runs import run as film_run
 
 LINE = b'{"n": "%030d"}\n'
@@ -103,11 +104,28 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def undisturbed(made, tmp_path_factory):
+    """Command → what it writes where there is room."""
+    found = {}
+
+    def of(command):
+        if command not in found:
+            out = tmp_path_factory.mktemp(command)
+            copy_of(made / "run", out / "copy")
+            assert run(COMMANDS[command].format(made=made, out=out).split()) == 0
+            found[command] = written(out)
+        return found[command]
+
+    return of
+
+
 @pytest.mark.parametrize("size", [0, 2_000, 30_000])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_on_a_full_disk_ends_in_one_line_and_goes_on(
-    made, tmp_path, capsys, command, size
+    made, undisturbed, tmp_path, capsys, command, size
 ):
+    expected = undisturbed(command)
     out = tmp_path / "out"
     out.mkdir()
     copy_of(made / "run", out / "copy")
@@ -123,7 +141,16 @@ def test_a_command_on_a_full_disk_ends_in_one_line_and_goes_on(
         assert said[-1].endswith("make room, and give the same command again")
         assert not temporary(out)
     assert run(line) == 0
+    assert written(out) == expected
     assert not temporary(out)
+
+
+def written(folder):
+    """What the files say, but for the folder's own name."""
+    found = contents(folder)
+    if metrics := found.get("copy/metrics.json"):
+        del metrics["run"]
+    return found
 
 
 def copy_of(run, target):

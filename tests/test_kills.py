@@ -48,6 +48,10 @@ COMMANDS = {
     "eval": "eval {made}/run",
     "report": "report {made}/run --out {out}/report.html",
     "run": "run {made}/pipeline.yaml --out {out}/all",
+    "merge": "merge {made}/s1 {made}/s2 --out {out}/merged",
+    "relabel": "relabel {made}/run --model gold --out {out}/steps",
+    "judge": "judge a={made}/run b={made}/rerun --model {made}/tiny --max-tokens 2 --in-flight 1 "
+    "--out {out}/verdicts",
 }
 
 MADE = (
@@ -55,6 +59,11 @@ MADE = (
     "index --corpus {made}/world/corpus.jsonl --out {made}/index",
     "teach --questions {made}/world/train.json --model gold --corpus {made}/index --out {made}/run",
     "build {made}/run --out {made}/examples",
+    *(
+        "teach --questions {made}/world/train.json --model gold --corpus {made}/index "
+        f"--shard {n}/2 --out {{made}}/s{n}"
+        for n in (1, 2)
+    ),
 )
 
 
@@ -107,6 +116,7 @@ def made(tmp_path_factory, commands):
     (folder / "pipeline.yaml").write_text(PIPELINE.replace("TINY", str(folder / "tiny")))
     for line in MADE:
         commands.run(line.format(made=folder))
+    shutil.copytree(folder / "run", folder / "rerun")
     return folder
 
 

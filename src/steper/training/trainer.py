@@ -136,7 +136,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any
     ) -> tuple[list[Batch], None]:
-        """All micro-batches of the next optimizer step; their W_j are reduced over processes."""
+        """All micro-batches of the next optimizer step; their W_j are reduced over processes.
+
+        None where the training was taken up from its last step's checkpoint: within a pass, the
+        Trainer would do a step more before it looks at their number.
+        """
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         sums = torch.zeros(self.parts.rows * len(KINDS) + 2, dtype=self._exact)
         for batch in batches:
