@@ -203,6 +203,7 @@ def ended(line, folder):
     _tell_once.cache_clear()  # a new process would tell again
     out, error = io.StringIO(), io.StringIO()
     handler = logging.StreamHandler(error)
+    handler.setFormatter(logging.Formatter("WARNING %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
         with (
