@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test test-all test-faults lint clean
+.PHONY: quickstart test test-all test-faults test-machines lint clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/steper run small-world
@@ -18,6 +18,15 @@ test-all: $(VENV)/.dev
 
 test-faults: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m slow -n 2 tests/test_fuzz.py tests/test_kills.py
+
+# Several processes, Ray, ZeRO-3 and Lucene: tests that need extras, which `make test` leaves out.
+test-machines: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt wheel --editable '.[ray,lucene]'
+	@DS_ACCELERATOR=cpu DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation \
+		--constraint constraints.txt deepspeed
+	@$(BIN)/python -m pip install --quiet --no-deps pyserini  # Lucene's jars
+	@DS_ACCELERATOR=cpu $(BIN)/python -m pytest tests/training/test_launch.py tests/training/test_sharding.py \
+		tests/training/test_equality.py tests/test_cluster.py tests/pipeline/test_on_ray.py tests/retrieve/test_lucene.py
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,6 +89,26 @@ def test_zero3_makes_the_same_student(student, source, alone, tmp_path, monkeypa
     done = train_in_processes(2, source, student, tmp_path / "out", settings)
     assert done.manifest["resolved"]["sharding"] == "ZeRO-3"
     assert done.manifest["resolved"]["wrapper"] == "DeepSpeedEngine"
+    assert_alike(tmp_path / "out", alone)
+
+
+def test_two_launches_of_torchrun_make_the_student_of_one_process(student, source, alone, tmp_path):
+    """As over two machines of a cluster, with both on this one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+    command += ["--nproc-per-node", "1", "--rdzv-backend", "c10d", "--local-addr", "127.0.0.1"]
+    command += ["--rdzv-endpoint", f"127.0.0.1:{port}", "-m", "steper", "train", str(source)]
+    command += ["--student", str(student), "--out", str(tmp_path / "out"), "--processes", "2"]
+    for name, value in GIVEN.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    nodes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [node.communicate(timeout=200)[1].decode()[-2000:] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert read_json(tmp_path / "out" / "manifest.json")["resolved"]["processes"] == 2
     assert_alike(tmp_path / "out", alone)
 
 

@@ -24,6 +24,12 @@ def refused(message, sharding=None, **trainer):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw_bf16"])
+def test_optimizers_of_whole_matrices_are_refused_before_anything_is_loaded(optimizer):
+    with pytest.raises(ValueError, match="needs whole matrices, which sharding zero3 does not"):
+        TrainSettings(sharding="zero3", optimizer=optimizer)
+
+
 def file(tmp_path, value, name="z.json"):
     path = tmp_path / name
     path.write_text(json.dumps(value))

@@ -216,6 +216,11 @@ class TrainSettings(Settings):
             )
         if self.optimizer == "adamw_bf16" and self.dtype == "float32":
             raise ValueError("optimizer adamw_bf16 holds weights in bfloat16; leave dtype out")
+        if self.sharding is not None:
+            raise ValueError(
+                f"optimizer {self.optimizer} needs whole matrices, which sharding {self.sharding} "
+                "does not leave; use adamw"
+            )
         if "optim" in self.trainer:
             raise ValueError("trainer.optim names another optimizer; leave trainer.optim out")
 
