@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic_core import SchemaError
 
 from steper.cli.main import run
 from steper.cli.terminal import OnlyOnce
@@ -18,6 +19,15 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("steper.evaluation.scoring.score_run", interrupted)
     assert run(["eval", str(tmp_path)]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_comes_while_pydantic_builds_is_one(monkeypatch, capsys, tmp_path):
+    def building(*_):
+        raise SchemaError('Error building "literal" validator:\nKeyboardInterrupt: ')
+
+    monkeypatch.setattr("steper.evaluation.scoring.score_run", building)
+    assert run(["eval", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.endswith("the same command goes on from here\n")
 
 
 WITHOUT_EXTRAS = """

@@ -47,8 +47,19 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:  # also while modules are loaded, or another end is under way
-        print("steper: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        pass
+    except Exception as error:
+        if not _hides_interrupt(error):
+            raise
+    print("steper: interrupted; the same command goes on from here", file=sys.stderr)
+    return 130
+
+
+def _hides_interrupt(error: Exception) -> bool:
+    """Whether pydantic was building a validator as the interrupt came: it makes its own of it."""
+    from pydantic_core import SchemaError
+
+    return isinstance(error, SchemaError) and "KeyboardInterrupt" in str(error)
 
 
 def _run(arguments: Sequence[str]) -> int:
