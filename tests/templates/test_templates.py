@@ -26,6 +26,7 @@ FORMS = pytest.mark.parametrize(
         ("passages_first", "assistant"),
         ("passages_first", "anew"),
         ("append_only", "user"),
+        ("append_only", "assistant"),
     ],
 )
 BY_NAME = {family.name: family for family in ALL}

@@ -48,7 +48,7 @@ _ESCAPED = re.compile(r"\\([&%$#_])")
 # Lower case on purpose: "Unknown" and "Not Without My Daughter" are titles.
 _NO_ANSWER = re.compile(
     r"(?:(?:[Ss]o,? )?[Tt]he (?:\w{1,20} )?answer (?:to (?:this|the) question )?(?:is )?)?"
-    r"(?:(?:[Ii]t|[Tt]his|(?:[Tt]he |[Tt]his )?[Ii]nformation) (?:is )?)?"
+    r"(?:[Ii]t['’]s |(?:[Ii]t|[Tt]his|(?:[Tt]he |[Tt]his )?[Ii]nformation) (?:is )?)?"
     r"(?:(?:still|currently|therefore) )?"
     r"(?:(?:[Ii]nformation )?[Nn]ot (?:yet )?(?:(?:explicitly|directly|clearly|specifically) )?"
     r"(?:available|known|stated|given|provided|mentioned|found|specified|clear|certain|determined"
