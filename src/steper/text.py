@@ -40,10 +40,13 @@ def sentences(text: str) -> list[str]:
 
 
 def _joined(pieces: list[str]) -> list[str]:
-    """The sentences with "1. FC Köln" and its like in one piece."""
+    """The sentences with "1. FC Köln" and "the director of Help! was born" in one piece."""
     said: list[str] = []
     for piece in pieces:
-        if said and _CLUB.match(piece) and _ORDINAL.search(said[-1]):
+        if said and (
+            (_CLUB.match(piece) and _ORDINAL.search(said[-1]))
+            or (piece[0].islower() and said[-1].endswith(("!", "?")))
+        ):
             said[-1] += f" {piece}"
         else:
             said.append(piece)

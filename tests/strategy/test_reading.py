@@ -150,6 +150,12 @@ ROWS = [
     ("ircot", "So the answer is unknown.", "So the answer is unknown.", None),
     ("ircot", f"{IS} It is not mentioned.", f"{IS} It is not mentioned.", None),
     ("ircot", f"{IS} It's not known.", f"{IS} It's not known.", None),
+    (
+        "ircot",
+        "The director of Help! was born in 1932. He is American.",
+        "The director of Help! was born in 1932.",
+        None,
+    ),
     ("ircot", f"{IS} Information not available.", f"{IS} Information not available.", None),
     ("ircot", f"{IS} unable to determine.", f"{IS} unable to determine.", None),
     ("ircot", f"{IS} It cannot be determined.", f"{IS} It cannot be determined.", None),
