@@ -75,6 +75,7 @@ def test_trained_then_scored_then_asked(kind, base, source, tmp_path, capsys):
     settings = Run(scored).manifest["settings"]
     assert settings["model"]["digest"] == local_digest(student)
     assert (scored / "metrics.json").exists()
+    assert not (tmp_path / "student" / "README.md").exists()
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"title": "Blue River", "text": "A film of 1987."}\n')
     capsys.readouterr()

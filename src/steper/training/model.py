@@ -228,6 +228,7 @@ def restore_dtype(folder: Path, before: Any, trust_remote_code: bool) -> None:
 def write_adapter(model: Any, out: Path) -> None:
     """Write a LoRA model's adapter and, for those who ask it, where its texts end."""
     model.save_pretrained(out)
+    (out / "README.md").unlink(missing_ok=True)  # peft's form, with nothing filled in
     model.get_base_model().generation_config.save_pretrained(out)
 
 
