@@ -83,7 +83,7 @@ COMMANDS = {
     f"{JUDGE}out": ["run", "rerun"],
     f"{JUDGE}verdicts": ["rerun", "verdicts"],
     "leakage world/test.json --train world/train.json": ["world/test.json", "world/train.json"],
-    f"{ASK}": ["student", "index"],
+    ASK: ["student", "index"],
 }
 """Command → files and folders that it reads."""
 

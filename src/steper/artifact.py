@@ -272,14 +272,19 @@ def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
     return [path for path, sha in there if not path.is_file() or file_checksum(path) != sha]
 
 
+def settings_changed(manifest: Mapping[str, Any]) -> bool:
+    """Whether the settings in a manifest are not those that it has a hash of."""
+    made_with, known = manifest.get("settings"), manifest.get("settings_hash")
+    return bool(known) and isinstance(made_with, dict) and settings_hash(made_with) != known
+
+
 def warn_of_changes(folder: Path, manifest: Mapping[str, Any], gone: bool = False) -> None:
     """One line for each file of a finished folder that is not what was written.
 
     Of missing ones only where `gone`: where nothing else would tell. The settings in the manifest
     count as one.
     """
-    made_with, known = manifest.get("settings"), manifest.get("settings_hash")
-    if known and isinstance(made_with, dict) and settings_hash(made_with) != known:
+    if settings_changed(manifest):
         log.warning(
             "%s: its settings were changed since it was written; they are read as they are",
             folder / MANIFEST,

@@ -14,7 +14,7 @@ from steper.artifact import (
     changed_files,
     differing,
     listed,
-    settings_hash,
+    settings_changed,
 )
 from steper.checksums import checked_lines
 from steper.errors import InputError, SettingsError
@@ -104,7 +104,7 @@ def _read(run: Run) -> _Part:
 def _check_whole(path: Path, manifest: dict[str, Any]) -> None:
     """Raise InputError where a shard is not what was written: the merged run would not tell."""
     changed = [str(file) for file in changed_files(path, manifest)]
-    if manifest.get("settings_hash") != settings_hash(manifest["settings"]):
+    if settings_changed(manifest):
         changed.append(f"{path / MANIFEST} (its settings)")
     if not isinstance(manifest.get("seconds", 0.0), int | float):
         changed.append(f"{path / MANIFEST} (seconds)")

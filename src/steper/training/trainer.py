@@ -138,8 +138,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     ) -> tuple[list[Batch], None]:
         """All micro-batches of the next optimizer step; their W_j are reduced over processes.
 
-        None where the training was taken up from its last step's checkpoint: within a pass, the
-        Trainer would do a step more before it looks at their number.
+        An empty list where the training was taken up from its last step's checkpoint: within a
+        pass, the Trainer would do a step more before it looks at their number.
         """
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
