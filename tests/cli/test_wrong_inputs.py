@@ -117,6 +117,13 @@ CASES = [
     ),
     ("not a number", f"{TEACH} --questions good.jsonl --k many", "--k"),
     ("unknown option", f"{TEACH} --questions good.jsonl --kk 3", "--k"),
+    ("an option left out", "index --out new", "--corpus is missing; steper index --help"),
+    (
+        "a value without its option",
+        "index corpus.jsonl --out new",
+        "--corpus is missing, and corpus.jsonl stands without its option",
+    ),
+    ("an option without its value", "train full --out", "--out has no value"),
     ("unknown command", "tech", "teach"),
     ("required option missing", "teach --model gold --out new", "--questions"),
     (

@@ -12,7 +12,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cyclopts import MissingArgumentError
 
 SUMMARIES = {
     "index": "Index a corpus for BM25 search.",
@@ -108,7 +111,7 @@ def _loaded(place: str, arguments: Sequence[str]) -> Any:
 
 def _message(error: Exception) -> str:
     """An error's text; what pydantic finds wrong with an option's value is put in one line."""
-    from cyclopts import UnknownOptionError
+    from cyclopts import MissingArgumentError, UnknownOptionError
     from cyclopts.exceptions import UnusedCliTokensError
     from pydantic import ValidationError
 
@@ -118,6 +121,9 @@ def _message(error: Exception) -> str:
         flag = error.token.keyword or error.token.value
         whose = whose_option(flag)
         return f"{error} {flag} is a setting of strategy {whose}" if whose else str(error)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        what = f"{error.keyword} has no value" if error.keyword else _not_given(error)
+        return f"{what}; steper {' '.join(error.command_chain or ())} --help says what it takes"
     if isinstance(error, UnusedCliTokensError):
         more, name = " ".join(error.unused_tokens or ()), " ".join(error.command_chain or ())
         return f"{more}: one argument too many; steper {name} --help says what it takes"
@@ -128,6 +134,15 @@ def _message(error: Exception) -> str:
     # The section and the option, or the option alone.
     option = "".join(f"--{name}" for name in names[:2][-1:]).replace("_", "-")
     return f"{option}: {first['msg']}, not {first['input']!r}"
+
+
+def _not_given(error: MissingArgumentError) -> str:
+    """What of a command was not given, and what was given without its option."""
+    assert error.argument is not None
+    more = " ".join(error.unused_tokens or ())
+    return f"{error.argument.name} is missing" + (
+        f", and {more} stands without its option" if more else ""
+    )
 
 
 def _complain(message: str, arguments: Sequence[str]) -> None:
