@@ -109,6 +109,20 @@ def test_holm_only_with_several_comparisons(write):
     differences = comparison(folders, metrics=["em"]).metrics[0].differences
     assert [d.p_value for d in differences] == [2 / 64, 2 / 32]
     assert [d.p_holm for d in differences] == [4 / 64, 2 / 32]
+    assert [d.seeded.p_holm for d in differences] == [None, None]
+    assert [d.verdict for d in differences] == [(4 / 64, True), (2 / 32, True)]
+
+
+def test_verdicts_over_seeds_are_corrected_among_themselves(write):
+    base = [write("base", [0, 1] * 6)]
+    a = [write("a0", [1] * 12), write("a1", [1] * 10 + [0] * 2)]
+    b = [write("b0", [1] * 9 + [0] * 3), write("b1", [1] * 11 + [0])]
+    folders = {"base": base, "a": a, "b": b, "one": [write("one", [1] * 8 + [0] * 4)]}
+    *several, one = comparison(folders, metrics=["em"]).metrics[0].differences
+    assert [d.seeded.p_holm for d in several] == holm([d.seeded.p_value for d in several])
+    assert [d.verdict for d in several] == [(d.seeded.p_holm, True) for d in several]
+    assert one.seeded.p_holm is None  # it has no second seed
+    assert one.verdict == (one.p_holm, True)
 
 
 def test_relative_interval_is_the_paired_ratio(write):

@@ -12,6 +12,7 @@ from steper.studies.plots import plot, plots_of, write_plots
 from steper.studies.results import StudyResults
 from steper.studies.tables import (
     csv_text,
+    difference_table,
     escape_latex,
     latex,
     markdown,
@@ -122,14 +123,34 @@ def test_a_difference_that_may_be_chance_is_called_so():
     test = made_up(tests=("a",)).tests["a"]
     first = test.comparison.metrics[0]
 
-    def said(p):
-        found = [d.model_copy(update={"p_holm": p}) for d in first.differences]
+    def said(p, *, seeds=True):
+        found = [
+            d.model_copy(update={"seeded": d.seeded.model_copy(update={"p_holm": p})})
+            if seeds
+            else d.model_copy(update={"p_holm": p, "seeded": None})
+            for d in first.differences
+        ]
         metric = first.model_copy(update={"differences": tuple(found)})
         comparison = test.comparison.model_copy(update={"metrics": (metric,)})
         return headline("a", test.model_copy(update={"comparison": comparison}))
 
-    assert said(0.2).endswith("p 0.2000 (Holm), which may be chance.")
+    assert said(0.2, seeds=False).endswith("p 0.2000 (Holm), which may be chance.")
+    assert said(0.01, seeds=False).endswith("p 0.0100 (Holm).")
+    # With several seeds it goes by the test over other seeds, not over questions alone.
+    assert re.search(r"over other seeds, too, \[.*\], p 0.2000 \(Holm\), which may be", said(0.2))
     assert said(0.01).endswith("p 0.0100 (Holm).")
+
+
+def test_intervals_over_other_seeds_stand_in_the_tables():
+    test = made_up(tests=("a",)).tests["a"]
+    one = test.comparison.metrics[0]
+    first, row, *_ = difference_table(one, test.comparison.baseline)
+    assert first[6:9] == ["over other seeds, too", "p", "p (Holm)"]
+    assert row[6].startswith("[")
+    alone = [d.model_copy(update={"seeded": None}) for d in one.differences]
+    first, row, *_ = difference_table(one.model_copy(update={"differences": tuple(alone)}), "")
+    assert first[4:] == ["p", "p (Holm)", "detectable"]
+    assert row[-1] == "-"
 
 
 def test_results_are_read_as_they_were_written():

@@ -206,8 +206,7 @@ def closing_table(comparison: Comparison) -> Table:
 def differences(comparison: Comparison) -> list[str]:
     """`steper − vanilla_kd: EM +6.2 [+3.1, +9.3], p 0.0003 (Holm)`, by the first metric."""
     from steper.evaluation.methods import METRIC_NAMES
-    from steper.evaluation.tables import p_value, signed
-    from steper.text import points
+    from steper.evaluation.tables import least, p_value, signed
 
     first = comparison.metrics[0]
     lines = []
@@ -218,8 +217,9 @@ def differences(comparison: Comparison) -> list[str]:
         line += f", p {p}"
         if (seeded := found.seeded) is not None:
             if seeded.over_seeds:
-                over = f"{signed(seeded.interval)}, p {p_value(seeded.p_value)}"
+                verdict, holm = found.verdict
+                over = f"{signed(seeded.interval)}, p {p_value(verdict)}{' (Holm)' * holm}"
                 line += f"; over other seeds, too: {over}"
-            line += f"; detectable {points(seeded.detectable)}"
+            line += f"; detectable {least(found)}" if seeded.detectable is not None else ""
         lines.append(line)
     return lines

@@ -84,6 +84,17 @@ class Difference(GrownRecord):
         """What tables call it: the method, and what it is compared with if not the baseline."""
         return f"{self.method} − {self.against}" if self.against else self.method
 
+    @property
+    def verdict(self) -> tuple[float, bool]:
+        """The p-value that a verdict goes by, and whether Holm's correction is in it.
+
+        It speaks of other seeds and questions where a method has several seeds, else of other
+        questions alone.
+        """
+        over = self.seeded is not None and self.seeded.over_seeds
+        test = self.seeded if over and self.seeded else self
+        return (test.p_value, False) if test.p_holm is None else (test.p_holm, True)
+
 
 class MetricComparison(Record):
     """All methods by one metric, on the `n` shared questions that have it."""
@@ -219,7 +230,19 @@ def _differences(
     if len(found) < 2:
         return tuple(found)
     corrected = holm([d.p_value for d in found])
-    return tuple(d.model_copy(update={"p_holm": p}) for d, p in zip(found, corrected, strict=True))
+    found = [d.model_copy(update={"p_holm": p}) for d, p in zip(found, corrected, strict=True)]
+    return tuple(_with_seeds_corrected(found))
+
+
+def _with_seeds_corrected(found: Sequence[Difference]) -> list[Difference]:
+    """The same with Holm's correction over those that have several seeds, if these are several."""
+    over = {at: d.seeded for at, d in enumerate(found) if d.seeded and d.seeded.over_seeds}
+    corrected = holm([seeded.p_value for seeded in over.values()]) if len(over) > 1 else []
+    changed = list(found)
+    for (at, seeded), p in zip(over.items(), corrected, strict=False):
+        seeded = seeded.model_copy(update={"p_holm": p})
+        changed[at] = found[at].model_copy(update={"seeded": seeded})
+    return changed
 
 
 def _paired(

@@ -145,18 +145,21 @@ class Seeded(GrownRecord):
     verdicts are by the other one.
     `interval` and `p_value` (two-sided) speak of other seeds *and* other questions of the same
     kind. `detectable` is the least true difference that such an experiment finds in four of five
-    repetitions, at the interval's level; `df` are the degrees of freedom of both, the fewer seeds'
-    less one. Where no method has a second seed, it is by questions alone: for these very systems.
+    repetitions, at the interval's level, None where no score varies, which says nothing of it; `df`
+    are the degrees of freedom of both, the fewer seeds' less one. `p_holm` is `p_value`
+    corrected for the other comparisons over seeds, None if there are none. Where no method has a
+    second seed, it is by questions alone: for these very systems.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("resampled",)
+    later: ClassVar[tuple[str, ...]] = ("resampled", "p_holm")
 
     interval: Estimate
     p_value: float
-    detectable: float
+    detectable: float | None
     df: int
     over_seeds: bool
     resampled: Estimate | None = None
+    p_holm: float | None = None
 
 
 POWER = 0.8
@@ -189,7 +192,7 @@ def compare_seeded(a: Floats, b: Floats, settings: Bootstrap | None = None) -> S
     return Seeded(
         interval=Estimate(value=mean, low=mean - reach * error, high=mean + reach * error),
         p_value=p,
-        detectable=(reach + power) * error,
+        detectable=(reach + power) * error if error else None,
         df=df,
         over_seeds=bool(several),
         resampled=_two_way(a, b, settings) if several else None,

@@ -9,7 +9,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from steper.evaluation.compare import Comparison, MethodMean, MetricComparison
+from steper.evaluation.compare import Comparison, Difference, MethodMean, MetricComparison
 from steper.evaluation.methods import (
     ABILITY_METRICS,
     METRIC_NAMES,
@@ -292,7 +292,7 @@ def difference_rows(one: MetricComparison) -> list[list[str]]:
         if found.p_holm is not None:
             cells.append(p_value(found.p_holm))
         if seen:
-            cells.append(points(found.seeded.detectable) if found.seeded else "-")
+            cells.append(least(found))
         rows.append([found.label, *cells])
     return rows
 
@@ -308,14 +308,24 @@ def seeded_rows(one: MetricComparison) -> list[list[str]]:
     """
     if not _over_seeds(one):
         return []
-    rows = [["", "over other seeds, too", "p", "df", "bootstrap", "detectable"]]
+    corrected = any(d.seeded and d.seeded.p_holm is not None for d in one.differences)
+    holm = ["p (Holm)"] if corrected else []
+    rows = [["", "over other seeds, too", "p", *holm, "df", "bootstrap", "detectable"]]
     for found in one.differences:
         if (seeded := found.seeded) is not None:
-            over = [signed(seeded.interval), p_value(seeded.p_value), str(seeded.df)]
-            over.append(within(seeded.resampled))
+            over = [signed(seeded.interval), p_value(seeded.p_value)]
+            if corrected:
+                over.append("-" if seeded.p_holm is None else p_value(seeded.p_holm))
+            over += [str(seeded.df), within(seeded.resampled)]
             cells = over if seeded.over_seeds else ["-"] * len(over)
-            rows.append([found.label, *cells, points(seeded.detectable)])
+            rows.append([found.label, *cells, least(found)])
     return rows if len(rows) > 1 else []
+
+
+def least(found: Difference) -> str:
+    """The least difference that could be seen, in points; `-` where nobody can say."""
+    seeded = found.seeded
+    return "-" if seeded is None or seeded.detectable is None else points(seeded.detectable)
 
 
 def within(estimate: Estimate | None) -> str:

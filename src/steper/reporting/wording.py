@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from steper.evaluation.tables import p_value
-from steper.text import percent, points
+from steper.evaluation.tables import least, p_value
+from steper.text import percent
 
 
 def signed(fraction: float) -> str:
@@ -29,4 +29,4 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-FILTERS = {f.__name__: f for f in (percent, points, signed, amount, dollars, p_value, readable)}
+FILTERS = {f.__name__: f for f in (percent, signed, amount, dollars, p_value, least, readable)}

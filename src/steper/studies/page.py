@@ -7,7 +7,7 @@ from typing import Any
 
 from steper.evaluation.compare import Comparison
 from steper.evaluation.methods import METRIC_NAMES
-from steper.evaluation.tables import p_value, signed
+from steper.evaluation.tables import p_value, signed, within
 from steper.pipeline.config import PipelineSettings
 from steper.reporting.page import render_page, write_page_file
 from steper.reporting.provenance import flatten
@@ -98,9 +98,12 @@ def headline(name: str, test: TestResults) -> str:
     if found is None:
         return f"{told}; others are compared with it."
     against = found.against or test.comparison.baseline
-    p = found.p_value if found.p_holm is None else found.p_holm
-    holm = "" if found.p_holm is None else " (Holm)"
-    difference = f"{signed(found.difference)} points against {against}, p {p_value(p)}{holm}"
+    p, corrected = found.verdict
+    holm = " (Holm)" if corrected else ""
+    difference = f"{signed(found.difference)} points against {against}"
+    if found.seeded and found.seeded.over_seeds:
+        difference += f"; over other seeds, too, {within(found.seeded.interval)}"
+    difference += f", p {p_value(p)}{holm}"
     unsure = "" if p < SURE else ", which may be chance"
     return f"{told}: {difference}{unsure}."
 

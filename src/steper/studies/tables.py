@@ -12,10 +12,10 @@ from pathlib import Path
 
 from steper.evaluation.compare import Difference, MethodMean, MetricComparison
 from steper.evaluation.methods import METRIC_NAMES
-from steper.evaluation.tables import p_value, signed
+from steper.evaluation.tables import least, p_value, signed, within
 from steper.store import atomic_writer
 from steper.studies.results import RowFacts, StudyResults, TestResults
-from steper.text import percent, points
+from steper.text import percent
 
 Table = list[list[str]]
 """Rows of cells, of which the first are the headings."""
@@ -23,7 +23,8 @@ Table = list[list[str]]
 _CSV_COLUMNS = """
 test row cells recipe student parameters trajectories trained_tokens trained_seconds metric n mean
 low high sd seeds against difference difference_low difference_high relative p p_holm
-p_over_seeds detectable steps searches tokens seconds dollars
+seeded_low seeded_high p_over_seeds p_over_seeds_holm detectable steps searches tokens seconds
+dollars
 """
 CSV_COLUMNS = _CSV_COLUMNS.split()
 
@@ -61,22 +62,38 @@ def metric_table(test: TestResults) -> Table:
 
 
 def difference_table(one: MetricComparison, baseline: str) -> Table:
-    """What each row is compared with and how they differ, in points, by one metric."""
-    headings = ["", "against", "difference", "relative, %", "p", "p (Holm)", "detectable"]
+    """What each row is compared with and how they differ, in points, by one metric.
+
+    Where rows have several seeds, the interval and p-values over other seeds stand there, too.
+    """
+    over = any(d.seeded and d.seeded.over_seeds for d in one.differences)
+    more = [OVER_SEEDS, "p", "p (Holm)"] if over else []
+    headings = ["", "against", "difference", "relative, %", "p", "p (Holm)", *more, "detectable"]
     table = [headings]
     for found in one.differences:
+        tests = [_p(found.p_value), _p(found.p_holm)]
+        if over:
+            seeded = found.seeded if found.seeded and found.seeded.over_seeds else None
+            tests.append(within(seeded.interval) if seeded else "–")
+            tests += [_p(seeded.p_value), _p(seeded.p_holm)] if seeded else ["–", "–"]
         table.append(
             [
                 found.method,
                 found.against or baseline,
                 signed(found.difference),
                 signed(found.relative),
-                p_value(found.p_value),
-                "–" if found.p_holm is None else p_value(found.p_holm),
-                "–" if found.seeded is None else points(found.seeded.detectable),
+                *tests,
+                least(found),
             ]
         )
     return table
+
+
+OVER_SEEDS = "over other seeds, too"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else p_value(value)
 
 
 EFFORT: dict[str, Callable[[RowFacts], float | None]] = {
@@ -234,9 +251,12 @@ def _csv_row(facts: RowFacts, one: MetricComparison, baseline: str) -> dict[str,
             "relative": found.relative and found.relative.value,
             "p": found.p_value,
             "p_holm": found.p_holm,
-            "p_over_seeds": found.seeded and found.seeded.p_value,
-            "detectable": found.seeded and found.seeded.detectable,
         }
+    if found is not None and (seeded := found.seeded) is not None:
+        row["detectable"] = seeded.detectable
+        if seeded.over_seeds:
+            row |= {"seeded_low": seeded.interval.low, "seeded_high": seeded.interval.high}
+            row |= {"p_over_seeds": seeded.p_value, "p_over_seeds_holm": seeded.p_holm}
     return row
 
 
