@@ -8,15 +8,20 @@ import pytest
 
 import steper
 from steper.cli.main import run as command
+from steper.evaluation.leakage import Leakage, Overlap
+from steper.evaluation.tables import leakage_line
 from steper.examples.build import seeded_order
 from steper.examples.example_folder import ExampleFolder
 from steper.pipeline import stages
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps
+from steper.pipeline.workspace import Workspace
 from steper.store import read_json
-from steper.studies.results import baselines, rows_of
+from steper.studies.page import contents
+from steper.studies.results import baselines, find_results, rows_of
 from steper.studies.study import Study
 from steper.studies.study_file import load_study
+from steper.studies.tables import markdown
 from studies.made_study import STUDY, write_study
 
 
@@ -281,6 +286,35 @@ def test_further_questions_that_are_trained_on_are_refused(tmp_path, tiny):
     again = f"evaluate.further.again={{questions: {tmp_path / 'train.json'}, corpus: auto}}"
     with pytest.raises(steper.SteperError, match=r"evaluate.further.again: 10 of 10 questions of"):
         Study(load_study(file, [again]), tmp_path / "out").run()
+
+
+def test_a_shared_set_of_gold_passages_is_refused_before_anything_is_done(tmp_path, tiny):
+    """The dry run, too: nobody has been asked, or paid, by then."""
+    file = write_study(tmp_path, tiny)
+    train = json.loads((tmp_path / "train.json").read_text())
+    test = json.loads((tmp_path / "test.json").read_text())
+    learnt = train[0] | {"_id": "another", "question": "What else of these passages?"}
+    (tmp_path / "test.json").write_text(json.dumps([*test, learnt]))
+    study = Study(load_study(file), tmp_path / "out")
+    for begin in (study.plan, study.run):
+        with pytest.raises(steper.SteperError, match="by all of their gold passages"):
+            begin()
+    assert not (tmp_path / "out" / "index").exists()
+
+
+def test_questions_that_share_a_passage_are_told_apart(made, monkeypatch):
+    study = Study(load_study(made[0]), made[1])
+    cells = {name: cell.workspace for name, cell in study.cells.items()}
+    sharing = next(iter(cells.values())).data["small"].test[0].id
+    found = Leakage(test=5, overlaps=(Overlap(source="train", questions=10, gold_passage=(sharing,)),))
+    monkeypatch.setattr(Workspace, "leakage", lambda *_: found)
+    results = find_results("study", study.file.settings, cells)
+    comparison = results.tests["small"].comparison
+    assert comparison.shared_gold == 1
+    assert comparison.others[0].n == 4
+    told = f"Leakage: {leakage_line(comparison)}."
+    assert told in markdown(results)
+    assert contents(results, {})["parts"][0]["leakage"] in told
 
 
 @pytest.mark.parametrize(

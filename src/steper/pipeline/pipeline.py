@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from steper.pipeline.beforehand import check_beforehand
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
-from steper.pipeline.plan import PlannedTask, Stamps, Task, check_plan, make_plan
+from steper.pipeline.plan import PlannedTask, Stage, Stamps, Task, check_plan, make_plan
 from steper.pipeline.tasks import TaskList
 from steper.pipeline.watching import Nobody, Watcher
 from steper.pipeline.workspace import Workspace
@@ -54,10 +53,17 @@ class Pipeline:
     ) -> list[PlannedTask]:
         """All tasks with how far they are; writes nothing.
 
-        Raises InputError where a file that the configuration names is missing, SettingsError for
-        unknown stages.
+        Raises InputError where a file that the configuration names is missing or test questions are
+        learnt from, SettingsError for unknown stages.
         """
+        self.workspace.check_questions()
         return make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
+
+    def _check(self, stages: Collection[Stage]) -> None:
+        """Look for what these stages would fail on late."""
+        check_beforehand(self.settings, stages, self.tasks.digests)
+        if {"teach", "eval"} & set(stages):
+            self.workspace.check_questions()
 
     def run(
         self,
@@ -83,7 +89,7 @@ class Pipeline:
             self.workspace,
             self.settings.jobs,
             self.settings.ray_address,
-            partial(check_beforehand, self.settings, unmade=self.tasks.digests),
+            self._check,
             stages,
             overwrite_from,
             watcher,

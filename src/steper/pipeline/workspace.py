@@ -92,6 +92,18 @@ class Workspace:
         source, asked = self.data[data], self.asked[test]
         check_apart(f"evaluate.further.{test}", source, source.train, asked, asked.test, GRAVE)
 
+    def check_questions(self) -> None:
+        """Refuse, as an InputError, test questions that are learnt from, before anything is done.
+
+        Those of a world that is yet to be made are looked at before its teacher runs.
+        """
+        made = [data for data, source in self.data.items() if source.world is None]
+        for data in made:
+            self.leakage(data).check(f"data.{data}")
+            for asked in self.asked.values():
+                if asked.world is None:
+                    self.check_apart(data, asked.name)
+
     def folder(self, stage: Stage, *names: str) -> Path:
         """Where a stage writes what has these names."""
         return self.out.joinpath(stage, *names)

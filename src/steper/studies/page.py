@@ -7,7 +7,7 @@ from typing import Any
 
 from steper.evaluation.compare import Comparison
 from steper.evaluation.methods import METRIC_NAMES
-from steper.evaluation.tables import p_value, signed, within
+from steper.evaluation.tables import leakage_line, p_value, signed, within
 from steper.pipeline.config import PipelineSettings
 from steper.reporting.page import render_page, write_page_file
 from steper.reporting.provenance import flatten
@@ -64,6 +64,7 @@ def _part(name: str, test: TestResults) -> dict[str, Any]:
     return {
         "name": name,
         "shared": comparison.shared,
+        "leakage": leakage_line(comparison) if comparison.shared_gold else "",
         "seeds": seeds_of(test),
         "level": f"{100 * comparison.bootstrap.confidence:g}",
         "metrics": metric_table(test),

@@ -169,7 +169,9 @@ def find_results(
         methods = load_methods({row.name: row.paths for row in rows}, bootstrap=evaluate.bootstrap)
         against = baselines(cells, test, rows, settings.against)
         first = against[rows[0].name]
-        comparison = compare(methods, first, evaluate.metrics, evaluate.bootstrap, against)
+        asking = [workspace for workspace in cells.values() if test in workspace.tests]
+        apart = {i for workspace in asking for i in workspace.leakage(test).shared_gold}
+        comparison = compare(methods, first, evaluate.metrics, evaluate.bootstrap, against, apart)
         facts = [
             _facts(row, method, cells, evaluate.bootstrap)
             for row, method in zip(rows, methods, strict=True)

@@ -94,7 +94,12 @@ class Study:
     def plan(
         self, stages: Sequence[str] = (), overwrite_from: str | None = None
     ) -> list[PlannedTask]:
-        """All tasks with how far they are; writes nothing. SettingsError for unknown stages."""
+        """All tasks with how far they are; writes nothing.
+
+        Raises SettingsError for unknown stages, InputError where test questions are learnt from.
+        """
+        for cell in self.cells.values():
+            cell.workspace.check_questions()
         return make_plan(self.tasks, Stamps(self.out), stages, overwrite_from)
 
     def run(
@@ -131,6 +136,8 @@ class Study:
             settings = cell.workspace.settings
             unmade = {student.model for student in settings.students.values() if student.made_by}
             check_beforehand(settings, stages, unmade)
+            if {"teach", "eval"} & set(stages):
+                cell.workspace.check_questions()
 
     def outcome(self) -> StudyOutcome:
         """What there is to read by now."""

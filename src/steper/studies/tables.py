@@ -12,7 +12,7 @@ from pathlib import Path
 
 from steper.evaluation.compare import Difference, MethodMean, MetricComparison
 from steper.evaluation.methods import METRIC_NAMES
-from steper.evaluation.tables import least, p_value, signed, within
+from steper.evaluation.tables import leakage_line, least, p_value, signed, within
 from steper.store import atomic_writer
 from steper.studies.results import RowFacts, StudyResults, TestResults
 from steper.text import percent
@@ -163,6 +163,8 @@ def _markdown_of(name: str, test: TestResults) -> list[str]:
         metric = METRIC_NAMES[one.metric]
         parts.append(f"{metric}: differences in points, with {level} % intervals over questions")
         parts.append(markdown_table(difference_table(one, comparison.baseline)))
+    if comparison.shared_gold:
+        parts.append(f"Leakage: {leakage_line(comparison)}.")
     took = "What it took: means of a question, and of a training"
     return [*parts, took, markdown_table(effort_table(test))]
 
