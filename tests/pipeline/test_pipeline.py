@@ -363,22 +363,22 @@ def test_overwriting_replaces_what_an_earlier_run_made(tmp_path, config, tiny):
     assert set(states(changed, stages).values()) == {"done", "to do"}
 
 
-def test_shared_questions_stop_the_run_before_the_teacher(tmp_path, config, tiny):
+def test_shared_questions_stop_the_run_before_it_begins(tmp_path, config, tiny):
     (config.parent / "test.json").write_bytes((config.parent / "train.json").read_bytes())
     pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
-    with pytest.raises(InputError, match=r"stage teach \(small\): .*10 of 10 questions"):
+    with pytest.raises(InputError, match=r"^data.small: 10 of 10 questions"):
         pipeline.run()
-    assert not (tmp_path / "out/teach").exists()
+    assert not (tmp_path / "out/index").exists()
 
 
-def test_questions_about_the_same_facts_stop_the_run_before_the_teacher(tmp_path, config, tiny):
+def test_questions_about_the_same_facts_stop_the_run_before_it_begins(tmp_path, config, tiny):
     path = config.parent / "test.json"
     test, train = json.loads(path.read_text()), rows()[0][0]
     facts = ("context", "supporting_facts", "evidences")
     test[2] |= {name: train[name] for name in facts}
     path.write_text(json.dumps(test))
     pipeline = Pipeline(settings(config, tiny), tmp_path / "out")
-    with pytest.raises(InputError, match=r"stage teach \(small\): .*1 of 5 .*all of their gold"):
+    with pytest.raises(InputError, match=r"^data.small: 1 of 5 .*all of their gold"):
         pipeline.run(["index", "teach"])
     dropping = Pipeline(settings(config, tiny, "data.small.overlap=drop"), tmp_path / "out2")
     dropping.run(["index", "teach"])
