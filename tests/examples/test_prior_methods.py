@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import CASES, INLINE, question, run_case
+from runs import CASES, INLINE, IRCOT, question, run_case
 
 from doubles import FILM, DictRetriever, drive
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS, byte_level
@@ -169,6 +169,24 @@ def test_any_loop_s_trajectories_are_learnt_from(recipe, case, tmp_path):
         assert target.endswith(" So the answer is: 1950.")
         if case == "self_ask" and recipe != "con":
             assert INLINE[1] in target
+
+
+@pytest.mark.parametrize("recipe", ["con", "kard_bm25"])
+@pytest.mark.parametrize(
+    ("last", "answer", "said"),
+    [
+        ("Thus, the answer is no, since Oslo is not in Rome.", "no", ""),
+        ("Thus, the answer is: no. They do not know each other.", "no", ""),
+        ("She came first, so the final answer is 1950.", "1950", " She came first."),
+    ],
+)
+def test_the_answer_is_parted_where_it_is_stated(recipe, last, answer, said, tmp_path):
+    case = replace(CASES["ircot"], texts=[*IRCOT[:2], last])
+    run, _ = run_case(case, tmp_path, BARE, "chat", [question(answer=answer)])
+    retriever = DictRetriever(FILM) if recipe.startswith("kard") else None
+    (example, *_) = build_examples(run, ExampleSettings(recipe=recipe), retriever=retriever)
+    target = texts(example)[1].replace("(1) ", "").replace("(2) ", "")
+    assert target == f"{CHAIN}{said} So the answer is: {answer}."
 
 
 def test_vanilla_kd_s_students_can_be_asked_as_iter_retgen_asks(tmp_path):

@@ -18,7 +18,7 @@ from steper.recipes.base import Context, Draft, EndOfTurn, Target, check_whole_t
 from steper.records import Passage, StepKind
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
-from steper.strategy.stated_answer import stated_answer
+from steper.strategy.stated_answer import told_before_answer
 from steper.text import strip_full_stop
 
 PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
@@ -29,9 +29,10 @@ PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
 class Told:
     """What a trajectory tells: its statements in order, then `closing`, then its answer.
 
-    `closing` leads over to the answer: the cue of the student's strategy, or in the teacher's own
-    words ("So it is Oslo and Rome, and the answer is:"). `passages` are those that the last step
-    sees, in the order they were gathered; `between` joins statements to one text.
+    `closing` leads over to the answer, by the cue of the student's strategy: where the teacher says
+    it in words of its own, what it tells before is a statement, what it adds behind is left out.
+    `passages` are those that the last step sees, in the order they were gathered; `between` joins
+    statements to one text.
     """
 
     statements: tuple[str, ...]
@@ -56,25 +57,16 @@ def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence
 def told(replay: Replay, context: Context) -> Told:
     """What a trajectory tells, its answer apart from its statements."""
     strategy, answer = replay.strategy, strip_full_stop(replay.trajectory.answer)
-    texts, closing = list(strategy.told(replay.steps, answer)), ""
-    if texts and stated_answer(texts[-1]) is not None:
-        texts[-1], closing = _parted(texts[-1], strategy.final_cue, answer)
+    texts = strategy.told(replay.steps, answer)
+    if texts and (before := told_before_answer(texts[-1])) is not None:
+        texts[-1] = before
     return Told(
         tuple(text for text in texts if text),
-        closing or context.student.final_cue,
+        context.student.final_cue,
         f"{answer}.",
         replay.gathered(replay.steps[-1]),
         strategy.words.lead,
     )
-
-
-def _parted(text: str, cue: str, answer: str) -> tuple[str, str]:
-    """(what a text tells, how it leads over to the answer; "" where it does so by the cue)."""
-    before, own, _ = text.rpartition(cue)
-    if own:
-        return before.strip(), ""
-    at = text.rfind(answer)
-    return ("", text[:at].strip()) if at > 0 else (text, "")
 
 
 def answered(context: Context, pieces: Iterable[str], known: Told) -> Iterator[Segment]:
