@@ -189,6 +189,15 @@ def test_the_answer_is_parted_where_it_is_stated(recipe, last, answer, said, tmp
     assert target == f"{CHAIN}{said} So the answer is: {answer}."
 
 
+@pytest.mark.parametrize("case", ["self_ask", "self_ask, reader"])
+def test_a_note_is_a_follow_up_with_its_answer(case, tmp_path):
+    (whole, _) = built(tmp_path, "con", case)
+    first, second = INLINE[0], "Follow up: When was Ann Lee born?"
+    notes = texts(whole)[1].strip()
+    assert f"(1) {first}\nIntermediate answer: Ann Lee" in notes
+    assert f"(2) {second}\nIntermediate answer: 1950" in notes
+
+
 def test_vanilla_kd_s_students_can_be_asked_as_iter_retgen_asks(tmp_path):
     """Their training sequence is that of the recipe which is asked so from the start."""
     for number, kind in enumerate(KINDS_OF_TOKENIZERS):

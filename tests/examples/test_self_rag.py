@@ -1,10 +1,11 @@
 """Self-RAG: what it learns of a known trajectory, and how its students' segments are scored."""
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
-from runs import CASES, question, run_case
+from runs import CASES, INLINE, IRCOT, question, run_case
 
 from doubles import FILM, drive
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
@@ -71,6 +72,28 @@ def test_each_statement_is_a_segment_over_its_passage(tmp_path):
     assert [(s.text, s.weight) for s in example.segments[1:]] == TARGET
     assert build.fingerprint["tokens"] == list(TOKENS)
     assert len(set(TOKENS)) == 15
+
+
+@pytest.mark.parametrize("case", ["self_ask", "self_ask, reader"])
+def test_under_self_ask_a_segment_is_a_follow_up_with_its_answer(case, tmp_path):
+    run, _ = run_case(CASES[case], tmp_path / "run", BARE, "chat", [question()])
+    (example, *_) = build_examples(run, ExampleSettings(recipe="self_rag"))
+    said = [s.text for s in example.segments[1:]]
+    first = f"{INLINE[0]}\nIntermediate answer: Ann Lee"
+    second = "Follow up: When was Ann Lee born?\nIntermediate answer: 1950"
+    assert said[1].startswith("Gold Rain\n")
+    assert said[3] == f"[Relevant] {first}[Fully supported]"
+    assert said[5].startswith("Ann Lee\n")
+    assert said[7] == f"[Relevant] {second}[Fully supported]"
+    assert said[8:] == [t for t, _ in TARGET[8:]]
+
+
+def test_a_clause_that_asks_takes_no_support_from_a_statement(tmp_path):
+    asks = f"{IRCOT[0][:-1]}; next, is Ann Lee from Rome?"
+    case = replace(CASES["ircot"], texts=[asks, *IRCOT[1:]])
+    run, _ = run_case(case, tmp_path / "run", BARE, "chat", [question()])
+    (example, *_) = build_examples(run, ExampleSettings(recipe="self_rag"))
+    assert example.segments[4].text == f"[Relevant] {asks}[Fully supported]"
 
 
 def test_an_irrelevant_passage_is_judged_so_and_teaches_no_statement(tmp_path):

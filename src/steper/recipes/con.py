@@ -50,15 +50,15 @@ def _notes(known: Told, context: Context) -> tuple[list[str], list[str]]:
     noted: dict[str, list[str]] = {}
     rest: list[str] = []
     for n, statement in enumerate(known.statements):
-        passage = _supporting(statement, known.statements[:n], known.passages, context)
+        passage = _supporting(statement.tells, known.said(n), known.passages, context)
         if passage is None:
-            rest.append(statement)
+            rest.append(statement.text)
         else:
-            noted.setdefault(passage.id, []).append(statement)
+            noted.setdefault(passage.id, []).append(statement.text)
     notes = []
     for passage in known.passages:
         said = known.between.join(noted.get(passage.id, ()))
-        relevant = said or context.labeller.relevant(passage, known.statements)
+        relevant = said or context.labeller.relevant(passage, known.said())
         notes.append(said or (on_topic(passage.title) if relevant else IRRELEVANT))
     return notes, rest
 
@@ -67,6 +67,8 @@ def _supporting(
     statement: str, before: Sequence[str], passages: Sequence[Passage], context: Context
 ) -> Passage | None:
     """The first passage that supports all of a statement, else the first that does in part."""
+    if not statement:
+        return None
     partial = None
     for passage in passages:
         support = context.labeller.support(passage, statement, before)

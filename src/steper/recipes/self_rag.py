@@ -25,7 +25,7 @@ from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
 from steper.recipes.base import Context, Draft, Inference, Recipe, learn
 from steper.recipes.whole_text import PROMPT, check, supervised, told
-from steper.records import Passage
+from steper.records import Passage, Step
 from steper.strategy.replay import Replay
 from steper.strategy.self_rag.reflection import (
     CONTINUE,
@@ -54,13 +54,13 @@ def segments(replay: Replay, context: Context) -> Iterator[Draft]:
     target: list[Segment] = []
     wrong: list[Segment] = []
     for n, statement in enumerate(known.statements):
-        found = _found(replay, statement, kept)
-        labelled = _labelled(statement, known.statements[:n], found, context)
+        found = _found(replay, statement.step, kept)
+        labelled = _labelled(statement.tells, known.said(n), found, context)
         read = choose(labelled, context.rng)
         kept |= {read.passage.id} if read else set()
-        target += _segment(statement, read, context, begun=bool(target))
+        target += _segment(statement.text, read, context, begun=bool(target))
         if negative := _irrelevant(labelled, context.rng):
-            wrong += _negative(statement, negative.passage, context)
+            wrong += _negative(statement.text, negative.passage, context)
     target += [learn(CONTINUE if target else NO_RETRIEVAL, "agg")]
     target += [learn(f" {text}", "agg") for text in (known.closing, known.answer)]
     target += [learn(UTILITY[-1 if _right(replay, context) else 0], "agg")]
@@ -136,16 +136,14 @@ def _irrelevant(labelled: Sequence[Labelled], rng: Random) -> Labelled | None:
     return rng.choice(passages) if passages else None
 
 
-def _found(replay: Replay, statement: str, kept: set[str]) -> list[Passage]:
-    """What the search of the step that made a statement found, then what earlier ones found.
+def _found(replay: Replay, step: Step, kept: set[str]) -> list[Passage]:
+    """What a statement's step found, then what earlier ones found.
 
     Of the earlier ones without those that a segment is written over, as at inference.
     """
-    at = next((n for n, s in enumerate(replay.steps) if statement in s.rationale), None)
-    if at is None:
-        return []
-    own = [hit.passage_id for hit in replay.steps[at].hits]
-    before = [hit.passage_id for step in replay.steps[:at] for hit in step.hits]
+    earlier = replay.steps[: step.index - 1]
+    before = [hit.passage_id for past in earlier for hit in past.hits]
+    own = [hit.passage_id for hit in step.hits]
     ids = dict.fromkeys((*own, *(i for i in before if i not in kept)))
     return [replay.passages[i] for i in ids]
 

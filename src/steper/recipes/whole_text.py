@@ -19,6 +19,7 @@ from steper.records import Passage, StepKind
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 from steper.strategy.stated_answer import told_before_answer
+from steper.strategy.statements import Statement, what_is_told
 from steper.text import strip_full_stop
 
 PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
@@ -35,7 +36,7 @@ class Told:
     statements to one text.
     """
 
-    statements: tuple[str, ...]
+    statements: tuple[Statement, ...]
     closing: str
     answer: str
     passages: tuple[Passage, ...]
@@ -44,7 +45,11 @@ class Told:
     @property
     def reasoning(self) -> str:
         """All statements as one text."""
-        return self.between.join(self.statements)
+        return self.between.join(statement.text for statement in self.statements)
+
+    def said(self, end: int | None = None) -> list[str]:
+        """What the statements tell, or those in front of the place `end`."""
+        return [statement.tells for statement in self.statements[:end] if statement.tells]
 
 
 def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence[Passage]) -> Draft:
@@ -57,11 +62,12 @@ def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence
 def told(replay: Replay, context: Context) -> Told:
     """What a trajectory tells, its answer apart from its statements."""
     strategy, answer = replay.strategy, strip_full_stop(replay.trajectory.answer)
-    texts = strategy.told(replay.steps, answer)
-    if texts and (before := told_before_answer(texts[-1])) is not None:
-        texts[-1] = before
+    titles = [passage.title for passage in replay.trajectory.passages]
+    stated = strategy.statements(replay.steps, answer, titles)
+    if stated and (before := told_before_answer(stated[-1].text)) is not None:
+        stated[-1] = replace(stated[-1], text=before, tells=what_is_told(before, titles))
     return Told(
-        tuple(text for text in texts if text),
+        tuple(statement for statement in stated if statement.text),
         context.student.final_cue,
         f"{answer}.",
         replay.gathered(replay.steps[-1]),
