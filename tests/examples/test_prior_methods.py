@@ -22,7 +22,7 @@ from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
 from steper.recipes import RECIPES
 from steper.recipes.labels import Labeller
-from steper.records import Passage
+from steper.records import Passage, Question
 from steper.retrieve.base import Found
 from steper.store import write_jsonl
 from steper.strategy import STRATEGIES
@@ -281,6 +281,31 @@ def test_labels_come_from_where_the_settings_say(tmp_path):
     assert counts == {"gold": {"gold": 1}, "looked up": {"lexical": 1}, "lexical": {"lexical": 1}}
     with pytest.raises(InputError, match="question 'q0' has no gold passages, which labels=gold"):
         list(built(tmp_path / "none", "con", questions=[bare], labels="gold"))
+
+
+SONIA = "The birthplace of Sonia Wyatt is Farrowbury Winter."
+TOWN = Passage.make("Sonia Wyatt", "Sonia Wyatt is a poet born in Farrowbury Winter.")
+OTHER = Passage.make("Ida Moss", "Ida Moss, Sonia Wyatt's aunt, was born in Farrowbury Winter.")
+SAID = ("Ida Moss was born in Farrowbury Winter.",)
+
+
+@pytest.mark.parametrize(
+    ("by", "statement", "passage", "support"),
+    [
+        ("gold", SONIA, TOWN, "full"),
+        ("auto", SONIA, TOWN, "full"),
+        ("lexical", SONIA, TOWN, "none"),
+        ("gold", SONIA, OTHER, "none"),  # about somebody else
+        ("gold", "She was a poet.", TOWN, "none"),  # neither name nor number
+        ("gold", "Sonia Wyatt is older than Ida Moss.", TOWN, "none"),
+    ],
+)
+def test_a_gold_passage_supports_what_was_named_before(by, statement, passage, support):
+    """Every town of a comparison that is answered with yes was."""
+    asked = Question(
+        id="q", text="Were Ida Moss and Sonia Wyatt born in the same town?", gold=(TOWN, OTHER)
+    )
+    assert Labeller(asked, by).support(passage, statement, SAID) == support
 
 
 def test_a_judge_labels(tmp_path):
