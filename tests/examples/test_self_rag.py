@@ -15,11 +15,14 @@ from steper.examples.filters import FilterSettings
 from steper.lm.base import Completion, TokenLogprob
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
-from steper.recipes.self_rag import Labelled, choose
-from steper.records import Passage
+from steper.recipes.base import Context
+from steper.recipes.self_rag import Labelled, choose, segments
+from steper.records import Passage, Question
 from steper.retrieve.base import Found
+from steper.strategy import STRATEGIES
 from steper.strategy.actions import Generate, Search
 from steper.strategy.context import Budget
+from steper.strategy.replay import Replay
 from steper.strategy.self_rag.reflection import (
     CONTINUE,
     FULL,
@@ -94,6 +97,52 @@ def test_a_clause_that_asks_takes_no_support_from_a_statement(tmp_path):
     run, _ = run_case(case, tmp_path / "run", BARE, "chat", [question()])
     (example, *_) = build_examples(run, ExampleSettings(recipe="self_rag"))
     assert example.segments[4].text == f"[Relevant] {asks}[Fully supported]"
+
+
+OLD = {
+    "Helen Wells": "Helen Wells was born in 1901.",
+    "Louise Dunn": "Louise Dunn was born in 1922.",
+    "Oslo": "Oslo is the capital of Norway.",
+}
+COMPARED = [
+    "Helen Wells was born in 1901.",
+    "Louise Dunn was born in 1922.",
+    "Helen Wells is older than Louise Dunn.",
+    "So the answer is: Helen Wells.",
+]
+
+
+@pytest.mark.parametrize("conclusion", [COMPARED[2], "Thus, Helen Wells was born first, in 1901."])
+@pytest.mark.parametrize("labels", ["gold", "lexical"])
+def test_a_conclusion_continues_with_what_was_read(conclusion, labels):
+    """It tells nothing new, so no passage is drawn for it."""
+    gold = tuple(Passage.make(title, OLD[title]) for title in ("Helen Wells", "Louise Dunn"))
+    asked = Question(
+        id="q",
+        text="Who is older, Helen Wells or Louise Dunn?",
+        answers=("Helen Wells",),
+        gold=gold,
+    )
+    passages = [Passage.make(title, text) for title, text in OLD.items()]
+    texts = [*COMPARED[:2], conclusion, COMPARED[3]]
+    student = STRATEGIES.find("ircot")(prompt=BARE, form="chat")
+    record, _ = drive(student, asked.text, texts, lambda _: [Found(p, 1.0) for p in passages])
+    replay = Replay(record, student)
+    for seed in range(40):
+        context = Context(
+            "current",
+            "last_step",
+            asked,
+            SelfRag(prompt=BARE, form="chat"),
+            Random(seed),
+            labels=labels,
+        )
+        example, *_ = segments(replay, context)
+        said = [segment.text for segment in example.target]
+        at = said.index(f" {conclusion}")
+        assert said[at - 1] == CONTINUE
+        assert said[3].startswith("[Relevant] Helen Wells")
+        assert said[7].startswith("[Relevant] Louise Dunn")
 
 
 def test_an_irrelevant_passage_is_judged_so_and_teaches_no_statement(tmp_path):

@@ -118,6 +118,11 @@ class Claim:
     concludes: bool
 
 
+def concludes(sentence: str) -> bool:
+    """Whether a sentence only concludes: it states the answer, or begins with "Thus"."""
+    return stated_answer(sentence) is not None or is_reasoning(sentence)
+
+
 def claims(text: str, query: str, titles: Sequence[str] = ()) -> list[Claim]:
     """The sentences of what a step wrote that tell something: questions are left out."""
     found: list[Claim] = []
@@ -126,8 +131,7 @@ def claims(text: str, query: str, titles: Sequence[str] = ()) -> list[Claim]:
         for sentence in with_whole_titles(sentences(line), titles):
             told = without_question(sentence)
             if told:
-                concludes = stated_answer(told) is not None or is_reasoning(told)
-                found.append(Claim(told, given, concludes))
+                found.append(Claim(told, given, concludes(told)))
                 given = told
     return found
 

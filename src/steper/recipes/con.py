@@ -1,7 +1,7 @@
 """Chain-of-Note (Yu et al., EMNLP 2024, arXiv 2311.09210): q, P≤S → a note per passage, then a.
 
 A passage's note is what the trajectory says on its support, or that it is irrelevant; statements
-that stand on no passage follow the notes. Half of the loss is on the answer alone:
+that only conclude, or stand on no passage, follow the notes. Half of the loss is on the answer:
 
     L = ½ mean over all tokens + ½ mean over the answer's tokens
 
@@ -21,7 +21,16 @@ from collections.abc import Iterator, Sequence
 from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
 from steper.recipes.base import Context, Draft, Inference, Recipe
-from steper.recipes.whole_text import PROMPT, Told, answered, check, retold, supervised, told
+from steper.recipes.whole_text import (
+    PROMPT,
+    Told,
+    answered,
+    check,
+    retold,
+    stands_on_none,
+    supervised,
+    told,
+)
 from steper.records import Passage
 from steper.strategy.con.notes import IRRELEVANT, numbered, on_topic
 from steper.strategy.replay import Replay
@@ -50,7 +59,9 @@ def _notes(known: Told, context: Context) -> tuple[list[str], list[str]]:
     noted: dict[str, list[str]] = {}
     rest: list[str] = []
     for n, statement in enumerate(known.statements):
-        passage = _supporting(statement.tells, known.said(n), known.passages, context)
+        passage = None
+        if not stands_on_none(statement):
+            passage = _supporting(statement.tells, known.said(n), known.passages, context)
         if passage is None:
             rest.append(statement.text)
         else:
@@ -67,8 +78,6 @@ def _supporting(
     statement: str, before: Sequence[str], passages: Sequence[Passage], context: Context
 ) -> Passage | None:
     """The first passage that supports all of a statement, else the first that does in part."""
-    if not statement:
-        return None
     partial = None
     for passage in passages:
         support = context.labeller.support(passage, statement, before)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from steper.errors import SettingsError
+from steper.evaluation.gold_facts import concludes
 from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
 from steper.recipes.base import Context, Draft, EndOfTurn, Target, check_whole_text, learn
@@ -20,7 +21,7 @@ from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
 from steper.strategy.stated_answer import told_before_answer
 from steper.strategy.statements import Statement, what_is_told
-from steper.text import strip_full_stop
+from steper.text import sentences, strip_full_stop
 
 PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
 """How these students are prompted: their text is one turn, which a forced answer continues."""
@@ -73,6 +74,11 @@ def told(replay: Replay, context: Context) -> Told:
         replay.gathered(replay.steps[-1]),
         strategy.words.lead,
     )
+
+
+def stands_on_none(statement: Statement) -> bool:
+    """Whether no passage is looked for: a statement that only concludes, or asks."""
+    return all(concludes(sentence) for sentence in sentences(statement.tells))
 
 
 def answered(context: Context, pieces: Iterable[str], known: Told) -> Iterator[Segment]:
