@@ -209,6 +209,8 @@ def test_whether_to_retrieve_is_decided_by_probabilities():
     said = Completion(text=CONTINUE, token_logprobs=(token(CONTINUE, R=0.3, N=0.1, C=0.6),))
     p, otherwise = decided(said, begun=True)
     assert (p, otherwise) == (pytest.approx(0.3), CONTINUE)
+    # At the first segment [Continue to Use Evidence] is no choice: the authors' two-way quotient.
+    assert decided(said, begun=False) == (pytest.approx(0.3 / 0.4), NO_RETRIEVAL)
     assert decided(Completion(text=RETRIEVE), begun=False) == (1.0, NO_RETRIEVAL)
 
 
