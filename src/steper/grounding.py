@@ -63,6 +63,18 @@ def grounded_share(text: str, given: Iterable[str]) -> float:
     return sum(word in known for word in telling) / len(telling)
 
 
+def says_anew(statement: str, known: Iterable[str] = ()) -> bool:
+    """Whether a statement has a name or number that was not known."""
+    before = {word for text in known for word in _WORD.findall(fold(text))}
+    return any(word not in before for word in telling_words(statement))
+
+
+def stands_whole(statement: str, passage: str) -> bool:
+    """Whether a statement has names or numbers, and a passage all of them."""
+    telling, here = telling_words(statement), set(_WORD.findall(fold(passage)))
+    return bool(telling) and all(word in here for word in telling)
+
+
 def lexical_support(statement: str, passage: str, known: Iterable[str] = ()) -> Support:
     """Whether a passage holds the names and numbers of a statement.
 
@@ -75,4 +87,4 @@ def lexical_support(statement: str, passage: str, known: Iterable[str] = ()) -> 
     here = set(_WORD.findall(fold(passage)))
     if not any(word in here for word in telling if word not in before):
         return "none"
-    return "full" if all(word in here for word in telling) else "partial"
+    return "full" if stands_whole(statement, passage) else "partial"

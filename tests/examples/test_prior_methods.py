@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import CASES, INLINE, question, run_case
+from runs import CASES, INLINE, IRCOT, question, run_case
 
 from doubles import FILM, DictRetriever, drive
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS, byte_level
@@ -22,7 +22,7 @@ from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
 from steper.recipes import RECIPES
 from steper.recipes.labels import Labeller
-from steper.records import Passage
+from steper.records import Passage, Question
 from steper.retrieve.base import Found
 from steper.store import write_jsonl
 from steper.strategy import STRATEGIES
@@ -171,6 +171,33 @@ def test_any_loop_s_trajectories_are_learnt_from(recipe, case, tmp_path):
             assert INLINE[1] in target
 
 
+@pytest.mark.parametrize("recipe", ["con", "kard_bm25"])
+@pytest.mark.parametrize(
+    ("last", "answer", "said"),
+    [
+        ("Thus, the answer is no, since Oslo is not in Rome.", "no", ""),
+        ("Thus, the answer is: no. They do not know each other.", "no", ""),
+        ("She came first, so the final answer is 1950.", "1950", " She came first."),
+    ],
+)
+def test_the_answer_is_parted_where_it_is_stated(recipe, last, answer, said, tmp_path):
+    case = replace(CASES["ircot"], texts=[*IRCOT[:2], last])
+    run, _ = run_case(case, tmp_path, BARE, "chat", [question(answer=answer)])
+    retriever = DictRetriever(FILM) if recipe.startswith("kard") else None
+    (example, *_) = build_examples(run, ExampleSettings(recipe=recipe), retriever=retriever)
+    target = texts(example)[1].replace("(1) ", "").replace("(2) ", "")
+    assert target == f"{CHAIN}{said} So the answer is: {answer}."
+
+
+@pytest.mark.parametrize("case", ["self_ask", "self_ask, reader"])
+def test_a_note_is_a_follow_up_with_its_answer(case, tmp_path):
+    (whole, _) = built(tmp_path, "con", case)
+    first, second = INLINE[0], "Follow up: When was Ann Lee born?"
+    notes = texts(whole)[1].strip()
+    assert f"(1) {first}\nIntermediate answer: Ann Lee" in notes
+    assert f"(2) {second}\nIntermediate answer: 1950" in notes
+
+
 def test_vanilla_kd_s_students_can_be_asked_as_iter_retgen_asks(tmp_path):
     """Their training sequence is that of the recipe which is asked so from the start."""
     for number, kind in enumerate(KINDS_OF_TOKENIZERS):
@@ -254,6 +281,31 @@ def test_labels_come_from_where_the_settings_say(tmp_path):
     assert counts == {"gold": {"gold": 1}, "looked up": {"lexical": 1}, "lexical": {"lexical": 1}}
     with pytest.raises(InputError, match="question 'q0' has no gold passages, which labels=gold"):
         list(built(tmp_path / "none", "con", questions=[bare], labels="gold"))
+
+
+SONIA = "The birthplace of Sonia Wyatt is Farrowbury Winter."
+TOWN = Passage.make("Sonia Wyatt", "Sonia Wyatt is a poet born in Farrowbury Winter.")
+OTHER = Passage.make("Ida Moss", "Ida Moss, Sonia Wyatt's aunt, was born in Farrowbury Winter.")
+SAID = ("Ida Moss was born in Farrowbury Winter.",)
+
+
+@pytest.mark.parametrize(
+    ("by", "statement", "passage", "support"),
+    [
+        ("gold", SONIA, TOWN, "full"),
+        ("auto", SONIA, TOWN, "full"),
+        ("lexical", SONIA, TOWN, "none"),
+        ("gold", SONIA, OTHER, "none"),  # about somebody else
+        ("gold", "She was a poet.", TOWN, "none"),  # neither name nor number
+        ("gold", "Sonia Wyatt is older than Ida Moss.", TOWN, "none"),
+    ],
+)
+def test_a_gold_passage_supports_what_was_named_before(by, statement, passage, support):
+    """Every town of a comparison that is answered with yes was."""
+    asked = Question(
+        id="q", text="Were Ida Moss and Sonia Wyatt born in the same town?", gold=(TOWN, OTHER)
+    )
+    assert Labeller(asked, by).support(passage, statement, SAID) == support
 
 
 def test_a_judge_labels(tmp_path):

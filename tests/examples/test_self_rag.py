@@ -1,10 +1,11 @@
 """Self-RAG: what it learns of a known trajectory, and how its students' segments are scored."""
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
-from runs import CASES, question, run_case
+from runs import CASES, INLINE, IRCOT, question, run_case
 
 from doubles import FILM, drive
 from prompt.made_tokenizers import KINDS_OF_TOKENIZERS
@@ -14,11 +15,14 @@ from steper.examples.filters import FilterSettings
 from steper.lm.base import Completion, TokenLogprob
 from steper.prompt.encode import Encoder
 from steper.prompt.render import PromptSettings
-from steper.recipes.self_rag import Labelled, choose
-from steper.records import Passage
+from steper.recipes.base import Context
+from steper.recipes.self_rag import Labelled, choose, segments
+from steper.records import Passage, Question
 from steper.retrieve.base import Found
+from steper.strategy import STRATEGIES
 from steper.strategy.actions import Generate, Search
 from steper.strategy.context import Budget
+from steper.strategy.replay import Replay
 from steper.strategy.self_rag.reflection import (
     CONTINUE,
     FULL,
@@ -71,6 +75,74 @@ def test_each_statement_is_a_segment_over_its_passage(tmp_path):
     assert [(s.text, s.weight) for s in example.segments[1:]] == TARGET
     assert build.fingerprint["tokens"] == list(TOKENS)
     assert len(set(TOKENS)) == 15
+
+
+@pytest.mark.parametrize("case", ["self_ask", "self_ask, reader"])
+def test_under_self_ask_a_segment_is_a_follow_up_with_its_answer(case, tmp_path):
+    run, _ = run_case(CASES[case], tmp_path / "run", BARE, "chat", [question()])
+    (example, *_) = build_examples(run, ExampleSettings(recipe="self_rag"))
+    said = [s.text for s in example.segments[1:]]
+    first = f"{INLINE[0]}\nIntermediate answer: Ann Lee"
+    second = "Follow up: When was Ann Lee born?\nIntermediate answer: 1950"
+    assert said[1].startswith("Gold Rain\n")
+    assert said[3] == f"[Relevant] {first}[Fully supported]"
+    assert said[5].startswith("Ann Lee\n")
+    assert said[7] == f"[Relevant] {second}[Fully supported]"
+    assert said[8:] == [t for t, _ in TARGET[8:]]
+
+
+def test_a_clause_that_asks_takes_no_support_from_a_statement(tmp_path):
+    asks = f"{IRCOT[0][:-1]}; next, is Ann Lee from Rome?"
+    case = replace(CASES["ircot"], texts=[asks, *IRCOT[1:]])
+    run, _ = run_case(case, tmp_path / "run", BARE, "chat", [question()])
+    (example, *_) = build_examples(run, ExampleSettings(recipe="self_rag"))
+    assert example.segments[4].text == f"[Relevant] {asks}[Fully supported]"
+
+
+OLD = {
+    "Helen Wells": "Helen Wells was born in 1901.",
+    "Louise Dunn": "Louise Dunn was born in 1922.",
+    "Oslo": "Oslo is the capital of Norway.",
+}
+COMPARED = [
+    "Helen Wells was born in 1901.",
+    "Louise Dunn was born in 1922.",
+    "Helen Wells is older than Louise Dunn.",
+    "So the answer is: Helen Wells.",
+]
+
+
+@pytest.mark.parametrize("conclusion", [COMPARED[2], "Thus, Helen Wells was born first, in 1901."])
+@pytest.mark.parametrize("labels", ["gold", "lexical"])
+def test_a_conclusion_continues_with_what_was_read(conclusion, labels):
+    """It tells nothing new, so no passage is drawn for it."""
+    gold = tuple(Passage.make(title, OLD[title]) for title in ("Helen Wells", "Louise Dunn"))
+    asked = Question(
+        id="q",
+        text="Who is older, Helen Wells or Louise Dunn?",
+        answers=("Helen Wells",),
+        gold=gold,
+    )
+    passages = [Passage.make(title, text) for title, text in OLD.items()]
+    texts = [*COMPARED[:2], conclusion, COMPARED[3]]
+    student = STRATEGIES.find("ircot")(prompt=BARE, form="chat")
+    record, _ = drive(student, asked.text, texts, lambda _: [Found(p, 1.0) for p in passages])
+    replay = Replay(record, student)
+    for seed in range(40):
+        context = Context(
+            "current",
+            "last_step",
+            asked,
+            SelfRag(prompt=BARE, form="chat"),
+            Random(seed),
+            labels=labels,
+        )
+        example, *_ = segments(replay, context)
+        said = [segment.text for segment in example.target]
+        at = said.index(f" {conclusion}")
+        assert said[at - 1] == CONTINUE
+        assert said[3].startswith("[Relevant] Helen Wells")
+        assert said[7].startswith("[Relevant] Louise Dunn")
 
 
 def test_an_irrelevant_passage_is_judged_so_and_teaches_no_statement(tmp_path):
@@ -137,6 +209,8 @@ def test_whether_to_retrieve_is_decided_by_probabilities():
     said = Completion(text=CONTINUE, token_logprobs=(token(CONTINUE, R=0.3, N=0.1, C=0.6),))
     p, otherwise = decided(said, begun=True)
     assert (p, otherwise) == (pytest.approx(0.3), CONTINUE)
+    # At the first segment [Continue to Use Evidence] is no choice: the authors' two-way quotient.
+    assert decided(said, begun=False) == (pytest.approx(0.3 / 0.4), NO_RETRIEVAL)
     assert decided(Completion(text=RETRIEVE), begun=False) == (1.0, NO_RETRIEVAL)
 
 

@@ -25,7 +25,7 @@ from steper.strategy.replay import Replay
 from steper.strategy.self_ask import SelfAsk, SelfAskSettings
 from steper.strategy.self_ask.pieces import parse_piece
 from steper.strategy.single import SingleSettings
-from steper.strategy.stated_answer import stated_answer
+from steper.strategy.stated_answer import stated_answer, told_before_answer
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SAMPLES = ("hotpotqa_sample.json", "2wikimultihopqa_sample.json", "musique_sample.jsonl")
@@ -429,6 +429,7 @@ UNITS = [
 def test_no_text_takes_long_to_read(begin):
     readings = {
         "stated_answer": stated_answer,
+        "told_before_answer": told_before_answer,
         "parse_piece": parse_piece,
         "without_preamble": without_preamble,
         "clean_answer": clean_answer,

@@ -20,7 +20,7 @@ from steper.gold.relations import relations
 from steper.grounding import telling_words
 from steper.records import Passage, Question
 from steper.strategy.ircot.queries import is_reasoning
-from steper.strategy.reading import with_whole_titles
+from steper.strategy.reading import with_whole_titles, without_question
 from steper.strategy.stated_answer import stated_answer
 from steper.text import sentences
 
@@ -118,25 +118,22 @@ class Claim:
     concludes: bool
 
 
+def concludes(sentence: str) -> bool:
+    """Whether a sentence only concludes: it states the answer, or begins with "Thus"."""
+    return stated_answer(sentence) is not None or is_reasoning(sentence)
+
+
 def claims(text: str, query: str, titles: Sequence[str] = ()) -> list[Claim]:
     """The sentences of what a step wrote that tell something: questions are left out."""
     found: list[Claim] = []
     given = query
     for line in text.splitlines():
         for sentence in with_whole_titles(sentences(line), titles):
-            told = _without_question(sentence)
+            told = without_question(sentence)
             if told:
-                concludes = stated_answer(told) is not None or is_reasoning(told)
-                found.append(Claim(told, given, concludes))
+                found.append(Claim(told, given, concludes(told)))
                 given = told
     return found
-
-
-def _without_question(sentence: str) -> str:
-    """A sentence without the clause of it that asks ("X is Y; next, who is Z?")."""
-    if not sentence.rstrip('"”').endswith("?"):
-        return sentence
-    return sentence.rpartition("; ")[0]
 
 
 def told_in(claim: Claim, facts: Iterable[GoldFact]) -> set[int]:

@@ -1,7 +1,7 @@
 """Chain-of-Note (Yu et al., EMNLP 2024, arXiv 2311.09210): q, P≤S → a note per passage, then a.
 
 A passage's note is what the trajectory says on its support, or that it is irrelevant; statements
-that stand on no passage follow the notes. Half of the loss is on the answer alone:
+that only conclude, or stand on no passage, follow the notes. Half of the loss is on the answer:
 
     L = ½ mean over all tokens + ½ mean over the answer's tokens
 
@@ -21,7 +21,16 @@ from collections.abc import Iterator, Sequence
 from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
 from steper.recipes.base import Context, Draft, Inference, Recipe
-from steper.recipes.whole_text import PROMPT, Told, answered, check, retold, supervised, told
+from steper.recipes.whole_text import (
+    PROMPT,
+    Told,
+    answered,
+    check,
+    retold,
+    stands_on_none,
+    supervised,
+    told,
+)
 from steper.records import Passage
 from steper.strategy.con.notes import IRRELEVANT, numbered, on_topic
 from steper.strategy.replay import Replay
@@ -50,15 +59,17 @@ def _notes(known: Told, context: Context) -> tuple[list[str], list[str]]:
     noted: dict[str, list[str]] = {}
     rest: list[str] = []
     for n, statement in enumerate(known.statements):
-        passage = _supporting(statement, known.statements[:n], known.passages, context)
+        passage = None
+        if not stands_on_none(statement):
+            passage = _supporting(statement.tells, known.said(n), known.passages, context)
         if passage is None:
-            rest.append(statement)
+            rest.append(statement.text)
         else:
-            noted.setdefault(passage.id, []).append(statement)
+            noted.setdefault(passage.id, []).append(statement.text)
     notes = []
     for passage in known.passages:
         said = known.between.join(noted.get(passage.id, ()))
-        relevant = said or context.labeller.relevant(passage, known.statements)
+        relevant = said or context.labeller.relevant(passage, known.said())
         notes.append(said or (on_topic(passage.title) if relevant else IRRELEVANT))
     return notes, rest
 

@@ -30,6 +30,8 @@ def with_silver_knowledge(replay: Replay, context: Context) -> Iterator[Draft]:
     if not replay.steps:
         return
     known = told(replay, context)
+    # Differs from the authors: as many as the trajectory gathered, not K, because the student is
+    # asked over all that its passes gathered, up to max_passages.
     found = context.search(_rationale(known), max(1, len(known.passages)))
     yield read_whole(replay, context, known, [hit.passage for hit in found])
 

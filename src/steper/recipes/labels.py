@@ -13,7 +13,8 @@ from typing import Literal
 
 from steper.errors import InputError
 from steper.evaluation.retrieval import same_passage
-from steper.grounding import Support, lexical_support
+from steper.gold.alignment import without_qualifier
+from steper.grounding import Support, lexical_support, stands_whole, telling_words
 from steper.records import Passage, Question
 
 Labels = Literal["auto", "gold", "lexical", "embedding", "judge"]
@@ -85,8 +86,14 @@ class Labeller:
             if asked not in self._judged:
                 self._judged[asked] = self._ask_judge(passage, statement)
             return self._judged[asked]
-        if self.source == "gold" and not self._is_gold(passage):
-            return "none"
+        if self.source == "gold":
+            if not self._is_gold(passage):
+                return "none"
+            # Named before or not: in a comparison that is answered with yes, all was. A statement
+            # of what was said is another's, though, unless it names what the passage is about.
+            about = set(telling_words(without_qualifier(passage.title)))
+            if about & set(telling_words(statement)) and stands_whole(statement, text):
+                return "full"
         return lexical_support(statement, text, (self.question.text, *before))
 
     def _is_gold(self, passage: Passage) -> bool:

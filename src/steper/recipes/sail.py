@@ -35,7 +35,7 @@ def verified(wide: bool) -> Make:
         thirds = _drawn(context.rng.random())
         count = round(len(pool) * thirds / 3) if wide else min(thirds, len(pool))
         shown = context.rng.sample(pool, count)
-        labels = [context.labeller.relevant(p, known.statements) for p in shown]
+        labels = [context.labeller.relevant(p, known.said()) for p in shown]
         text = " ".join(filter(None, (verification(labels), known.reasoning)))
         prompt = context.student.render(replay.trajectory.question, [Turn(tuple(shown))])
         target = tuple(answered(context, [text], known))

@@ -1,16 +1,19 @@
 """Self-RAG (Asai et al., ICLR 2024, arXiv 2310.11511): q → segments that retrieve and judge.
 
 Each statement of the trajectory is a segment over a passage that its step's search found, or an
-earlier one: `[Retrieval]<paragraph>P</paragraph>[Relevant] r_s[Fully supported]`. One that stands
-on none continues without; the answer comes last, with `[Utility:5]`, or `[Utility:1]` where it is
-wrong (wrong trajectories are kept with `--correct none`). The text of a passage is shown, not
+earlier one: `[Retrieval]<paragraph>P</paragraph>[Relevant] r_s[Fully supported]`. One that only
+concludes, or says nothing new and stands on no passage, continues without:
+`[Continue to Use Evidence] r_s`. The answer comes last, with `[Utility:5]`, or `[Utility:1]` where
+it is wrong (wrong trajectories are kept with `--correct none`). The text of a passage is shown, not
 learnt. A second example has an irrelevant passage in each segment and learns `[Irrelevant]` there.
 
 Differs from the authors' code: labels come from `labels`, not from a critic model; in the second
 example, their negative set, statements are shown and not learnt, since nothing in front of them
 says them. Two slips of theirs are mended: what stands between several paragraphs is learnt (theirs
 masks from the first opening tag to the last closing one), and an irrelevant passage is drawn from
-the irrelevant ones (theirs draws a place among those and looks it up among all).
+the irrelevant ones (theirs draws a place among those and looks it up among all). A statement for
+which no passage is drawn continues, where theirs leaves it out: later ones go on from it. Rows
+without retrieval are all kept, where theirs keep 40 %: a loop's trajectory hardly ever is one.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ from dataclasses import dataclass
 from random import Random
 
 from steper.evaluation.official_scores import score_answer
-from steper.grounding import Support
+from steper.grounding import Support, says_anew
 from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
 from steper.recipes.base import Context, Draft, Inference, Recipe, learn
-from steper.recipes.whole_text import PROMPT, check, supervised, told
-from steper.records import Passage
+from steper.recipes.whole_text import PROMPT, check, stands_on_none, supervised, told
+from steper.records import Passage, Step
 from steper.strategy.replay import Replay
 from steper.strategy.self_rag.reflection import (
     CONTINUE,
@@ -39,6 +42,7 @@ from steper.strategy.self_rag.reflection import (
     UTILITY,
     with_paragraph,
 )
+from steper.strategy.statements import Statement
 
 PARTIAL_TAKEN, UNSUPPORTED_TAKEN = 0.7, 0.25
 """How often a passage that supports in part, or is only relevant, is taken where none is better."""
@@ -54,13 +58,13 @@ def segments(replay: Replay, context: Context) -> Iterator[Draft]:
     target: list[Segment] = []
     wrong: list[Segment] = []
     for n, statement in enumerate(known.statements):
-        found = _found(replay, statement, kept)
-        labelled = _labelled(statement, known.statements[:n], found, context)
+        found = _found(replay, statement.step, kept)
+        labelled = _labelled(statement, known.said(n), found, context)
         read = choose(labelled, context.rng)
         kept |= {read.passage.id} if read else set()
-        target += _segment(statement, read, context, begun=bool(target))
+        target += _segment(statement.text, read, context, begun=bool(target))
         if negative := _irrelevant(labelled, context.rng):
-            wrong += _negative(statement, negative.passage, context)
+            wrong += _negative(statement.text, negative.passage, context)
     target += [learn(CONTINUE if target else NO_RETRIEVAL, "agg")]
     target += [learn(f" {text}", "agg") for text in (known.closing, known.answer)]
     target += [learn(UTILITY[-1 if _right(replay, context) else 0], "agg")]
@@ -105,15 +109,22 @@ class Labelled:
 
 
 def _labelled(
-    statement: str, before: Sequence[str], found: Sequence[Passage], context: Context
+    statement: Statement, before: Sequence[str], found: Sequence[Passage], context: Context
 ) -> list[Labelled]:
-    label = context.labeller
+    """The passages that a statement may be written over; none for one that goes on without.
+
+    It only concludes, or no passage supports it and it names nothing that was not said before.
+    """
+    if stands_on_none(statement):
+        return []
+    label, tells = context.labeller, statement.tells
     labelled = []
     for passage in found:
-        support = label.support(passage, statement, before)
-        relevant = support != "none" or label.relevant(passage, [*before, statement])
+        support = label.support(passage, tells, before)
+        relevant = support != "none" or label.relevant(passage, [*before, tells])
         labelled.append(Labelled(passage, relevant, support))
-    return labelled
+    anew = says_anew(tells, (context.question.text, *before))
+    return labelled if anew or any(each.support != "none" for each in labelled) else []
 
 
 def choose(labelled: Sequence[Labelled], rng: Random) -> Labelled | None:
@@ -136,16 +147,14 @@ def _irrelevant(labelled: Sequence[Labelled], rng: Random) -> Labelled | None:
     return rng.choice(passages) if passages else None
 
 
-def _found(replay: Replay, statement: str, kept: set[str]) -> list[Passage]:
-    """What the search of the step that made a statement found, then what earlier ones found.
+def _found(replay: Replay, step: Step, kept: set[str]) -> list[Passage]:
+    """What a statement's step found, then what earlier ones found.
 
     Of the earlier ones without those that a segment is written over, as at inference.
     """
-    at = next((n for n, s in enumerate(replay.steps) if statement in s.rationale), None)
-    if at is None:
-        return []
-    own = [hit.passage_id for hit in replay.steps[at].hits]
-    before = [hit.passage_id for step in replay.steps[:at] for hit in step.hits]
+    earlier = replay.steps[: step.index - 1]
+    before = [hit.passage_id for past in earlier for hit in past.hits]
+    own = [hit.passage_id for hit in step.hits]
     ids = dict.fromkeys((*own, *(i for i in before if i not in kept)))
     return [replay.passages[i] for i in ids]
 

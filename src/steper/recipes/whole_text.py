@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from steper.errors import SettingsError
+from steper.evaluation.gold_facts import concludes
 from steper.prompt.render import Turn
 from steper.prompt.segments import Segment
 from steper.recipes.base import Context, Draft, EndOfTurn, Target, check_whole_text, learn
 from steper.records import Passage, StepKind
 from steper.strategy.base import Strategy
 from steper.strategy.replay import Replay
-from steper.strategy.stated_answer import stated_answer
-from steper.text import strip_full_stop
+from steper.strategy.stated_answer import told_before_answer
+from steper.strategy.statements import Statement, what_is_told
+from steper.text import sentences, strip_full_stop
 
 PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
 """How these students are prompted: their text is one turn, which a forced answer continues."""
@@ -29,12 +31,13 @@ PROMPT = {"layout": "passages_first", "reasoning": "assistant"}
 class Told:
     """What a trajectory tells: its statements in order, then `closing`, then its answer.
 
-    `closing` leads over to the answer: the cue of the student's strategy, or in the teacher's own
-    words ("So it is Oslo and Rome, and the answer is:"). `passages` are those that the last step
-    sees, in the order they were gathered; `between` joins statements to one text.
+    `closing` leads over to the answer, by the cue of the student's strategy: where the teacher says
+    it in words of its own, what it tells before is a statement, what it adds behind is left out.
+    `passages` are those that the last step sees, in the order they were gathered; `between` joins
+    statements to one text.
     """
 
-    statements: tuple[str, ...]
+    statements: tuple[Statement, ...]
     closing: str
     answer: str
     passages: tuple[Passage, ...]
@@ -43,7 +46,11 @@ class Told:
     @property
     def reasoning(self) -> str:
         """All statements as one text."""
-        return self.between.join(self.statements)
+        return self.between.join(statement.text for statement in self.statements)
+
+    def said(self, end: int | None = None) -> list[str]:
+        """What the statements tell, or those in front of the place `end`."""
+        return [statement.tells for statement in self.statements[:end] if statement.tells]
 
 
 def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence[Passage]) -> Draft:
@@ -56,25 +63,22 @@ def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence
 def told(replay: Replay, context: Context) -> Told:
     """What a trajectory tells, its answer apart from its statements."""
     strategy, answer = replay.strategy, strip_full_stop(replay.trajectory.answer)
-    texts, closing = list(strategy.told(replay.steps, answer)), ""
-    if texts and stated_answer(texts[-1]) is not None:
-        texts[-1], closing = _parted(texts[-1], strategy.final_cue, answer)
+    titles = [passage.title for passage in replay.trajectory.passages]
+    stated = strategy.statements(replay.steps, answer, titles)
+    if stated and (before := told_before_answer(stated[-1].text)) is not None:
+        stated[-1] = replace(stated[-1], text=before, tells=what_is_told(before, titles))
     return Told(
-        tuple(text for text in texts if text),
-        closing or context.student.final_cue,
+        tuple(statement for statement in stated if statement.text),
+        context.student.final_cue,
         f"{answer}.",
         replay.gathered(replay.steps[-1]),
         strategy.words.lead,
     )
 
 
-def _parted(text: str, cue: str, answer: str) -> tuple[str, str]:
-    """(what a text tells, how it leads over to the answer; "" where it does so by the cue)."""
-    before, own, _ = text.rpartition(cue)
-    if own:
-        return before.strip(), ""
-    at = text.rfind(answer)
-    return ("", text[:at].strip()) if at > 0 else (text, "")
+def stands_on_none(statement: Statement) -> bool:
+    """Whether no passage is looked for: a statement that only concludes, or asks."""
+    return all(concludes(sentence) for sentence in sentences(statement.tells))
 
 
 def answered(context: Context, pieces: Iterable[str], known: Told) -> Iterator[Segment]:

@@ -24,6 +24,7 @@ from steper.strategy.context import Budget, ContextSettings
 from steper.strategy.loop import Loop
 from steper.strategy.readers import REASONING_TOKENS
 from steper.strategy.stated_answer import stated_answer
+from steper.strategy.statements import Statement, what_is_told
 from steper.strategy.trace import Trace
 from steper.text import normalise_space, strip_full_stop
 
@@ -153,10 +154,24 @@ class Strategy(Generic[S]):
 
     def told(self, steps: Sequence[Step], answer: str) -> list[str]:
         """What these steps tell, in order; what a last reader answered is stated."""
+        return [text for _, text in self.told_by(steps, answer)]
+
+    def told_by(self, steps: Sequence[Step], answer: str) -> list[tuple[Step, str]]:
+        """The same, each text with its step."""
         if steps and steps[-1].role == "read" and not self.reads_apart:
-            told = [s.rationale for s in steps[:-1] if stated_answer(s.rationale) is None]
-            return [*told, f"{self.final_cue} {strip_full_stop(answer)}."]
-        return [step.rationale for step in steps]
+            told = [(s, s.rationale) for s in steps[:-1] if stated_answer(s.rationale) is None]
+            return [*told, (steps[-1], f"{self.final_cue} {strip_full_stop(answer)}.")]
+        return [(step, step.rationale) for step in steps]
+
+    def statements(
+        self, steps: Sequence[Step], answer: str, titles: Sequence[str] = ()
+    ) -> list[Statement]:
+        """What these steps state, in order, of passages with these titles: here one a step.
+
+        Joined by the words' `lead` it is the text that they tell.
+        """
+        told = self.told_by(steps, answer)
+        return [Statement(text, what_is_told(text, titles), step) for step, text in told if text]
 
     def word_gold(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """What a perfect reader writes at a request: the bare answer where that is forced."""

@@ -151,6 +151,13 @@ def with_whole_titles(said: Iterable[str], titles: Sequence[str]) -> list[str]:
     return joined
 
 
+def without_question(sentence: str) -> str:
+    """A sentence without the clause of it that asks ("X is Y; next, who is Z?")."""
+    if not sentence.rstrip('"”').endswith("?"):
+        return sentence
+    return sentence.rpartition("; ")[0]
+
+
 def _in_title(before: str, after: str, titles: Sequence[str]) -> bool:
     """Whether one of the titles begins in the first text and ends in the second."""
     names = [title.partition(" (")[0].lower() for title in titles]

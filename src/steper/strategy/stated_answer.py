@@ -32,6 +32,15 @@ _AT_ONCE = re.compile(
     r"|(?i:(?:intermediate |final |short )?answer\s?[:：])"
     r")\s{0,9}[:：]?\s{0,9}){1,3}"
 )
+_LEADS_OVER = re.compile(
+    r"(?:(?<=[\s,;:])|^)"
+    r"(?:(?:and|so|thus|therefore|hence|then|finally|in conclusion|which means(?: that)?)\b"
+    r",?\s{0,3}"
+    r"|(?:based on|according to|given) [^\n,.]{1,80},\s{0,3}){0,3}"
+    r"(?:(?:the|my|our)\s{1,3})?(?:(?:final|short|correct)\s{1,3})?\Z",
+    re.IGNORECASE,
+)
+"""What stands between a statement and "answer is": "…, so the final"."""
 _LEADING_LINES = re.compile(r"(?:.{0,200}[:：][*_]{0,2}\s{0,9}\n)*\s*")
 
 
@@ -51,18 +60,42 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
             return None
         lines = (found.group(1) or "").strip().splitlines()
         return clean_answer(lines[0]) if lines else ""
+    stated = _stated(text)
+    return None if stated is None else stated[1]
+
+
+def told_before_answer(text: str) -> str | None:
+    """What a text tells before it states its answer; None where it states none.
+
+    "Ann was born first, so the final answer is Ann." -> "Ann was born first.". Cut where the first
+    "answer is" begins, so that what is left states no answer; what leads over to it goes, too.
+    """
+    found = _stated(text)
+    if found is None:
+        return None
+    told, over = found[0], _LEADS_OVER.search(found[0])
+    told = (told[: over.start()] if over else told).rstrip(" \t\n,;:–—-")
+    if not says_something(told):
+        return ""
+    return told if told.endswith((".", "!", "?", "。", '"', "”")) else f"{told}."
+
+
+def _stated(text: str) -> tuple[str, str] | None:
+    """(what stands in front of the answer's marker, the answer), as `stated_answer` reads it."""
     lines = [line for line in plain(text).splitlines() if line.strip()]
-    empty = False
-    for line in lines:
-        value = _after_marker(line)
-        if value is None:
+    empty, at, before = False, 0, ""
+    for number, line in enumerate(lines):
+        found = _after_marker(line)
+        if found is None:
             if not empty or not says_something(line):
                 continue
             value = line
+        else:
+            at, (before, value) = number, found
         empty = not value.strip(" \t*$:：")
         if not empty and (answer := clean_answer(value)):
-            return answer
-    return "" if empty else None
+            return "\n".join((*lines[:at], before)), answer
+    return ("\n".join((*lines[:at], before)), "") if empty else None
 
 
 def without_label(text: str) -> str:
@@ -75,17 +108,31 @@ def without_label(text: str) -> str:
     return text[once.end() :].lstrip() if once else text
 
 
-def _after_marker(line: str) -> str | None:
-    r"""What follows the marker that counts in a line; a line with a `\boxed{…}` needs none."""
+def _after_marker(line: str) -> tuple[str, str] | None:
+    r"""What stands in front of a line's first marker, and what follows the one that counts.
+
+    A line with a `\boxed{…}` needs none: what it says without the box stands in front.
+    """
     found = next(
         (m for m in _MARKER.finditer(line) if not m.group().rstrip().endswith("Answer Is")), None
     )
     if found is None:
-        return line if is_boxed(line) else None
+        return (_unboxed_line(line), line) if is_boxed(line) else None
     end, length = found.end(), len(line.rstrip())
     for again in _AGAIN.finditer(line, end):
         if again.end() < length:
             end = again.end()
     if once := _AT_ONCE.match(line, end):
         end = once.end()
-    return line[end:].lstrip(" \t:：")
+    # A label's marker begins with the full stop of the sentence in front.
+    start = found.start() + found.group().startswith((".", "!", "?", "。"))
+    return line[:start], line[end:].lstrip(" \t:：")
+
+
+def _unboxed_line(line: str) -> str:
+    """A line with the answer in the place of its box; "" where there is no more than a box."""
+    head, _, rest = line.partition(r"\boxed{")
+    tail = rest.rpartition("}")[2]
+    if not says_something(head + tail):
+        return ""
+    return f"{head.rstrip('$')}{clean_answer(line)}{tail.lstrip('$')}"

@@ -10,7 +10,7 @@ Two ways to answer a follow-up:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -20,7 +20,7 @@ from steper.gold.gold_plan import NO_ANNOTATION, GoldPlan
 from steper.lm.base import Request
 from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Form
-from steper.records import StopReason
+from steper.records import Step, StopReason
 from steper.strategy.actions import Action, Actions
 from steper.strategy.base import ReadingSettings, StepEnd, Strategy
 from steper.strategy.context import Budget
@@ -35,7 +35,9 @@ from steper.strategy.self_ask.pieces import (
     parse_piece,
     without_told,
 )
+from steper.strategy.self_ask.statements import answered_follow_ups
 from steper.strategy.self_ask.words import WORDS, words_for
+from steper.strategy.statements import Statement
 from steper.strategy.trace import Ending, Trace
 from steper.text import normalise_space
 
@@ -120,6 +122,12 @@ class SelfAsk(Strategy[SelfAskSettings]):
     def asks(self, rationale: str) -> str:
         """The follow-up question; "" without one."""
         return normalise_space(parse_piece(rationale).follow_up or "")
+
+    def statements(
+        self, steps: Sequence[Step], answer: str, titles: Sequence[str] = ()
+    ) -> list[Statement]:
+        """Each follow-up with its answer; see `statements`."""
+        return list(answered_follow_ups(self.told_by(steps, answer)))
 
     def gold_text(self, plan: GoldPlan, request: Request, look_ahead: bool) -> str:
         """A follow-up a hop; see `gold`."""

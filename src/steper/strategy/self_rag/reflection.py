@@ -47,16 +47,18 @@ def ends(text: str) -> bool:
 
 
 def decided(completion: Completion, begun: bool) -> tuple[float, str]:
-    """(P(retrieve) among the three decisions, how to go on without) at a text's first token.
+    """(P(retrieve), how to go on without) at a text's first token.
 
-    Differs from the authors' script: it divides log-probabilities, and leaves the third one out.
-    Where a model tells no probabilities, its text decides.
+    At the first segment P(retrieve) = P(R) / (P(R) + P(No)), the authors' quotient (their script
+    divides log-probabilities). Once a text has begun, P(R) / (P(R) + P(No) + P(Continue)): the
+    authors have no threshold there. Where a model tells no probabilities, its text decides.
     """
-    p = _probabilities(completion.token_logprobs[:1], DECISIONS)
+    ways = (CONTINUE, NO_RETRIEVAL) if begun else (NO_RETRIEVAL,)
+    p = _probabilities(completion.token_logprobs[:1], (RETRIEVE, *ways))
     total = sum(p.values())
     if not total:
-        return float(completion.text.startswith(RETRIEVE)), CONTINUE if begun else NO_RETRIEVAL
-    return p[RETRIEVE] / total, max((CONTINUE, NO_RETRIEVAL), key=lambda token: p[token])
+        return float(completion.text.startswith(RETRIEVE)), ways[0]
+    return p[RETRIEVE] / total, max(ways, key=lambda token: p[token])
 
 
 def relevance(tokens: Sequence[TokenLogprob]) -> float:
