@@ -168,7 +168,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     It is made in a work folder beside `path`, of which one process at a time holds the lock: a
     second one is refused (InputError). What a killed process left in there is removed first, and
-    the folder that it was about to replace put back.
+    the folder that it was about to replace put back. Journals beside the new folder stay until one
+    succeeds.
     """
     path = path.resolve()  # a link to a folder stays, and the folder is replaced
     work = path.with_name(f".{path.name}.steper.tmp")
@@ -186,6 +187,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         if any(new.iterdir()):
             with writing_to(path):
                 _put(new, path, work / "old")
+        for left in work.iterdir():
+            if left.is_file() and left != lock.file:
+                left.unlink()
     finally:
         try:
             _clear(work, path)

@@ -179,9 +179,11 @@ class Step(GrownRecord):
     strategy kept, cue included: the text that later prompts and training see. `thoughts` are what
     the model wrote before it spoke; no prompt has them. `finish` is why the generation ended.
     `generated` is False where the question ended before anything was written for the step.
+    `discarded` is True of a text that the reasoning went on without: a decision, a candidate that
+    another was preferred to. Runs of before do not tell.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("finish", "thoughts")
+    later: ClassVar[tuple[str, ...]] = ("finish", "thoughts", "discarded")
 
     index: int = Field(ge=1)
     kind: StepKind
@@ -197,7 +199,13 @@ class Step(GrownRecord):
     generated: bool = True
     finish: Finish = "stop"
     thoughts: str = ""
+    discarded: bool = False
     usage: Usage = Usage()
+
+    @property
+    def stands(self) -> bool:
+        """Whether a model wrote something for it that is part of the reasoning."""
+        return self.generated and not self.discarded
 
     @property
     def left_out(self) -> int:

@@ -48,6 +48,7 @@ class StudentCard(Record):
     weights: str = ""
     reranker: str = ""
     candidates: int = 20
+    longest_target: int = Field(0, description="tokens of the longest text that it learnt")
     examples: str = Field("", description="settings hash of the examples folder")
 
     @property
@@ -149,12 +150,23 @@ def _strategy_of(
     folder: Path,
 ) -> tuple[type[Strategy[Any]], dict[str, Any]]:
     """The strategy to ask a student with, and the settings of its own for it; {} for another."""
+    place = str(folder / STEPER)
     if wanted is None or wanted == card.strategy_name:
-        return load_strategy(card.strategy, allow_code=allow_code, place=str(folder / STEPER))
+        return _with_room(card, load_strategy(card.strategy, allow_code=allow_code, place=place))
     kind = STRATEGIES.find(wanted) if isinstance(wanted, str) else wanted
     if kind.name != card.strategy_name:
         return kind, {}
-    return load_strategy(card.strategy, kind, allow_code=allow_code, place=str(folder / STEPER))
+    return _with_room(card, load_strategy(card.strategy, kind, allow_code=allow_code, place=place))
+
+
+def _with_room(
+    card: StudentCard, own: tuple[type[Strategy[Any]], dict[str, Any]]
+) -> tuple[type[Strategy[Any]], dict[str, Any]]:
+    """The same, with room for the longest text that the student learnt to write at once."""
+    kind, settings = own
+    if not kind.writes_whole or "max_tokens" not in settings:
+        return own
+    return kind, {**settings, "max_tokens": max(settings["max_tokens"], card.longest_target)}
 
 
 def open_asked(

@@ -7,10 +7,11 @@ from steper.evaluation.abilities import measure_abilities
 from steper.evaluation.compare import compare_metric
 from steper.evaluation.gold_facts import asked_in, claims, gold_facts, told_in
 from steper.evaluation.methods import Method
-from steper.evaluation.scoring import score_trajectories
+from steper.evaluation.scoring import score_question, score_trajectories
 from steper.evaluation.statistics import Bootstrap
+from steper.judging.pairs import asked_steps
 from steper.lm.base import Completion
-from steper.records import Hop, Passage, Question
+from steper.records import Hop, Passage, Question, Usage
 from steper.retrieve.base import Found
 from steper.strategy.trace import Ending, StopReason, Trace
 
@@ -161,3 +162,21 @@ def test_methods_are_paired_over_what_both_have():
     assert (difference.method, difference.n, difference.difference.value) == ("b", 1, -1.0)
     nothing = compare_metric([c], "c", "expansion", ids, Bootstrap(resamples=50), {})
     assert nothing is None
+
+
+def test_what_the_reasoning_went_on_without_counts_for_nothing():
+    """Neither a decision nor a candidate that another was preferred to; tokens of all count."""
+    texts = ["?", "Bo Young directed Gold Rain.", "Gold Rain was directed by Ann Lee."]
+    trace = Trace(QUESTION.text)
+    for text in texts:
+        trace.add(Completion(text=text, usage=Usage(prompt_tokens=5)), text, context=[RAIN])
+    trace.discard(trace.steps[:2])
+    trace.add(Completion(text="x"), "So the answer is: 1950.", context=[LEE])
+    ending = Ending("1950", StopReason.ANSWERED)
+    made = trace.trajectory("q", "s", "passages_first", "m", "", ending)
+    assert measure_abilities(QUESTION, made, True).initialization == 1
+    score = score_question(QUESTION, made)
+    assert (score.steps, score.inventing, score.usage.prompt_tokens) == (2, 0, 15)
+    assert [step.index for step in asked_steps(made)] == [3, 4]
+    assert '"discarded":true' in made.model_dump_json()
+    assert "discarded" not in made.steps[2].model_dump(mode="json")

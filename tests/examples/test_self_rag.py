@@ -262,6 +262,14 @@ def test_the_best_passage_s_segment_stays_and_retrieval_is_adaptive():
     assert len(searches) == 2
     assert all(step.context for step in trace.steps if step.query)
     assert len(trace.steps) == sum(isinstance(a, Generate) for a in asked)
+    stand = [step.rationale for step in trace.steps if step.stands]
+    assert stand == [
+        "Ann Lee was born in Gold Rain.",
+        "Ann Lee was born in 1950.",
+        "So the answer is: 1950.",
+    ]
+    left = {step.rationale for step in trace.steps if step.discarded and step.context}
+    assert left == {"Ann Lee was born in Gold Rain."}  # of the second segment
     always, *_ = play(answers, SelfRagSettings(k=3, retrieve_above=0.0, max_steps=3))
     assert sum(1 for step in always.steps if step.query) == 3
 
@@ -272,8 +280,8 @@ def test_a_decision_is_neither_cut_off_nor_a_statement():
     generated = [a for a in asked if isinstance(a, Generate)]
     decisions = [s for s, a in zip(trace.steps, generated, strict=True) if a.max_tokens == 1]
     assert len(decisions) == 3
-    assert {(step.finish, step.rationale, step.context) for step in decisions} == {
-        ("stop", "?", ())
+    assert {(step.finish, step.rationale, step.context, step.stands) for step in decisions} == {
+        ("stop", "?", (), False)
     }
 
 

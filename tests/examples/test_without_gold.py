@@ -97,7 +97,7 @@ def judged(run, answer, by):
 def test_a_judge_of_answers(tmp_path):
     run, _ = run_case(CASES["ircot"], tmp_path, BARE, "chat", [unlabelled(), unlabelled(1)])
     steps, counts, asked = judged(run, lambda text: "Yes.", "answer")
-    assert (steps, len(asked)) == ([1, 2, 3, 1, 2, 3], 2)
+    assert (steps, len(asked)) == ([1, 2, 3, 1, 2, 3], 1)  # both ask the same
     assert "Gold Rain was directed by Ann Lee." in asked[0]
     assert FILM["Ann Lee"] in asked[0]
     assert asked[0].endswith("Answer: 1950")
@@ -116,8 +116,11 @@ def test_a_judge_of_steps_keeps_those_before_the_first_bad_one(tmp_path):
 
 def test_a_judge_that_says_neither_and_one_that_is_missing(tmp_path):
     run, _ = run_case(CASES["ircot"], tmp_path, BARE, "chat", [unlabelled()])
-    with pytest.raises(InputError, match="answers 'Perhaps' of question 'q0'; expected yes or no"):
-        judged(run, lambda text: "Perhaps", "steps")
+    _, counts, _ = judged(run, lambda text: "Perhaps", "answer")
+    assert counts.dropped == {"judge_unreadable": 1}
+    maybe = lambda text: "Perhaps" if "Said before: Gold" in text else "yes"  # noqa: E731
+    steps, counts, _ = judged(run, maybe, "steps")
+    assert (steps, counts.dropped_steps) == ([1], {"judge_unreadable": 2})
     with pytest.raises(SettingsError, match="judged=answer asks a judge; name its model: --judge"):
         build_examples(run, ExampleSettings(), FilterSettings(judged="answer"))
 

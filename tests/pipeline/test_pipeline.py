@@ -170,6 +170,15 @@ def test_examples_that_cannot_be_made_are_told_before_the_first_task(
     assert not (tmp_path / "out").exists()
 
 
+def test_lora_where_a_recipe_adds_tokens_is_told_before_the_first_task(config, tiny, tmp_path):
+    lora = "recipes={steper: {}, self_rag: {train: {lora_rank: 2, optimizer: adamw}}}"
+    asked = settings(config, tiny, lora, "evaluate.baseline=null")
+    with pytest.raises(SettingsError, match=r"^recipes\.self_rag, students\.\w+: .*adds 15 tokens"):
+        Pipeline(asked, tmp_path / "out").run()
+    assert not (tmp_path / "out").exists()
+    check_beforehand(asked, {"build", "eval"}, ())
+
+
 def test_students_that_are_also_asked_what_they_did_not_learn_are_told(config, tiny, caplog):
     also = "evaluate.also={ends_steps: {keep: all}}"
     asked = settings(config, tiny, "examples.end_of_turn=last_step", also)

@@ -12,6 +12,7 @@ from steper.errors import InputError, SettingsError
 from steper.prompt.render import PromptSettings
 from steper.retrieve.bm25 import BM25Index
 from steper.runs import Run
+from steper.strategy.con.strategy import ChainOfNote
 from steper.strategy.ircot import IRCoT, IRCoTSettings
 from steper.student import (
     StudentOptions,
@@ -53,6 +54,26 @@ def test_a_student_of_before_is_shown_each_demonstration_as_one_chain(student, t
     assert read_student_card(tmp_path).prompt.demo_steps == "chain"
     _, sections = adopt_student(tmp_path, None, SECTIONS)
     assert PromptSettings(**sections["prompt"]).demo_steps == "chain"
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest", "given", "room"),
+    [
+        (ChainOfNote, 300, {}, 300),
+        (ChainOfNote, 200, {}, 256),
+        (ChainOfNote, 300, {"max_tokens": 90}, 90),
+        (IRCoT, 300, {}, 128),
+    ],
+)
+def test_a_student_may_write_what_it_learnt_to_write_at_once(
+    kind, longest, given, room, student, tmp_path
+):
+    card = json.loads((student / "steper.json").read_text())
+    asked = {"name": kind.name, **kind.settings_type().model_dump(mode="json")}
+    told = json.dumps({**card, "strategy": asked, "longest_target": longest})
+    (tmp_path / "steper.json").write_text(told)
+    found, sections = adopt_student(tmp_path, None, {**SECTIONS, "strategy": given})
+    assert (found, sections["strategy"]["max_tokens"]) == (kind, room)
 
 
 def test_a_student_is_asked_as_its_card_says(tmp_path, student, questions):

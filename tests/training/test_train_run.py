@@ -68,6 +68,7 @@ def test_the_student_is_a_plain_folder(trained, student):
     assert about["form"] == "chat"
     assert about["prompt"]["layout"] == "passages_first"
     assert (about["recipe"], about["weights"]) == ("steper", "learned")
+    assert about["longest_target"] == trained.manifest["counts"]["longest_target"] > 0
     model = HFModel(str(trained.path))
     model.submit([ask("Who?", form="chat", max_tokens=3)])[0].result(60)
     model.close()

@@ -135,6 +135,10 @@ def _show(written: Written) -> None:
         console.print(f"  {number} kept with {reason}: {DIVERGED[reason]}")
     for name, number in counts.unchecked.items():
         console.print(f"  {number} kept that --{name.replace('_', '-')} cannot judge")
+    if cost := counts.judge:
+        tokens = cost["prompt_tokens"] + cost["completion_tokens"]
+        paid = "" if cost["dollars"] is None else f", ${cost['dollars']:.2f}"
+        console.print(f"{cost['calls']} verdicts of the judge, {tokens:,} tokens{paid}")
     if counts.per_question:
         shares = sorted(counts.per_question.items(), key=lambda item: int(item[0]))
         questions = ", ".join(f"{n} with {kept}" for kept, n in shares)

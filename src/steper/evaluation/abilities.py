@@ -37,7 +37,7 @@ def measure_abilities(
     `right` is None where the question has no answer to compare with.
     """
     facts = gold_facts(question)
-    steps = [step for step in trajectory.steps if step.generated]
+    steps = [step for step in trajectory.steps if step.stands]
     if not facts or not steps:
         return None
     held = _held(question, trajectory, facts)

@@ -95,7 +95,7 @@ def score_question(question: Question, trajectory: Trajectory) -> QuestionScore:
         answer=answer,
         score=score,
         coverage=coverage(question, trajectory),
-        steps=sum(step.generated for step in trajectory.steps),
+        steps=sum(step.stands for step in trajectory.steps),
         searches=sum(step.query is not None for step in trajectory.steps),
         inventing=_inventing(question, trajectory),
         abilities=measure_abilities(question, trajectory, None if score is None else score.em == 1),
@@ -110,7 +110,7 @@ def _inventing(question: Question, trajectory: Trajectory) -> int:
     return sum(
         grounded_share(step.rationale, [question.text, *(texts[i] for i in step.context)]) < 1
         for step in trajectory.steps
-        if step.generated
+        if step.stands
     )
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from steper.artifact import model_digest
 from steper.doors import fingerprint_of, origin
-from steper.errors import InputError
+from steper.errors import InputError, QuestionDropped
 from steper.examples.asked import (
     asked_strategies,
     check_alike,
@@ -46,14 +46,14 @@ from steper.examples.filters import (
     step_problems,
     trajectory_problem,
 )
-from steper.examples.step_example import StepExample
+from steper.examples.step_example import StepExample, batch_of, name_of
 from steper.examples.without_gold import check_filters, inconsistent, judging
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
 from steper.lm.judge import LMJudge
 from steper.recipes import RECIPES, Context, Draft, Recipe, Replay
 from steper.recipes.base import Ranking
-from steper.recipes.labels import Similarity
+from steper.recipes.labels import UNREADABLE, Similarity
 from steper.records import Question, Trajectory
 from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
@@ -79,7 +79,7 @@ class Build:
     teacher: Strategy[Any]
     student: Strategy[Any]
     retriever: Retriever | None = None
-    judge: LanguageModel | None = None
+    judge: LMJudge | None = None
     similarity: Similarity | None = None
     more: tuple[Build, ...] = ()
     counts: BuildCounts = field(default_factory=BuildCounts)
@@ -87,12 +87,16 @@ class Build:
 
     def __iter__(self) -> Iterator[StepExample]:
         self.counts = BuildCounts()
+        if self.judge:
+            self.judge.used.clear()
         runs = (self.run, *(build.run for build in self.more))
         taken = self._taken({i for run in runs for i in run.questions().keys})
         yield from self._of_run(taken)
         for build in self.more:
             build.counts = self.counts
             yield from build._of_run(taken)
+        if self.judge:
+            self.counts.judge = self.judge.cost()
 
     def _of_run(self, taken: set[str]) -> Iterator[StepExample]:
         """The examples of this run alone, of the questions `taken`, added to the counts."""
@@ -189,7 +193,12 @@ class Build:
         left_out: list[str] = []
         left_alone: list[str] = []
         context = self._context(question, trajectory, samples)
-        for draft in self.recipe.make(replay, context):
+        try:
+            drafts = list(self.recipe.make(replay, context))
+        except QuestionDropped:  # a judge's answer that is none
+            self.counts.drop(UNREADABLE)
+            return []
+        for draft in drafts:
             if draft.left_out:
                 left_alone.append(draft.left_out)
             elif any(index <= begun for index in draft.supervises):
@@ -232,9 +241,9 @@ class Build:
             end_of_turn=self.settings.end_of_turn,
             question=question,
             student=self.student,
-            rng=Random(f"{self.settings.seed}/{_name(trajectory)}"),
+            rng=Random(f"{self.settings.seed}/{name_of(trajectory)}"),
             retriever=self.retriever,
-            judge=LMJudge(self.judge, question.id) if self.judge else None,
+            judge=self.judge.of(question.id) if self.judge else None,
             labels=self.settings.labels,
             similarity=self.similarity,
             samples=samples,
@@ -244,10 +253,10 @@ class Build:
 
     def _example(self, trajectory: Trajectory, draft: Draft, steps: int) -> StepExample:
         assert draft.target is not None
-        step, name = draft.step, _name(trajectory)
+        step, name = draft.step, name_of(trajectory)
         return StepExample(
             id=f"{name}#{step.index}{'.' if draft.name else ''}{draft.name}",
-            trajectory=_together(trajectory),
+            trajectory=batch_of(trajectory),
             question_id=trajectory.question_id,
             recipe=self.recipe.name,
             strategy=self.student.name,
@@ -281,7 +290,7 @@ class Build:
             **_embedder(self.settings),
             **_given("tokens", list(self.recipe.tokens)),
             **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
-            **_given("judge", self.judge and fingerprint_of(self.judge)),
+            **_given("judge", self.judge and fingerprint_of(self.judge.lm)),
             "inputs": {
                 "trajectories_sha256": sha256_file(trajectories),
                 "questions_sha256": sha256_file(self.run.path / "questions.jsonl"),
@@ -301,19 +310,6 @@ def _embedder(settings: ExampleSettings) -> dict[str, Any]:
     folder = Path(settings.embedder).expanduser()
     here = settings.labels == "embedding" and folder.is_dir()
     return {"embedder": {"digest": model_digest(folder)}} if here else {}
-
-
-def _name(trajectory: Trajectory) -> str:
-    """What no other trajectory is called, of this run or another."""
-    sample = f"@{trajectory.sample}" if trajectory.sample else ""
-    return f"{trajectory.settings}/{trajectory.question_id}{sample}"
-
-
-def _together(trajectory: Trajectory) -> str:
-    """What its examples are batched as: the states of a student's trajectory are one, as it was."""
-    if trajectory.begun is None:
-        return _name(trajectory)
-    return f"{trajectory.settings}/{trajectory.question_id}"
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
@@ -368,7 +364,7 @@ def build_examples(
         }
         first, *others = (build_examples(r, settings, filters, **how) for r in (run, *more_runs))
         check_alike(first, others)
-        return replace(first, more=tuple(others))
+        return replace(first, more=tuple(replace(other, judge=first.judge) for other in others))
     run = run if isinstance(run, Run) else Run(Path(run))
     made_with = run.made_with(partial)
     place = run.path / "manifest.json"
@@ -390,6 +386,6 @@ def build_examples(
         teacher=teacher,
         student=student,
         retriever=retriever,
-        judge=judge,
+        judge=LMJudge(judge) if judge else None,
         similarity=open_similarity(settings.embedder) if embeds else None,
     )

@@ -15,6 +15,7 @@ class BuildCounts:
     counts the kept ones that a filter could not judge, by the filter's name. `diverged` counts the
     kept ones in which the student's strategy asks for something else than was recorded, by reason.
     `labels` counts the kept ones by where the labels of their passages come from.
+    `judge` is what its verdicts took: calls, tokens, dollars.
     `per_question`, of a run with several samples: how many questions have so many kept ones.
     """
 
@@ -28,11 +29,12 @@ class BuildCounts:
     kinds: dict[str, int] = field(default_factory=lambda: {"init": 0, "exp": 0, "agg": 0})
     labels: dict[str, int] = field(default_factory=dict)
     per_question: dict[str, int] = field(default_factory=dict)
+    judge: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """All counts as JSON values; those of labels and samples where there are any."""
+        """All counts as JSON values; those of labels, samples and a judge where there are any."""
         values = asdict(self)
-        for later in ("labels", "per_question"):
+        for later in ("labels", "per_question", "judge"):
             if not values[later]:
                 del values[later]
         return values

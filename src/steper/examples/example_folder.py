@@ -29,6 +29,7 @@ from steper.examples.build import Build
 from steper.examples.build_counts import BuildCounts
 from steper.examples.export import EXPORTS, Export
 from steper.examples.step_example import StepExample
+from steper.examples.verdicts import VERDICTS, recorded
 from steper.recipes.base import Ranking
 from steper.records import SCHEMA_VERSION
 from steper.store import (
@@ -126,7 +127,8 @@ def write_examples(
 
     A folder made of the same inputs with the same settings is left as it is, if it has the exports.
     Raises SettingsError where `out` holds other examples, InputError where it holds something else,
-    no example is left or another process is writing it; `out` is then as it was.
+    no example is left or another process is writing it; `out` is then as it was, and what a judge
+    said by then is kept beside it for the next attempt.
     """
     folder = ExampleFolder(out)
     fingerprint = as_json(build.fingerprint)
@@ -136,7 +138,8 @@ def write_examples(
             counts = BuildCounts(**old["counts"])
             return Written(folder, counts, tuple(old["exports"]), up_to_date=True)
         wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
-        write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
+        with recorded(build.judge, new.parent / VERDICTS, overwrite):
+            write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
         if not build.counts.examples:
             reasons = _reasons(build.counts)
             raise InputError(

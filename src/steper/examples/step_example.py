@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from steper.prompt.render import Layout
 from steper.prompt.segments import Form, Segment
-from steper.records import GrownRecord, StepKind
+from steper.records import GrownRecord, StepKind, Trajectory
 from steper.text import strip_full_stop
 
 
@@ -82,3 +82,16 @@ def _joined(segments: tuple[Segment, ...]) -> Iterator[tuple[object, ...]]:
     for alike, run in groupby(segments, lambda s: (s.role, s.kind, s.weight)):
         together = list(run)
         yield alike, strip_full_stop("".join(s.text for s in together)), together[-1].ends
+
+
+def name_of(trajectory: Trajectory) -> str:
+    """What no other trajectory is called, of this run or another."""
+    sample = f"@{trajectory.sample}" if trajectory.sample else ""
+    return f"{trajectory.settings}/{trajectory.question_id}{sample}"
+
+
+def batch_of(trajectory: Trajectory) -> str:
+    """What its examples are batched as: the states of a student's trajectory are one, as it was."""
+    if trajectory.begun is None:
+        return name_of(trajectory)
+    return f"{trajectory.settings}/{trajectory.question_id}"

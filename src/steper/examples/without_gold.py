@@ -7,15 +7,15 @@ Beside these there is `min_grounded` (`filters`), which needs no gold either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from steper.errors import InputError, SettingsError
+from steper.errors import QuestionDropped, SettingsError
 from steper.evaluation.gold_facts import claims, gold_facts, told_in
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.samples import agreement, majority
 from steper.examples.filters import Filter, FilterSettings, grounded
-from steper.lm.base import LanguageModel
 from steper.lm.judge import LMJudge
+from steper.recipes.labels import UNREADABLE
 from steper.records import Question, Trajectory
 from steper.runs import Run
 from steper.strategy.replay import Replay
@@ -91,11 +91,10 @@ def _wrong(question: Question, replay: Replay) -> bool:
 class Verdicts:
     """What a judge says of trajectories (`answer`) or of each of their steps (`steps`).
 
-    `asked` counts its calls. Raises InputError where it answers neither yes nor no.
+    Where it answers neither yes nor no, that is the reason.
     """
 
     judge: Callable[[str, str], str]
-    asked: int = field(default=0)
 
     def of_answer(self, question: Question, replay: Replay) -> dict[int, str]:
         """{0: reason} where the judge takes the answer for wrong."""
@@ -106,7 +105,8 @@ class Verdicts:
             reasoning=said,
             answer=replay.trajectory.answer,
         )
-        return {} if self._yes(prompt, question.id) else {0: "judged_wrong"}
+        reason = self._objection(prompt, question.id, "judged_wrong")
+        return {0: reason} if reason else {}
 
     def of_steps(self, question: Question, replay: Replay) -> dict[int, str]:
         """The first step that the judge does not find supported, and all after it."""
@@ -118,29 +118,27 @@ class Verdicts:
                 before=before or "nothing",
                 statement=step.rationale,
             )
-            if not self._yes(prompt, question.id):
-                return dict.fromkeys(range(step.index, len(replay.steps) + 1), "judged_unsupported")
+            if reason := self._objection(prompt, question.id, "judged_unsupported"):
+                return dict.fromkeys(range(step.index, len(replay.steps) + 1), reason)
             before = f"{before} {step.rationale}".strip()
         return {}
 
-    def _yes(self, prompt: str, question_id: str) -> bool:
-        self.asked += 1
-        said = self.judge(prompt, question_id)
+    def _objection(self, prompt: str, question_id: str, no: str) -> str:
+        """`no` where the judge says so, "" where it says yes."""
+        try:
+            said = self.judge(prompt, question_id)
+        except QuestionDropped:  # the judge's server refused it
+            return UNREADABLE
         words = said.lower().split()
         word = words[0].strip(".,:;!*\"'") if words else ""
-        if word not in ("yes", "no"):
-            raise InputError(
-                f"the judge answers {said[:60]!r} of question {question_id!r}; expected yes or no: "
-                "use another judge, or another filter (--consistent, --min-grounded)"
-            )
-        return word == "yes"
+        return {"yes": "", "no": no}.get(word, UNREADABLE)
 
 
-def judging(lm: LanguageModel | None, filters: FilterSettings) -> tuple[Filter, ...]:
+def judging(judge: LMJudge | None, filters: FilterSettings) -> tuple[Filter, ...]:
     """The judge as a filter, where it is asked."""
-    if lm is None or filters.judged == "none":
+    if judge is None or filters.judged == "none":
         return ()
-    verdicts = Verdicts(lambda prompt, question_id: LMJudge(lm, question_id)(prompt))
+    verdicts = Verdicts(judge.ask)
     return (verdicts.of_answer if filters.judged == "answer" else verdicts.of_steps,)
 
 

@@ -68,8 +68,8 @@ class JudgedPair:
 
 
 def asked_steps(trajectory: Trajectory) -> list[Step]:
-    """The steps at which a model wrote something."""
-    return [step for step in trajectory.steps if step.generated]
+    """The steps at which a model wrote something that the reasoning went on with."""
+    return [step for step in trajectory.steps if step.stands]
 
 
 def _compared(ability: Ability, steps: Sequence[Step]) -> Sequence[Step]:

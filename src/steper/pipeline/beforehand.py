@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Container, Iterator
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +28,16 @@ def check_beforehand(
     """Look for what these stages would fail on; `unmade` are models that are yet to be made.
 
     Raises MissingExtraError where training packages are missing, SettingsError for examples that a
-    recipe cannot make and for an argument that a model's chat template does not ask for, ModelError
-    where a tokenizer that tells it is missing.
+    recipe cannot make, for LoRA where a recipe adds tokens and for an argument that a model's chat
+    template does not ask for, ModelError where a tokenizer that tells it is missing.
     """
     if "build" in stages:
         for method in settings.recipes:
             _check_examples(settings, method)
     if "train" in stages:
         import_module("steper.training.job")
+        for method, student in product(settings.recipes, settings.students):
+            _check_tokens(settings, method, student)
     for use in _template_uses(settings, stages):
         spec = locate_model(use.model).removeprefix("hf:")
         if use.arguments and use.form != "plain" and spec not in unmade:
@@ -69,6 +72,20 @@ def _check_examples(settings: PipelineSettings, method: str) -> None:
             check(asked)
         except SettingsError as error:
             log.warning("evaluate.also.%s asks what %s did not teach: %s", name, place, error)
+
+
+def _check_tokens(settings: PipelineSettings, method: str, student: str) -> None:
+    """Refuse LoRA where the recipe adds tokens, as the training would after all that it waits for.
+
+    A method that takes another's student trains none.
+    """
+    recipe = RECIPES.find(settings.example_settings(method).recipe)
+    training = settings.train_settings(method, settings.seeds[0], student)
+    if settings.recipes[method].student_of is None:
+        try:
+            training.check_tokens(recipe.tokens)
+        except SettingsError as error:
+            raise SettingsError(f"recipes.{method}, students.{student}: {error}") from None
 
 
 class _TemplateUse(NamedTuple):

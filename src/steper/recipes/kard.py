@@ -4,9 +4,10 @@ The reader learns with the passages that the *rationale* finds, as many as the t
 At inference there is no rationale, so a reranker learns to order the question's candidates as BM25
 orders them for the rationale.
 
-Differs from the authors' code: its candidates are scored by whatever retriever the corpus has; the
-reranker is a cross-encoder (`training.reranker`), not ColBERT over LinkBERT; greedy decoding of one
-text, not a vote over five samples.
+Differs from the authors' code: where the corpus has a retriever of other scores than BM25's, the
+candidates are scored by BM25 over what it found of question and rationale; the reranker is a
+cross-encoder (`training.reranker`), not ColBERT over LinkBERT; greedy decoding of one text, not a
+vote over five samples.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 from steper.recipes.base import Context, Draft, Inference, Ranking, Recipe
 from steper.recipes.whole_text import PROMPT, Told, check, read_whole, told
+from steper.retrieve.rescoring import bm25_scores, scores_bm25
 from steper.strategy.replay import Replay
 
 CANDIDATES = 32
@@ -39,13 +41,19 @@ def with_silver_knowledge(replay: Replay, context: Context) -> Iterator[Draft]:
 def ranking(replay: Replay, context: Context) -> Ranking:
     """Candidates of rationale and question, all scored for the rationale."""
     question = replay.trajectory.question
-    by_rationale = context.search(_rationale(told(replay, context)), DEPTH)
+    rationale = _rationale(told(replay, context))
+    by_rationale = context.search(rationale, DEPTH)
     scores = {hit.passage.id: hit.score for hit in by_rationale}
     # A retriever that finds fewer has no word in common with the others.
     last = by_rationale[-1].score if len(by_rationale) == DEPTH else 0.0
     first = [hit.passage for hit in by_rationale[:CANDIDATES]]
     known = {passage.id for passage in first}
     by_question = context.search(question, CANDIDATES)
+    if not scores_bm25(context.retriever):
+        # The target is a softmax at temperature 5 to 1: of cosines, or of 1 / rank where a server
+        # tells no scores, it would be all but uniform, and the reranker would learn nothing.
+        gathered = {hit.passage.id: hit.passage for hit in (*by_rationale, *by_question)}
+        scores, last = bm25_scores(rationale, [*gathered.values()]), 0.0
     others = [hit.passage for hit in by_question if hit.passage.id not in known]
     candidates = (*first, *others)
     place = {passage.id: at for at, passage in enumerate(candidates)}

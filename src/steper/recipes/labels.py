@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from steper.errors import InputError
+from steper.errors import InputError, QuestionDropped
 from steper.evaluation.retrieval import same_passage
 from steper.gold.alignment import without_qualifier
 from steper.grounding import Support, lexical_support, stands_whole, telling_words
@@ -29,6 +29,9 @@ trajectories of the small world (docs/log.md)."""
 
 SUPPORTS: dict[str, Support] = {"full": "full", "partial": "partial", "none": "none"}
 
+UNREADABLE = "judge_unreadable"
+"""The reason where a judge's answer is none of those that were asked for."""
+
 JUDGED = """Does the passage support the statement? Answer with one word: full if all of the \
 statement stands in the passage, partial if a part of it does, none if nothing of it does.
 
@@ -43,7 +46,7 @@ class Labeller:
     """Labels the passages of one question's trajectory.
 
     With `gold` only gold passages support anything; which statement one supports is looked up. A
-    judge is asked once about a passage and a statement.
+    judge is asked once about a passage and a statement; QuestionDropped where its answer is none.
     """
 
     question: Question
@@ -108,7 +111,4 @@ class Labeller:
         word = words[0].strip(".,:;*\"'") if words else ""
         if word in SUPPORTS:
             return SUPPORTS[word]
-        raise InputError(
-            f"the judge answers {said[:60]!r} of question {self.question.id!r}; expected full, "
-            "partial or none: use another judge, or labels=lexical"
-        )
+        raise QuestionDropped(UNREADABLE, said[:60])

@@ -54,6 +54,8 @@ BLOCK = 256
 class BM25Index:
     """A searchable corpus; a `Retriever`. Make one with `build` or `load`."""
 
+    scores_bm25 = True
+
     def __init__(
         self,
         settings: BM25Settings,

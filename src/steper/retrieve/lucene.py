@@ -55,6 +55,8 @@ class LuceneManifest(BaseModel):
 class LuceneIndex:
     """A Lucene index; a `Retriever`. Thread-safe."""
 
+    scores_bm25 = True
+
     def __init__(self, path: Path | str) -> None:
         """Open the index in a folder: one of ours, or Anserini's (title and contents, raw stored).
 

@@ -79,7 +79,8 @@ class Strategy(Generic[S]):
     that it yields, writes its steps into the trace and returns how it ended. A class of one's own
     sets `name`, `settings_type` and `words` (or inherits them) and has a `run`.
 
-    `final_cue` begins an answer that is asked for by force; `searches` says whether it retrieves.
+    `final_cue` begins an answer that is asked for by force; `searches` says whether it retrieves,
+    `writes_whole` whether one generation is all that a student learnt to write of a question.
     """
 
     name: ClassVar[str]
@@ -87,6 +88,7 @@ class Strategy(Generic[S]):
     words: Words
     final_cue: ClassVar[str] = "So the answer is:"
     searches: ClassVar[bool] = True
+    writes_whole: ClassVar[bool] = False
 
     def __init__(
         self,

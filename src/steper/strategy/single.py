@@ -30,6 +30,7 @@ class SingleStep(Strategy[SingleSettings]):
     """Reason and answer in one generation."""
 
     settings_type = SingleSettings
+    writes_whole = True
 
     def run(self, trace: Trace) -> Actions:
         """The loop; see `steper.strategy.base.Strategy`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from steper.lm.base import Completion
@@ -100,6 +100,11 @@ class Trace:
                 usage=completion.usage if completion else Usage(),
             )
         )
+
+    def discard(self, steps: Iterable[Step]) -> None:
+        """Mark steps without which the reasoning goes on."""
+        for step in steps:
+            self.steps[step.index - 1] = step.model_copy(update={"discarded": True})
 
     def trajectory(
         self,

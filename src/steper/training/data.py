@@ -34,6 +34,7 @@ class DataCounts:
     """What came in and what is trained on; `tokens` are computed in one pass, without padding.
 
     Of `too_long_trajectories` no example is left; `too_long` counts single examples.
+    `longest_target` has the most learnt tokens of one text.
     """
 
     examples: int = 0
@@ -41,6 +42,7 @@ class DataCounts:
     too_long_kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     too_long_trajectories: int = 0
     longest: int = 0
+    longest_target: int = 0
     trajectories: int = 0
     kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     tokens: int = 0
@@ -141,6 +143,7 @@ def _count(every: FileItems, train: FileItems, apart: FileItems) -> DataCounts:
         too_long_kinds=too_long,
         too_long_trajectories=len(every) - len(train) - len(apart),
         longest=int(every.of("longest_example").max(initial=0)),
+        longest_target=int(every.of("longest_target").max(initial=0)),
         trajectories=len(train),
         kinds={kind: int(train.of(f"kept_{kind}").sum()) for kind in KINDS},
         tokens=int(train.of("tokens").sum()),

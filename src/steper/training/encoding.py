@@ -83,6 +83,7 @@ class Layout:
             "held_out": int(is_held_out(steps[0].question_id, settings.eval_share, settings.seed)),
             "examples": len(steps),
             "longest_example": longest,
+            "longest_target": max((_learnt(one.encoded) for one in kept), default=0),
             "tokens_of_separate_examples": sum(len(text.ids) for one in kept for text in one.texts),
         }
         pairs = [one.id for one in kept if one.rejected is not None]
@@ -99,6 +100,11 @@ class _Kept(NamedTuple):
     @property
     def texts(self) -> tuple[Encoded, ...]:
         return (self.encoded,) if self.rejected is None else (self.encoded, self.rejected)
+
+
+def _learnt(encoded: Encoded) -> int:
+    """Tokens of an example that are learnt, the end of its turn included."""
+    return sum(kind >= 0 for kind in encoded.kinds)
 
 
 def _laid_out(kept: Sequence[_Kept], pack: Pack) -> Item:

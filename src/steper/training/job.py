@@ -71,7 +71,7 @@ from steper.training.processes import (
 )
 from steper.training.reranker import find_start, train_reranker
 from steper.training.trainer import StepTrainer, check_taken_up
-from steper.training.tree_file import is_intact
+from steper.training.tree_file import NUMBERS, is_intact
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +243,9 @@ class TrainingJob:
     def data(self) -> Data:
         """What to train on; the main process encodes it, unless an interrupted training did."""
         training, versions = self.settings.fingerprint(), provenance()["versions"]
-        trees = self.folder.trees(training=training, limit=self.limit, versions=versions)
+        trees = self.folder.trees(
+            training=training, limit=self.limit, versions=versions, numbers=NUMBERS
+        )
         if self.main and not is_intact(trees):
             self.folder.clear_work()  # of other settings, or of another version
             encode_file(self.source, trees, Layout(self.encoder, self.settings, self.limit))
@@ -364,7 +366,8 @@ class TrainingJob:
         if trainer.sharded and not self.settings.lora_rank:
             restore_dtype(self.folder.path, self.config, self.settings.trust_remote_code)
         manifest, weights = self.manifest, self.resolved["weights"]
-        about = student_card(manifest, weights, self.settings.chat_template_kwargs)
+        arguments, longest = self.settings.chat_template_kwargs, self.data.counts.longest_target
+        about = student_card(manifest, weights, arguments, longest)
         write_json(self.folder.path / STEPER, about)
         learned = trainer.objective.weighting == "learned"
         more = {

@@ -72,11 +72,7 @@ def load_tokenizer(base: Base, form: Form, tokens: Sequence[str] = ()) -> Any:
         )
     if form == "plain":
         tokenizer.chat_template = None
-    if tokens and base.settings.lora_rank:
-        raise SettingsError(
-            f"the examples' recipe adds {len(tokens)} tokens, whose embeddings LoRA does not "
-            "train; leave lora_rank out"
-        )
+    base.settings.check_tokens(tokens)
     tokenizer.add_tokens([transformers.AddedToken(t, normalized=False) for t in tokens])
     return tokenizer
 

@@ -41,8 +41,8 @@ def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> N
             if name != STEPER:
                 shutil.copyfile(trained / name, new / name)
         card = read_json(trained / STEPER)
-        arguments = card.get("chat_template_kwargs", {})
-        write_json(new / STEPER, student_card(made, card["weights"], arguments))
+        arguments, longest = card.get("chat_template_kwargs", {}), card.get("longest_target", 0)
+        write_json(new / STEPER, student_card(made, card["weights"], arguments, longest))
         TrainFolder(new, settings).write_manifest(
             "complete",
             {

@@ -45,9 +45,15 @@ REFERENCE = "reference.jsonl"
 
 
 def student_card(
-    examples: dict[str, Any], weights: str, chat_template_kwargs: dict[str, Any]
+    examples: dict[str, Any],
+    weights: str,
+    chat_template_kwargs: dict[str, Any],
+    longest_target: int,
 ) -> dict[str, Any]:
-    """What `steper.json` says of a student that learnt the examples of this manifest."""
+    """What `steper.json` says of a student that learnt the examples of this manifest.
+
+    `longest_target` are the tokens of the longest text that it learnt to write.
+    """
     made = examples["settings"]
     arguments = chat_template_kwargs if made["form"] == "chat" else {}
     return {
@@ -59,6 +65,7 @@ def student_card(
         "recipe": examples["recipe"],
         "target": made["target"],
         "weights": weights,
+        "longest_target": longest_target,
         **made.get("inference", {}),
         "examples": examples["settings_hash"],
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from steper.errors import SettingsError
 from steper.lm.model_settings import Attention, DType, Settings, TemplateArguments
 from steper.training.sharding import Sharding, asked_sharding
 
@@ -223,6 +225,14 @@ class TrainSettings(Settings):
             )
         if "optim" in self.trainer:
             raise ValueError("trainer.optim names another optimizer; leave trainer.optim out")
+
+    def check_tokens(self, tokens: Sequence[str]) -> None:
+        """Refuse LoRA, with a SettingsError, where a recipe adds tokens to the student's."""
+        if tokens and self.lora_rank:
+            raise SettingsError(
+                f"the examples' recipe adds {len(tokens)} tokens, whose embeddings LoRA does not "
+                "train; leave lora_rank out"
+            )
 
     @property
     def fixed_weights(self) -> tuple[float, float, float]:

@@ -42,6 +42,7 @@ NUMBERS = (
     "held_out",
     "examples",
     "longest_example",
+    "longest_target",
     "tokens",
     "tokens_of_separate_examples",
     "supervised_tokens",
@@ -50,9 +51,9 @@ NUMBERS = (
     *(f"{what}_{kind}" for what in ("kept", "too_long", "learnt") for kind in KINDS),
 )
 """Of a trajectory: whether it is kept out for evaluation, its examples, the longest one's tokens,
-and of what is kept of it: tokens in one pass and apart, tokens with a loss, nodes of the largest
-tree, whether any tree branches; of each kind the examples kept and left out, and whether any token
-is learnt as it."""
+and of what is kept of it: the most tokens learnt of one example, tokens in one pass and apart,
+tokens with a loss, nodes of the largest tree, whether any tree branches; of each kind the examples
+kept and left out, and whether any token is learnt as it."""
 
 TREES = (*NODES, *TARGETS, "nodes", "targets")
 PAIRS = (*(f"side_{name}" for name in (*SIDES, *SIDE_NODES)), "sides", "side_nodes")

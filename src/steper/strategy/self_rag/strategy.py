@@ -142,6 +142,7 @@ class SelfRag(Strategy[SelfRagSettings]):
         retrieve, otherwise = decided(decision, bool(written))
         # One token was asked for, so no limit cut it; and it states nothing.
         trace.add(decision.model_copy(update={"finish": "stop"}), statement_of(decision.text))
+        trace.discard(trace.steps[-1:])
         searched: dict[str, Any] = {}
         if retrieve > self.settings.retrieve_above:
             found = cast("list[Found]", (yield Search(query, self.settings.k)))
@@ -177,7 +178,10 @@ class SelfRag(Strategy[SelfRagSettings]):
             trace.add(completion, said, context=[passage], **({} if scored else searched))
             text = completion.text.strip()
             scored.append((self.score(completion), passage, (*opened, text)))
-        _, kept, pieces = max(scored, key=lambda each: each[0])
+        best = max(range(len(scored)), key=lambda place: scored[place][0])
+        _, kept, pieces = scored[best]
+        candidates = trace.steps[-len(scored) :]
+        trace.discard(step for place, step in enumerate(candidates) if place != best)
         shelf.kept.add(kept.id)
         return pieces
 
