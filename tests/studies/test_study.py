@@ -306,7 +306,9 @@ def test_questions_that_share_a_passage_are_told_apart(made, monkeypatch):
     study = Study(load_study(made[0]), made[1])
     cells = {name: cell.workspace for name, cell in study.cells.items()}
     sharing = next(iter(cells.values())).data["small"].test[0].id
-    found = Leakage(test=5, overlaps=(Overlap(source="train", questions=10, gold_passage=(sharing,)),))
+    found = Leakage(
+        test=5, overlaps=(Overlap(source="train", questions=10, gold_passage=(sharing,)),)
+    )
     monkeypatch.setattr(Workspace, "leakage", lambda *_: found)
     results = find_results("study", study.file.settings, cells)
     comparison = results.tests["small"].comparison
