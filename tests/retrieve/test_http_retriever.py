@@ -1,6 +1,7 @@
 """The client against a real server on this machine that speaks Search-R1's protocol."""
 
 import json
+import math
 import sys
 import threading
 from contextlib import contextmanager
@@ -236,7 +237,10 @@ def test_a_server_that_hangs_is_given_up(server):
         ({"result": [["x"]]}, "reply.result[0][0] is x, a document was expected"),
         ({"result": [[{"document": None}]]}, "reply.result[0][0] is None, a document"),
         ({"result": [[{"id": 1}]]}, 'a document with "contents", or "title" and "text" was'),
-        ({"result": [[{"document": DOVER, "score": "high"}]]}, "[0][0].score is high, a number"),
+        ({"result": [[{"document": DOVER, "score": "high"}]]}, "[0][0].score is high, a finite"),
+        ({"result": [[{"document": DOVER, "score": math.nan}]]}, "score is nan, a finite number"),
+        ({"result": [[{"document": DOVER, "score": -math.inf}]]}, "[0][0].score is -inf, a finite"),
+        ({"result": [[{"document": DOVER, "score": 10**400}]]}, "[0][0].score is 1000"),
         ({"result": [[{"id": [1], "contents": ""}]]}, "[0][0].id is [1], a string or a whole"),
     ],
 )

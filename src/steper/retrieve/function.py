@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from steper.doors import CODE, SPEC, origin
@@ -51,7 +52,10 @@ class FunctionRetriever:
         if isinstance(each, Mapping) and {"title", "text"} <= each.keys():
             made = Passage.make(str(each["title"]), str(each["text"]))
             passage = made.model_copy(update={"id": str(each["id"])}) if "id" in each else made
-            return Found(passage, float(each.get("score", score)))
+            given = each.get("score", score)
+            with suppress(TypeError, ValueError, OverflowError):  # the engine says what is wrong
+                given = float(given)
+            return Found(passage, given)
         if isinstance(each, tuple) and len(each) == 2:
             return Found(Passage.make(str(each[0]), str(each[1])), score)
         raise RetrievalError(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
 from steper.redaction import hider, secrets_in, without_secrets
-from steper.retrieve.base import Found
+from steper.retrieve.base import Found, is_finite
 from steper.retrieve.retriever_settings import HttpSettings
 from steper.text import brief, seconds_to_wait
 
@@ -229,8 +229,8 @@ def _found(item: Any, rank: int, url: str, place: str) -> Found:
     if isinstance(item, dict) and "document" in item:
         document = item["document"]
         score = item.get("score", score)
-        if isinstance(score, bool) or not isinstance(score, (int, float)):
-            raise _odd(url, f"{place}.score", "a number", score)
+        if not is_finite(score):
+            raise _odd(url, f"{place}.score", "a finite number", score)
     if not isinstance(document, dict):
         raise _odd(url, place, "a document", document)
     title, text = document.get("title"), document.get("text")
