@@ -14,9 +14,10 @@ from doubles import film_questions, film_script
 from steper.errors import InputError, RetrievalError, SettingsError
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
-from steper.records import passage_id
+from steper.records import Passage, passage_id
 from steper.retrieve import HttpRetriever, HttpSettings
 from steper.runs import teach
+from steper.store import dump_line
 
 DOVER = {"id": "7", "contents": '"Dover"\nDover is a town.\nAnd a port.'}
 QUICK = HttpSettings(attempts=1)
@@ -137,6 +138,16 @@ def test_all_shapes_of_documents_are_read(server, retriever, item, expected):
     server.replies = [{"result": [[item]]}]
     (hit,) = retriever.search(["q"], 1)[0]
     assert (hit.passage.id, hit.passage.title, hit.passage.text, hit.score) == expected
+
+
+def test_half_a_character_becomes_one_that_files_can_hold(server, retriever):
+    text = (
+        '{"result": [[{"id": "\\ude00", "title": "T\\ud800", "text": "x\\ud83d y\\ud83d\\ude00"}]]}'
+    )
+    server.replies = [(200, {}, text)]
+    (hit,) = retriever.search(["q"], 1)[0]
+    assert hit.passage == Passage(id="�", title="T�", text="x� y😀")
+    assert dump_line(hit.passage)
 
 
 def test_without_scores_the_rank_decides(server, retriever):

@@ -8,7 +8,7 @@ from typing import Any
 
 from steper.doors import CODE, SPEC, origin
 from steper.errors import RetrievalError
-from steper.records import Passage
+from steper.records import Passage, passage_id
 from steper.retrieve.base import Found
 
 Find = Callable[[str, int], Iterable[Any]]
@@ -50,8 +50,9 @@ class FunctionRetriever:
         if isinstance(each, Passage):
             return Found(each, score)
         if isinstance(each, Mapping) and {"title", "text"} <= each.keys():
-            made = Passage.make(str(each["title"]), str(each["text"]))
-            passage = made.model_copy(update={"id": str(each["id"])}) if "id" in each else made
+            title, text = str(each["title"]), str(each["text"])
+            key = str(each["id"]) if "id" in each else passage_id(title, text)
+            passage = Passage(id=key, title=title, text=text)
             given = each.get("score", score)
             with suppress(TypeError, ValueError, OverflowError):  # the engine says what is wrong
                 given = float(given)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
-from steper.redaction import hider, secrets_in, without_secrets
+from steper.redaction import each_string, hider, secrets_in, without_secrets
 from steper.retrieve.base import Found, is_finite
 from steper.retrieve.retriever_settings import HttpSettings
-from steper.text import brief, seconds_to_wait
+from steper.text import brief, seconds_to_wait, without_surrogates
 
 if TYPE_CHECKING:
     import httpx
@@ -162,7 +162,7 @@ class HttpRetriever:
         response = self._client.post(self._address, json=body)
         response.raise_for_status()
         try:
-            return self._hide(response.json())
+            return self._hide(each_string(response.json(), without_surrogates))
         except (ValueError, RecursionError):
             raise RetrievalError(
                 f"{self.url}: the reply is not JSON but {self._hide(response.text)[:60]!r}; "
