@@ -76,6 +76,19 @@ def normalise_space(text: str) -> str:
     return " ".join(text.lower().split())
 
 
+def unquoted(title: str) -> str:
+    """A title without the quotation marks around it; those within it stay.
+
+    `""Heroes" (album)"` is `"Heroes" (album)`; `"A" and "B"` quotes its words, not itself.
+    """
+    if len(title) < 2 or not title[0] == title[-1] == '"':
+        return title
+    inner = title[1:-1]
+    first = inner.find('"')
+    closes = first > 0 and not inner[first - 1].isspace() and inner[first - 1] != "("
+    return title if closes and inner.count('"') % 2 == 0 else inner.strip()
+
+
 def without_surrogates(text: str) -> str:
     """`text` as UTF-8 can hold it: halves of a surrogate pair are joined, lone ones become �."""
     if text.isascii():

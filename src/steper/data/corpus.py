@@ -19,6 +19,7 @@ from pydantic import Field
 from steper.data.items import BenchmarkRow, Item, meant, read_items
 from steper.errors import InputError
 from steper.records import Passage, Question
+from steper.text import unquoted
 
 log = logging.getLogger(__name__)
 
@@ -80,26 +81,13 @@ def _passage(item: Item, row: CorpusRow) -> Passage | None:
     if text is None:
         text = row.contents or ""
         head, _, rest = text.partition("\n")
-        named = _unquoted(head.strip())
+        named = unquoted(head.strip())
         if rest.strip() and title in (None, named):
             title, text = named, rest
     if not text.strip():
         return None
     made = Passage.make(title or "", text.strip())
     return made if row.id is None else made.model_copy(update={"id": str(row.id)})
-
-
-def _unquoted(title: str) -> str:
-    """A title without the quotation marks around it; those within it stay.
-
-    `""Heroes" (album)"` is `"Heroes" (album)`; `"A" and "B"` quotes its words, not itself.
-    """
-    if len(title) < 2 or not title[0] == title[-1] == '"':
-        return title
-    inner = title[1:-1]
-    first = inner.find('"')
-    closes = first > 0 and not inner[first - 1].isspace() and inner[first - 1] != "("
-    return title if closes and inner.count('"') % 2 == 0 else inner.strip()
 
 
 def _first_place(path: Path, own: str, before: str) -> str | None:

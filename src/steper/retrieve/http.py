@@ -25,7 +25,7 @@ from steper.records import Passage, passage_id
 from steper.redaction import each_string, hider, secrets_in, without_secrets
 from steper.retrieve.base import Found, is_finite
 from steper.retrieve.retriever_settings import HttpSettings
-from steper.text import brief, seconds_to_wait, without_surrogates
+from steper.text import brief, seconds_to_wait, unquoted, without_surrogates
 
 if TYPE_CHECKING:
     import httpx
@@ -250,9 +250,9 @@ def _found(item: Any, rank: int, url: str, place: str) -> Found:
 
 
 def _split(contents: str) -> tuple[str, str]:
-    """Title and text of `contents`: its first line, quotes stripped, and the rest."""
+    """Title and text of `contents`: its first line without outer quotes, and the rest."""
     head, newline, text = contents.partition("\n")
-    return (head.strip().strip('"').strip(), text) if newline else ("", contents)
+    return (unquoted(head.strip()), text) if newline else ("", contents)
 
 
 def _odd(url: str, place: str, expected: str, value: Any) -> RetrievalError:
