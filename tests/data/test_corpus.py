@@ -122,6 +122,16 @@ def test_the_contexts_make_a_corpus_without_repetition(tmp_path):
         build_corpus([Question(id="q", text="Who?")])
 
 
+def test_contexts_without_text_are_skipped_and_logged(tmp_path, caplog):
+    row = {**HOTPOT[0], "context": [["Blank", []], ["White", [" "]], *HOTPOT[0]["context"]]}
+    questions = load_questions(array(tmp_path, [row]))
+    corpus = build_corpus([*questions, *questions])
+    assert corpus == build_corpus(load_questions(array(tmp_path, HOTPOT[:1])))
+    assert "the questions' contexts: 2 passages without text were skipped" in caplog.text
+    with pytest.raises(InputError, match="no question has contexts with text"):
+        build_corpus([questions[0].model_copy(update={"context": (Passage.make("T", ""),)})])
+
+
 def test_real_corpus():
     passages = list(load_corpus(shared("2wiki_corpus.jsonl")))
     assert len({p.id for p in passages}) == len(passages) == 6119

@@ -158,6 +158,18 @@ def test_half_a_character_becomes_one_that_files_can_hold(server, retriever):
     assert dump_line(hit.passage)
 
 
+def test_passages_without_text_are_skipped_and_counted(server, caplog):
+    blank = [{"id": 1, "contents": '"T"\n'}, {"id": 2, "title": "U", "text": ""}]
+    server.replies = [{"result": [[*blank, DOVER, {"id": 3, "title": "V", "text": " "}]]}]
+    retriever = HttpRetriever(server.url)
+    for _ in range(2):
+        assert [(f.passage.id, f.score) for f in retriever.search(["q"], 4)[0]] == [("7", 1 / 3)]
+    retriever.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{server.url}/retrieve: 6 passages without text were skipped"
+    ]
+
+
 def test_without_scores_the_rank_decides(server, retriever):
     server.replies = [{"result": [[DOVER, {**DOVER, "id": 8}, {**DOVER, "id": 9}], []]}]
     found = retriever.search(["one", "two"], 2)

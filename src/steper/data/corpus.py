@@ -104,12 +104,17 @@ def _first_place(path: Path, own: str, before: str) -> str | None:
 def build_corpus(questions: Iterable[Question]) -> list[Passage]:
     """The union of all questions' contexts, without repetition of title and text, in order.
 
-    This is how IRCoT's authors make 2Wiki's (430,225 passages) and MuSiQue's (139,416) corpus, of
-    train, dev and test together. Raises InputError when no question has contexts.
+    Passages without text are skipped, and their number logged. This is how IRCoT's authors make
+    2Wiki's (430,225 passages) and MuSiQue's (139,416) corpus, of train, dev and test together.
+    Raises InputError when no question has contexts.
     """
-    found = {passage.id: passage for q in questions for passage in q.context}
+    every = {passage.id: passage for q in questions for passage in q.context}
+    found = [passage for passage in every.values() if passage.text.strip()]
+    if empty := len(every) - len(found):
+        log.warning("the questions' contexts: %d passages without text were skipped", empty)
     if not found:
         raise InputError(
-            "no question has contexts, so no corpus can be made of them: name a corpus file"
+            f"no question has contexts{' with text' if every else ''}, so no corpus can be made "
+            "of them: name a corpus file"
         )
-    return list(found.values())
+    return found

@@ -70,6 +70,7 @@ class HttpRetriever:
             )
         self._stated = stated or settings.corpus
         self._reported = ""
+        self._empty = 0
         self.url = without_secrets(str(address))
         self._address = address
         self._hide = hider(secrets_in(str(address)))
@@ -84,7 +85,8 @@ class HttpRetriever:
     def search(self, queries: Sequence[str], k: int) -> list[list[Found]]:
         """For each query at most `k` passages, best first, as the server ranks them.
 
-        Where the server gives no scores, a passage's score is 1 / rank. Raises RetrievalError when
+        Where the server gives no scores, a passage's score is 1 / rank. Passages without text are
+        skipped, and `close` logs their number. Raises RetrievalError when
         the server can't be reached after all tries, refuses, or answers something else than the
         protocol's; InputError when k < 1.
         """
@@ -94,7 +96,9 @@ class HttpRetriever:
         size = self.settings.batch_size
         for start in range(0, len(queries), size):
             batch = list(queries[start : start + size])
-            found += parse_reply(self._ask(batch, k), len(batch), k, self.url)
+            for every in parse_reply(self._ask(batch, k), len(batch), k, self.url):
+                found.append([one for one in every if one.passage.text.strip()])
+                self._empty += len(every) - len(found[-1])
         return found
 
     def fingerprint(self) -> dict[str, Any]:
@@ -116,8 +120,11 @@ class HttpRetriever:
         return {"kind": "http", "url": self.url}
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and say what was skipped."""
         self._client.close()
+        if self._empty:
+            log.warning("%s: %d passages without text were skipped", self.url, self._empty)
+            self._empty = 0
 
     def _ask(self, queries: list[str], k: int) -> Any:
         """The JSON of the reply to one request, tried again where that may help."""
