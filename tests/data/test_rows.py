@@ -143,6 +143,18 @@ def test_dprs_table(tmp_path):
     assert list(load_corpus(path)) == passages  # without a header the columns are DPR's
 
 
+def test_a_tables_header_is_read_in_any_case(tmp_path):
+    path = tmp_path / "c.tsv"
+    path.write_text("ID\tText\tTitle\n1\tx\ty\n")
+    assert [(p.id, p.title, p.text) for p in load_corpus(path)] == [("1", "y", "x")]
+    path.write_text("id\tpassage\ttitle\n1\tx\ty\n")
+    refused(
+        lambda: load_corpus(path),
+        f"{path}, line 1",
+        "looks like a header, but no column is named text; name the columns id, text and title",
+    )
+
+
 def test_a_table_with_wrong_columns_is_named_by_line(tmp_path):
     path = tmp_path / "c.tsv"
     path.write_text("id\ttext\ttitle\n1\tx\ty\n2\tx\n")

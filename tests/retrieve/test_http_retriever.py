@@ -132,6 +132,7 @@ def test_the_request_is_search_r1s(server, retriever):
         ({"id": "x", "contents": "no title here"}, ("x", "", "no title here", 1.0)),
         ({"id": "x", "title": "A", "contents": "B"}, ("x", "A", "B", 1.0)),
         ({"id": "x", "title": None, "text": "B"}, ("x", "", "B", 1.0)),
+        ({"id": "x", "title": "", "text": " ", "contents": "A\nB"}, ("x", "A", "B", 1.0)),
         (
             {"id": "x", "contents": '""Heroes" (album)"\nB'},
             ("x", '"Heroes" (album)', "B", 1.0),

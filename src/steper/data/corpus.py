@@ -2,9 +2,9 @@
 
 A row is `{"id"?, "title"?, "text"}`, with BEIR's `_id` for `id` or not, or FlashRAG's and
 Search-R1's `{"id", "contents"}`, where the first line of `contents` is the title (in quotation
-marks or not); beside a `text`, `contents` says the same once more. `url` and `metadata` are not
-read. Files are JSON lines, a JSON array, Parquet or DPR's TSV (see `rows`). HotpotQA's own corpus
-has to be fetched: see `steper.data.hotpotqa`.
+marks or not); beside a `text` that is not blank, `contents` says the same once more. `url` and
+`metadata` are not read. Files are JSON lines, a JSON array, Parquet or DPR's TSV (see `rows`).
+HotpotQA's own corpus has to be fetched: see `steper.data.hotpotqa`.
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ def load_corpus(path: str | Path) -> Iterator[Passage]:
 
 def _passage(item: Item, row: CorpusRow) -> Passage | None:
     """The passage of a row; None where its text is blank."""
-    if row.text is None and row.contents is None:
+    # A null is a blank text: so pandas and Parquet write what is empty.
+    if not {"text", "contents"} & item.value.keys():
         near = meant(item.value, ("text", "contents"), CorpusRow)
         raise item.error(f"neither text nor contents is there; one of them is needed{near}")
-    title, text = row.title, row.text
-    if text is None:
+    title, text = row.title, row.text or ""
+    if not text.strip():
         text = row.contents or ""
         head, _, rest = text.partition("\n")
         named = unquoted(head.strip())

@@ -27,6 +27,9 @@ READ, TSV = "JSON lines, a JSON array (both also gzipped) or Parquet", ", or a c
 DPR_COLUMNS = ("id", "text", "title")
 """Columns of DPR's `psgs_w100.tsv`, which a TSV file without a header is taken to have."""
 
+ID_COLUMNS = ("id", "_id", "docid", "doc_id", "pid", "passage_id")
+"""What the first column of a header is named; no passage has such an id."""
+
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 
 NOT_READ = {
@@ -156,9 +159,16 @@ def _table(path: Path, file: Iterable[bytes]) -> Iterator[Row]:
             continue
         cells = [_unquoted_cell(cell) for cell in text.split("\t")]
         if columns is None:
-            named = {"text", "contents"} & set(cells)
-            columns = cells if named else list(DPR_COLUMNS)
-            if named and len(set(cells)) < len(cells):
+            header = [_column(cell) for cell in cells]
+            named = {"text", "contents"} & set(header)
+            if not named and header[0] in ID_COLUMNS:
+                raise InputError(
+                    f"{path}, line {number}: {text[:60]!r} looks like a header, but no column is "
+                    "named text; name the columns id, text and title, or leave the header out "
+                    "where they stand in this order"
+                )
+            columns = header if named else list(DPR_COLUMNS)
+            if named and len(set(header)) < len(header):
                 raise InputError(f"{path}, line {number}: two columns are named alike: {text!r}")
             if named:
                 continue
@@ -169,6 +179,12 @@ def _table(path: Path, file: Iterable[bytes]) -> Iterator[Row]:
                 "line breaks has to be written as JSON lines"
             )
         yield f"line {number}", dict(zip(columns, cells, strict=True))
+
+
+def _column(name: str) -> str:
+    """A column's name; those that a corpus has, in small letters."""
+    small = name.strip().lower()
+    return small if small in (*ID_COLUMNS, "text", "title", "contents") else name
 
 
 def _unquoted_cell(cell: str) -> str:

@@ -241,12 +241,12 @@ def _found(item: Any, rank: int, url: str, place: str) -> Found:
     if not isinstance(document, dict):
         raise _odd(url, place, "a document", document)
     title, text = document.get("title"), document.get("text")
-    if not isinstance(text, str):
-        contents = document.get("contents")
-        if not isinstance(contents, str):
-            raise _odd(url, place, 'a document with "contents", or "title" and "text"', document)
+    contents = document.get("contents")
+    if isinstance(contents, str) and not (isinstance(text, str) and text.strip()):
         head, text = _split(contents)
         title = head or title
+    if not isinstance(text, str):
+        raise _odd(url, place, 'a document with "contents", or "title" and "text"', document)
     title = title if isinstance(title, str) else ""
     key = document.get("id")
     if key is None or key == "":
