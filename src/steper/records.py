@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from steper.text import brief, snippet, without_surrogates
+from steper.text import brief, says_nothing, snippet, without_surrogates
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -125,7 +125,7 @@ class Question(Record):
     """A question with its gold annotation, as far as the benchmark has one.
 
     `answers[0]` is the official answer, the rest are accepted aliases; a question without answers
-    can be taught but not scored. A blank answer is none: it would be found in any prediction.
+    can be taught but not scored. A blank answer or "-" is none: an empty prediction would meet it.
     `gold` are the passages that support the answer. `context` are the candidate passages that the
     benchmark ships with the question (for `--corpus auto`).
     """
@@ -143,7 +143,7 @@ class Question(Record):
     @field_validator("answers")
     @classmethod
     def _no_blank_answer(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(answer for answer in answers if answer.strip())
+        return tuple(answer for answer in answers if not says_nothing(answer))
 
     def _brief(self) -> Iterable[str]:
         hops = [f"{self.hops} hops"] if self.hops is not None else []

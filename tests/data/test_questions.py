@@ -182,6 +182,10 @@ def test_what_is_left_out_is_counted_and_logged(tmp_path, caplog):
         (FLASHRAG, {"golden_answers": ["", "B"]}, ("B",)),
         (FLASHRAG, {"golden_answers": ""}, ()),
         (GENERIC, {"answers": [" "]}, ()),
+        (GENERIC, {"answers": ["-", "?"]}, ()),
+        (GENERIC, {"answers": ["\u200b", "€", "7", "你"]}, ("€", "7", "你")),
+        (HOTPOT, {"answer": " – "}, ()),
+        (FLASHRAG, {"golden_answers": ["...", "The"]}, ("The",)),
     ],
 )
 def test_blank_answers_are_no_answers(tmp_path, caplog, rows, blank, answers):

@@ -34,7 +34,8 @@ COUNTED = {
     "its id_aliases file (--aliases)",
     "unanswerable": "unanswerable questions were left out",
     "left_out_by_reader": "rows were left out by the reader",
-    "blank_answer": "answers are blank and count as no answer",
+    "blank_answer": "answers are blank and count as no answer: no letter, digit or symbol is in "
+    "them",
 }
 
 
