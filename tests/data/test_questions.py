@@ -195,6 +195,15 @@ def test_blank_answers_are_no_answers(tmp_path, caplog, rows, blank, answers):
     assert "answers are blank and count as no answer" in caplog.text
 
 
+@pytest.mark.parametrize("rows", [HOTPOT, WIKI2, MUSIQUE, FLASHRAG, GENERIC])
+def test_a_blank_question_is_refused(tmp_path, rows):
+    refused(
+        lines(tmp_path, changed(rows, 0, question=" ")),
+        "line 1",
+        "question: a text that is not blank was expected, not ' '",
+    )
+
+
 def test_aliases_belong_to_2wiki(tmp_path):
     path = lines(tmp_path, MUSIQUE)
     refused(path, "belongs to 2wikimultihopqa", aliases=path)
