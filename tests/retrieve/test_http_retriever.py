@@ -1,9 +1,11 @@
 """The client against a real server on this machine that speaks Search-R1's protocol."""
 
+import gzip
 import json
 import math
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +29,8 @@ REPLY = {"result": [[{"document": DOVER, "score": 1.5}]]}
 class Server(ThreadingHTTPServer):
     """Answers with what `replies` holds, in turn; the last again and again.
 
-    A reply is a JSON value, (status, headers, text), or "reset": the connection is cut.
+    A reply is a JSON value, (status, headers, text), or "reset": the connection is cut. `drips`
+    are the seconds after each byte of it.
     """
 
     daemon_threads = True
@@ -36,6 +39,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.replies = [REPLY]
         self.asked = []
+        self.drips = 0.0
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], ConnectionError):  # the client gave up first
@@ -51,8 +55,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body))
-        replies = self.server.replies
+        server = self.server
+        server.asked.append((self.path, body))
+        replies = server.replies
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         if callable(reply):
             reply = reply(body)
@@ -63,10 +68,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        data = text.encode()
+        data = text.encode("latin-1" if "Content-Encoding" in headers else "utf-8")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        for part in [data[i : i + 1] for i in range(len(data))] if server.drips else [data]:
+            self.wfile.write(part)
+            time.sleep(server.drips)
 
     def log_message(self, *args):
         pass
@@ -256,6 +263,20 @@ def test_a_server_that_hangs_is_given_up(server):
         retriever.search(["q"], 1)
     blocked.set()
     retriever.close()
+
+
+def test_a_server_that_drips_is_given_up(server):
+    server.drips = 0.05
+    retriever = HttpRetriever(server.url, HttpSettings(timeout_s=0.3, attempts=1))
+    with pytest.raises(RetrievalError, match=r"timed out: its answer was not whole after 0\.3 s"):
+        retriever.search(["q"], 1)
+    retriever.close()
+
+
+def test_a_gzipped_answer_is_read(server, retriever):
+    zipped = gzip.compress(json.dumps(REPLY).encode()).decode("latin-1")
+    server.replies = [(200, {"Content-Encoding": "gzip"}, zipped)]
+    assert retriever.search(["q"], 1)[0][0].passage.id == "7"
 
 
 @pytest.mark.parametrize(

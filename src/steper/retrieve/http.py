@@ -166,7 +166,7 @@ class HttpRetriever:
         self._reported = said
 
     def _post(self, body: dict[str, Any]) -> Any:
-        response = self._client.post(self._address, json=body)
+        response = self._whole_answer(body)
         response.raise_for_status()
         try:
             return self._hide(each_string(response.json(), without_surrogates))
@@ -175,6 +175,30 @@ class HttpRetriever:
                 f"{self.url}: the reply is not JSON but {self._hide(response.text)[:60]!r}; "
                 "is this a Search-R1 retrieval server?"
             ) from None
+
+    def _whole_answer(self, body: dict[str, Any]) -> httpx.Response:
+        """The answer, read to its end; httpx.ReadTimeout where that takes longer than timeout_s."""
+        import httpx
+
+        # httpx's own timeout is for each read: a server that drips would never run into it.
+        limit = time.monotonic() + self.settings.timeout_s
+        with self._client.stream("POST", self._address, json=body) as answer:
+            parts: list[bytes] = []
+            for part in answer.iter_raw():
+                if parts and time.monotonic() > limit:
+                    raise httpx.ReadTimeout(
+                        f"timed out: its answer was not whole after {self.settings.timeout_s:g} s "
+                        "(timeout_s)",
+                        request=answer.request,
+                    )
+                parts.append(part)
+            return httpx.Response(
+                answer.status_code,
+                headers=answer.headers,
+                content=b"".join(parts),
+                request=answer.request,
+                extensions=answer.extensions,
+            )
 
     def _refusal(self, response: httpx.Response) -> str:
         said = " ".join(self._hide(response.text).split())
