@@ -18,6 +18,7 @@ from steper.examples.example_folder import ExampleFolder, Written
 from steper.lm.scripted import ScriptedModel
 from steper.recipes.base import Recipe
 from steper.recipes.stepwise import STEPER
+from steper.store import dump_line
 from steper.strategy.actions import Generate, Search
 from steper.strategy.ircot import IRCoT
 
@@ -263,3 +264,14 @@ def test_wrong_inputs_are_one_line(job, wrong):
     with pytest.raises(SteperError, match=said) as raised:
         call(job.folder)
     assert "\n" not in str(raised.value)
+
+
+def test_half_a_character_does_not_end_a_question():
+    def found(query, k):
+        return [("T\ud800", "x\udc00"), {"id": "\ud800", "title": "U", "text": "y"}][:k]
+
+    script = ScriptedModel(lambda request: "So the answer is: x.")
+    done = steper.ask("Wh\udcff is it?", script, found, strategy="ircot")
+    assert done.question == "Wh� is it?"
+    assert [p.title for p in done.passages] == ["T�", "U"]
+    assert dump_line(done)

@@ -1,6 +1,7 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from doubles import FILM, DictRetriever, film_questions, film_script
@@ -10,6 +11,8 @@ from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel, seeded_delay
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
+from steper.retrieve.base import Found
+from steper.store import dump_line
 from steper.strategy.ircot import IRCoT
 
 BARE = PromptSettings(instruction=False, demos=0)
@@ -194,3 +197,38 @@ def test_own_cost_stays_under_a_millisecond_an_action():
     list(runner.run(film_questions(300)))
     actions = runner.stats.searches + runner.stats.generations
     assert (time.process_time() - start) / actions < 0.001
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), None, "high"])
+def test_a_score_that_is_no_finite_number_fails_its_question_alone(score):
+    class Odd(DictRetriever):
+        def search(self, queries, k):
+            return [
+                [Found(f.passage, score) for f in found] if "of film 3" in query else found
+                for query, found in zip(queries, super().search(queries, k), strict=True)
+            ]
+
+    questions = film_questions(12)
+    odd = questions[3].model_copy(update={"text": f"{questions[3].text} of film 3"})
+    rows = []
+    runner = engine(retriever=Odd(FILM), record=rows.extend)
+    done = {t.question_id: t for t in runner.run([*questions[:3], odd, *questions[4:]])}
+    failed = done.pop("q3")
+    assert failed.status == "failed"
+    assert f"the score {score}; a finite number was expected" in failed.error
+    assert {t.status for t in done.values()} == {"answered"}
+    assert all(dump_line(row) for row in rows)
+
+
+def test_scores_of_numpys_are_plain_numbers():
+    class Single(DictRetriever):
+        def search(self, queries, k):
+            return [
+                [Found(f.passage, np.float32(f.score)) for f in found]
+                for found in super().search(queries, k)
+            ]
+
+    rows = []
+    (done,) = engine(retriever=Single(FILM), record=rows.extend).run(film_questions(1))
+    assert done.status == "answered"
+    assert all(dump_line(row) for row in rows)

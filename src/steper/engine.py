@@ -23,7 +23,7 @@ from steper.errors import ModelError, QuestionDropped, RetrievalError, SettingsE
 from steper.lm.base import Completion, FatalModelError, LanguageModel, Request
 from steper.lm.futures import outcome_of
 from steper.records import Attempt, Passage, Question, StopReason, Trajectory, Usage
-from steper.retrieve.base import Found, Retriever
+from steper.retrieve.base import Found, Retriever, recordable
 from steper.strategy.actions import Action, Actions, Generate, Search, request_digest
 from steper.strategy.base import Strategy
 from steper.strategy.trace import Ending, Trace
@@ -211,12 +211,13 @@ class Engine:
             try:
                 assert self.retriever is not None
                 queries = [f.pending.query for f in group if isinstance(f.pending, Search)]
-                results: Sequence[Any] = self.retriever.search(queries, k)
-                if len(results) != len(queries):
+                found = self.retriever.search(queries, k)
+                if len(found) != len(queries):
                     raise RetrievalError(
-                        f"the retriever gave {len(results)} results for {len(queries)} queries; "
+                        f"the retriever gave {len(found)} results for {len(queries)} queries; "
                         "one list of passages a query was expected"
                     )
+                results: list[Any] = [recordable(each) for each in found]
             except Exception as error:  # noqa: BLE001 (raised again in the engine's thread)
                 results = [error] * len(group)
             for flight, result in zip(group, results, strict=True):

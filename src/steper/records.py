@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from reprlib import repr as short
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,11 +24,14 @@ from pydantic import (
     model_validator,
 )
 
-from steper.text import brief, snippet
+from steper.text import brief, says_nothing, snippet, without_surrogates
 
 SCHEMA_VERSION: Literal[1] = 1
 
 Benchmark = Literal["hotpotqa", "2wikimultihopqa", "musique", "generic"]
+
+Text = Annotated[str, AfterValidator(without_surrogates)]
+"""A text from outside: half a character in it, which no file can hold, becomes �."""
 
 StepKind = Literal["init", "exp", "agg"]
 """Reasoning initialization (first step), expansion (middle), aggregation (last); StepER §3."""
@@ -81,15 +85,16 @@ class GrownRecord(Record):
 
 def passage_id(title: str, text: str) -> str:
     """Content id of a passage: the same title and text have the same id in every corpus."""
-    return hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:16]
+    known = without_surrogates(f"{title}\n{text}")
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 class Passage(Record):
     """A retrievable unit of text; `id` is the corpus's own or `passage_id(title, text)`."""
 
-    id: str
-    title: str
-    text: str
+    id: Text
+    title: Text
+    text: Text
 
     @classmethod
     def make(cls, title: str, text: str) -> Passage:
@@ -120,13 +125,13 @@ class Question(Record):
     """A question with its gold annotation, as far as the benchmark has one.
 
     `answers[0]` is the official answer, the rest are accepted aliases; a question without answers
-    can be taught but not scored. A blank answer is none: it would be found in any prediction.
+    can be taught but not scored. A blank answer or "-" is none: an empty prediction would meet it.
     `gold` are the passages that support the answer. `context` are the candidate passages that the
     benchmark ships with the question (for `--corpus auto`).
     """
 
-    id: str
-    text: str
+    id: Text
+    text: Text
     benchmark: Benchmark = "generic"
     answers: tuple[str, ...] = ()
     type: str | None = None
@@ -138,7 +143,7 @@ class Question(Record):
     @field_validator("answers")
     @classmethod
     def _no_blank_answer(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(answer for answer in answers if answer.strip())
+        return tuple(answer for answer in answers if not says_nothing(answer))
 
     def _brief(self) -> Iterable[str]:
         hops = [f"{self.hops} hops"] if self.hops is not None else []

@@ -41,7 +41,7 @@ def hider(secrets: Iterable[str]) -> Callable[[Any], Any]:
             text = text.replace(secret, HIDDEN)
         return text
 
-    return (lambda value: _each_string(value, hide)) if hidden else lambda value: value
+    return (lambda value: each_string(value, hide)) if hidden else lambda value: value
 
 
 def secrets_in(address: str) -> list[str]:
@@ -63,7 +63,7 @@ def without_secrets(value: Any) -> Any:
     `http://me:1@host/retrieve?index=a&api_key=2` is `http://[hidden]@host/retrieve?index=a&
     api_key=[hidden]`.
     """
-    return _each_string(value, lambda text: _ADDRESS.sub(_hidden_in, text))
+    return each_string(value, lambda text: _ADDRESS.sub(_hidden_in, text))
 
 
 def _hidden_in(address: re.Match[str]) -> str:
@@ -71,9 +71,10 @@ def _hidden_in(address: re.Match[str]) -> str:
     return _PARAMETER.sub(rf"\1={HIDDEN}", without_user)
 
 
-def _each_string(value: Any, change: Callable[[str], str]) -> Any:
+def each_string(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every string of it changed, keys included."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {_each_string(k, change): _each_string(item, change) for k, item in value.items()}
-    return [_each_string(item, change) for item in value] if isinstance(value, list) else value
+        return {each_string(k, change): each_string(item, change) for k, item in value.items()}
+    return [each_string(item, change) for item in value] if isinstance(value, list) else value

@@ -130,9 +130,28 @@ def parse_json(path: Path | str, text: bytes) -> Any:
     try:
         return orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
-        raise InputError(
-            f"{path}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
-        ) from None
+        raise _not_json(path, text, error) from None
+
+
+def _not_json(
+    path: Path | str, text: bytes, error: orjson.JSONDecodeError, line: int | None = None
+) -> InputError:
+    """The error for a file's text, or `line` of it: that it is no JSON, or first no UTF-8.
+
+    orjson says of the latter "surrogates not allowed", and that of the first column.
+    """
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        before = text[: wrong.start]
+        byte = wrong.start - before.rfind(b"\n") - 1
+        place = line or before.count(b"\n") + 1
+        return InputError(
+            f"{path}, line {place}: not UTF-8 (byte {byte} is "
+            f"{text[wrong.start]:#x}); save the file as UTF-8"
+        )
+    place = line or error.lineno
+    return InputError(f"{path}, line {place}, column {error.colno}: not JSON ({error.msg})")
 
 
 def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -152,9 +171,7 @@ def parse_json_lines(
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}, column {error.colno}: not JSON ({error.msg})"
-            ) from None
+            raise _not_json(path, line, error, number) from None
         if not isinstance(value, dict):
             raise InputError(
                 f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import string
 import time
+import unicodedata
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
 
@@ -74,6 +76,32 @@ def one_line(text: object, longest: int) -> str:
 def normalise_space(text: str) -> str:
     """Lower-cased text with single spaces, for comparing queries and titles."""
     return " ".join(text.lower().split())
+
+
+def unquoted(title: str) -> str:
+    """A title without the quotation marks around it; those within it stay.
+
+    `""Heroes" (album)"` is `"Heroes" (album)`; `"A" and "B"` quotes its words, not itself.
+    """
+    if len(title) < 2 or not title[0] == title[-1] == '"':
+        return title
+    inner = title[1:-1]
+    first = inner.find('"')
+    closes = first > 0 and not inner[first - 1].isspace() and inner[first - 1] != "("
+    return title if closes and inner.count('"') % 2 == 0 else inner.strip()
+
+
+_PUNCTUATION = frozenset(string.punctuation)
+
+
+def says_nothing(answer: str) -> bool:
+    """Whether an answer holds no letter, digit or symbol: "-", "?", white space, zero-width space.
+
+    ASCII punctuation, symbols such as + among it, counts for nothing: all benchmarks delete it
+    before they score, so that an empty prediction would be right. "The", of which they leave
+    nothing either, is an answer, and is scored as their scripts do.
+    """
+    return not any(c not in _PUNCTUATION and unicodedata.category(c)[0] in "LNS" for c in answer)
 
 
 def without_surrogates(text: str) -> str:

@@ -76,6 +76,19 @@ def test_passages_without_text_are_skipped_and_logged(tmp_path, caplog):
     assert "2 passages without text were skipped" in caplog.text
 
 
+def test_a_null_text_is_a_blank_one(tmp_path, caplog):
+    rows = [
+        {"id": 1, "title": "T", "text": None},
+        {"id": 2, "contents": None},
+        {"id": 3, "text": None, "contents": "Uma\nA lake."},
+        {"id": 4, "title": "Uma", "text": " ", "contents": "Uma\nA lake."},
+    ]
+    made = [(p.id, p.title, p.text) for p in load_corpus(lines(tmp_path, rows))]
+    assert made == [("3", "Uma", "A lake."), ("4", "Uma", "A lake.")]
+    assert "2 passages without text were skipped" in caplog.text
+    refused(lines(tmp_path, [{"id": 1, "title": None}]), "neither text nor contents is there")
+
+
 def test_extra_fields_are_ignored_and_named_once(tmp_path, caplog):
     rows = [{"id": n, "titel": "x", "text": "y", "lang": "en"} for n in range(3)]
     assert len(list(load_corpus(lines(tmp_path, rows)))) == 3
@@ -120,6 +133,16 @@ def test_the_contexts_make_a_corpus_without_repetition(tmp_path):
     assert [p.title for p in corpus] == ["Ada Vel", "Torvik", "The Pale Gate", "Oso", "Uma (lake)"]
     with pytest.raises(InputError, match="no question has contexts"):
         build_corpus([Question(id="q", text="Who?")])
+
+
+def test_contexts_without_text_are_skipped_and_logged(tmp_path, caplog):
+    row = {**HOTPOT[0], "context": [["Blank", []], ["White", [" "]], *HOTPOT[0]["context"]]}
+    questions = load_questions(array(tmp_path, [row]))
+    corpus = build_corpus([*questions, *questions])
+    assert corpus == build_corpus(load_questions(array(tmp_path, HOTPOT[:1])))
+    assert "the questions' contexts: 2 passages without text were skipped" in caplog.text
+    with pytest.raises(InputError, match="no question has contexts with text"):
+        build_corpus([questions[0].model_copy(update={"context": (Passage.make("T", ""),)})])
 
 
 def test_real_corpus():

@@ -75,6 +75,12 @@ def test_wrong_benchmark_unknown_benchmark_unknown_format(tmp_path):
     with pytest.raises(InputError, match="unknown benchmark 'musik'; did you mean musique"):
         load_questions(path, "musik")
     refused(lines(tmp_path, [{"text": "x"}]), "not a known question format", "it has text")
+    refused(path, "expected one of musique (")
+    refused(
+        lines(tmp_path, [{"question": "x", "answers": ["y"]}]),
+        "it has question, answers; the nearest, generic (id, question), needs id",
+    )
+    refused(lines(tmp_path, [{"version": 1, "data": GENERIC}]), "rows seem to be under 'data'")
 
 
 def test_missing_empty_and_broken_files(tmp_path):
@@ -182,6 +188,10 @@ def test_what_is_left_out_is_counted_and_logged(tmp_path, caplog):
         (FLASHRAG, {"golden_answers": ["", "B"]}, ("B",)),
         (FLASHRAG, {"golden_answers": ""}, ()),
         (GENERIC, {"answers": [" "]}, ()),
+        (GENERIC, {"answers": ["-", "?"]}, ()),
+        (GENERIC, {"answers": ["\u200b", "€", "7", "你"]}, ("€", "7", "你")),
+        (HOTPOT, {"answer": " – "}, ()),
+        (FLASHRAG, {"golden_answers": ["...", "The"]}, ("The",)),
     ],
 )
 def test_blank_answers_are_no_answers(tmp_path, caplog, rows, blank, answers):
@@ -189,6 +199,12 @@ def test_blank_answers_are_no_answers(tmp_path, caplog, rows, blank, answers):
     assert file.questions[0].answers == answers
     assert file.counts["blank_answer"] in (1, 2)
     assert "answers are blank and count as no answer" in caplog.text
+
+
+@pytest.mark.parametrize("rows", [HOTPOT, WIKI2, MUSIQUE, FLASHRAG, GENERIC])
+def test_a_blank_question_is_refused(tmp_path, rows):
+    path = lines(tmp_path, changed(rows, 0, question=" "))
+    refused(path, "line 1", "question: a text that is not blank was expected, not ' '")
 
 
 def test_aliases_belong_to_2wiki(tmp_path):

@@ -143,6 +143,18 @@ def test_dprs_table(tmp_path):
     assert list(load_corpus(path)) == passages  # without a header the columns are DPR's
 
 
+def test_a_tables_header_is_read_in_any_case(tmp_path):
+    path = tmp_path / "c.tsv"
+    path.write_text("ID\tText\tTitle\n1\tx\ty\n")
+    assert [(p.id, p.title, p.text) for p in load_corpus(path)] == [("1", "y", "x")]
+    path.write_text("id\tpassage\ttitle\n1\tx\ty\n")
+    refused(
+        lambda: load_corpus(path),
+        f"{path}, line 1",
+        "looks like a header, but no column is named text; name the columns id, text and title",
+    )
+
+
 def test_a_table_with_wrong_columns_is_named_by_line(tmp_path):
     path = tmp_path / "c.tsv"
     path.write_text("id\ttext\ttitle\n1\tx\ty\n2\tx\n")
@@ -174,7 +186,15 @@ def archives(folder):
     [
         ("x.bz2", b"BZh91AY", "bzip2"),
         ("x.jsonl.gz", gzip.compress(b"\x1f\x8b\x08\x00", mtime=0), "gzipped twice"),
-        ("x.arrow", b"ARROW1\0\0", "Arrow file"),
+        ("x.arrow", b"ARROW1\0\0", "an Arrow or Feather file"),
+        ("x.7z", b"7z\xbc\xaf\x27\x1c\0", "a 7z archive: unpack it"),
+        ("x.lz4", b"\x04\x22\x4d\x18d", "compressed by lz4"),
+        ("x.npy", b"\x93NUMPY\x01\0", "a NumPy array"),
+        ("x.avro", b"Obj\x01\x04", "an Avro file"),
+        ("x.orc", b"ORC\x11", "an ORC file"),
+        ("x.feather", b"FEA1\0", "a Feather file"),
+        ("x.json", b'{\n  "data": [\n    {\n      "id": 1', "rows seem to be under 'data'"),
+        ("x.json", b'{ \r\n "id": 1\n}', "one JSON object over several lines: write its rows"),
         ("x.pkl", b"\x80\x04\x95", "pickle"),
         ("x.json", "[{}]".encode("utf-16"), "UTF-16 text: save it as UTF-8"),
         ("x.json", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
@@ -188,6 +208,19 @@ def test_what_is_not_read_is_named(tmp_path, name, begins, said):
     path.write_bytes(begins)
     for read in (read_rows, load_corpus):
         refused(lambda read=read: read(path), f"{path} is ", said, "what is read is JSON lines")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"id": "1"}\n{"id": "é"}\n', "line 2: not UTF-8 (byte 8 is 0xe9)"),
+        ('[{"id": "1"},\n {"id": "é"}]', "line 2: not UTF-8 (byte 9 is 0xe9)"),
+    ],
+)
+def test_latin_1_is_told_as_such(tmp_path, text, place):
+    path = tmp_path / "x.json"
+    path.write_bytes(text.encode("latin-1"))
+    refused(lambda: read_items(path), f"{path}, {place}; save the file as UTF-8")
 
 
 def test_archives_are_named(tmp_path):

@@ -1,8 +1,11 @@
 """The client against a real server on this machine that speaks Search-R1's protocol."""
 
+import gzip
 import json
+import math
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,9 +16,10 @@ from doubles import film_questions, film_script
 from steper.errors import InputError, RetrievalError, SettingsError
 from steper.lm.base import FatalModelError
 from steper.lm.scripted import ScriptedModel
-from steper.records import passage_id
+from steper.records import Passage, passage_id
 from steper.retrieve import HttpRetriever, HttpSettings
 from steper.runs import teach
+from steper.store import dump_line
 
 DOVER = {"id": "7", "contents": '"Dover"\nDover is a town.\nAnd a port.'}
 QUICK = HttpSettings(attempts=1)
@@ -25,7 +29,8 @@ REPLY = {"result": [[{"document": DOVER, "score": 1.5}]]}
 class Server(ThreadingHTTPServer):
     """Answers with what `replies` holds, in turn; the last again and again.
 
-    A reply is a JSON value, (status, headers, text), or "reset": the connection is cut.
+    A reply is a JSON value, (status, headers, text), or "reset": the connection is cut. `drips`
+    are the seconds after each byte of it.
     """
 
     daemon_threads = True
@@ -34,6 +39,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.replies = [REPLY]
         self.asked = []
+        self.drips = 0.0
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], ConnectionError):  # the client gave up first
@@ -49,8 +55,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body))
-        replies = self.server.replies
+        server = self.server
+        server.asked.append((self.path, body))
+        replies = server.replies
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         if callable(reply):
             reply = reply(body)
@@ -61,10 +68,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        data = text.encode()
+        data = text.encode("latin-1" if "Content-Encoding" in headers else "utf-8")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        for part in [data[i : i + 1] for i in range(len(data))] if server.drips else [data]:
+            self.wfile.write(part)
+            time.sleep(server.drips)
 
     def log_message(self, *args):
         pass
@@ -130,12 +139,43 @@ def test_the_request_is_search_r1s(server, retriever):
         ({"id": "x", "contents": "no title here"}, ("x", "", "no title here", 1.0)),
         ({"id": "x", "title": "A", "contents": "B"}, ("x", "A", "B", 1.0)),
         ({"id": "x", "title": None, "text": "B"}, ("x", "", "B", 1.0)),
+        ({"id": "x", "title": "", "text": " ", "contents": "A\nB"}, ("x", "A", "B", 1.0)),
+        (
+            {"id": "x", "contents": '""Heroes" (album)"\nB'},
+            ("x", '"Heroes" (album)', "B", 1.0),
+        ),
+        (
+            {"id": "x", "contents": '"Weird Al" Yankovic\nB'},
+            ("x", '"Weird Al" Yankovic', "B", 1.0),
+        ),
     ],
 )
 def test_all_shapes_of_documents_are_read(server, retriever, item, expected):
     server.replies = [{"result": [[item]]}]
     (hit,) = retriever.search(["q"], 1)[0]
     assert (hit.passage.id, hit.passage.title, hit.passage.text, hit.score) == expected
+
+
+def test_half_a_character_becomes_one_that_files_can_hold(server, retriever):
+    text = (
+        '{"result": [[{"id": "\\ude00", "title": "T\\ud800", "text": "x\\ud83d y\\ud83d\\ude00"}]]}'
+    )
+    server.replies = [(200, {}, text)]
+    (hit,) = retriever.search(["q"], 1)[0]
+    assert hit.passage == Passage(id="�", title="T�", text="x� y😀")
+    assert dump_line(hit.passage)
+
+
+def test_passages_without_text_are_skipped_and_counted(server, caplog):
+    blank = [{"id": 1, "contents": '"T"\n'}, {"id": 2, "title": "U", "text": ""}]
+    server.replies = [{"result": [[*blank, DOVER, {"id": 3, "title": "V", "text": " "}]]}]
+    retriever = HttpRetriever(server.url)
+    for _ in range(2):
+        assert [(f.passage.id, f.score) for f in retriever.search(["q"], 4)[0]] == [("7", 1 / 3)]
+    retriever.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{server.url}/retrieve: 6 passages without text were skipped"
+    ]
 
 
 def test_without_scores_the_rank_decides(server, retriever):
@@ -225,6 +265,20 @@ def test_a_server_that_hangs_is_given_up(server):
     retriever.close()
 
 
+def test_a_server_that_drips_is_given_up(server):
+    server.drips = 0.05
+    retriever = HttpRetriever(server.url, HttpSettings(timeout_s=0.3, attempts=1))
+    with pytest.raises(RetrievalError, match=r"timed out: its answer was not whole after 0\.3 s"):
+        retriever.search(["q"], 1)
+    retriever.close()
+
+
+def test_a_gzipped_answer_is_read(server, retriever):
+    zipped = gzip.compress(json.dumps(REPLY).encode()).decode("latin-1")
+    server.replies = [(200, {"Content-Encoding": "gzip"}, zipped)]
+    assert retriever.search(["q"], 1)[0][0].passage.id == "7"
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
@@ -236,7 +290,10 @@ def test_a_server_that_hangs_is_given_up(server):
         ({"result": [["x"]]}, "reply.result[0][0] is x, a document was expected"),
         ({"result": [[{"document": None}]]}, "reply.result[0][0] is None, a document"),
         ({"result": [[{"id": 1}]]}, 'a document with "contents", or "title" and "text" was'),
-        ({"result": [[{"document": DOVER, "score": "high"}]]}, "[0][0].score is high, a number"),
+        ({"result": [[{"document": DOVER, "score": "high"}]]}, "[0][0].score is high, a finite"),
+        ({"result": [[{"document": DOVER, "score": math.nan}]]}, "score is nan, a finite number"),
+        ({"result": [[{"document": DOVER, "score": -math.inf}]]}, "[0][0].score is -inf, a finite"),
+        ({"result": [[{"document": DOVER, "score": 10**400}]]}, "[0][0].score is 1000"),
         ({"result": [[{"id": [1], "contents": ""}]]}, "[0][0].id is [1], a string or a whole"),
     ],
 )

@@ -32,11 +32,11 @@ def search(
         How many passages, at the most.
     """
     from steper.retrieve.opening import open_retriever
-    from steper.text import snippet
+    from steper.text import snippet, without_surrogates
 
     console = plain_console()
     with closing(open_retriever(index)) as retriever:
-        found = retriever.search([query], k)[0]
+        found = retriever.search([without_surrogates(query)], k)[0]
     if not found:
         console.print("no passage shares a word with this query")
     for rank, hit in enumerate(found, start=1):

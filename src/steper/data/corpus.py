@@ -2,9 +2,9 @@
 
 A row is `{"id"?, "title"?, "text"}`, with BEIR's `_id` for `id` or not, or FlashRAG's and
 Search-R1's `{"id", "contents"}`, where the first line of `contents` is the title (in quotation
-marks or not); beside a `text`, `contents` says the same once more. `url` and `metadata` are not
-read. Files are JSON lines, a JSON array, Parquet or DPR's TSV (see `rows`). HotpotQA's own corpus
-has to be fetched: see `steper.data.hotpotqa`.
+marks or not); beside a `text` that is not blank, `contents` says the same once more. `url` and
+`metadata` are not read. Files are JSON lines, a JSON array, Parquet or DPR's TSV (see `rows`).
+HotpotQA's own corpus has to be fetched: see `steper.data.hotpotqa`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import Field
 from steper.data.items import BenchmarkRow, Item, meant, read_items
 from steper.errors import InputError
 from steper.records import Passage, Question
+from steper.text import unquoted
 
 log = logging.getLogger(__name__)
 
@@ -73,33 +74,21 @@ def load_corpus(path: str | Path) -> Iterator[Passage]:
 
 def _passage(item: Item, row: CorpusRow) -> Passage | None:
     """The passage of a row; None where its text is blank."""
-    if row.text is None and row.contents is None:
+    # A null is a blank text: so pandas and Parquet write what is empty.
+    if not {"text", "contents"} & item.value.keys():
         near = meant(item.value, ("text", "contents"), CorpusRow)
         raise item.error(f"neither text nor contents is there; one of them is needed{near}")
-    title, text = row.title, row.text
-    if text is None:
+    title, text = row.title, row.text or ""
+    if not text.strip():
         text = row.contents or ""
         head, _, rest = text.partition("\n")
-        named = _unquoted(head.strip())
+        named = unquoted(head.strip())
         if rest.strip() and title in (None, named):
             title, text = named, rest
     if not text.strip():
         return None
     made = Passage.make(title or "", text.strip())
     return made if row.id is None else made.model_copy(update={"id": str(row.id)})
-
-
-def _unquoted(title: str) -> str:
-    """A title without the quotation marks around it; those within it stay.
-
-    `""Heroes" (album)"` is `"Heroes" (album)`; `"A" and "B"` quotes its words, not itself.
-    """
-    if len(title) < 2 or not title[0] == title[-1] == '"':
-        return title
-    inner = title[1:-1]
-    first = inner.find('"')
-    closes = first > 0 and not inner[first - 1].isspace() and inner[first - 1] != "("
-    return title if closes and inner.count('"') % 2 == 0 else inner.strip()
 
 
 def _first_place(path: Path, own: str, before: str) -> str | None:
@@ -116,12 +105,17 @@ def _first_place(path: Path, own: str, before: str) -> str | None:
 def build_corpus(questions: Iterable[Question]) -> list[Passage]:
     """The union of all questions' contexts, without repetition of title and text, in order.
 
-    This is how IRCoT's authors make 2Wiki's (430,225 passages) and MuSiQue's (139,416) corpus, of
-    train, dev and test together. Raises InputError when no question has contexts.
+    Passages without text are skipped, and their number logged. This is how IRCoT's authors make
+    2Wiki's (430,225 passages) and MuSiQue's (139,416) corpus, of train, dev and test together.
+    Raises InputError when no question has contexts.
     """
-    found = {passage.id: passage for q in questions for passage in q.context}
+    every = {passage.id: passage for q in questions for passage in q.context}
+    found = [passage for passage in every.values() if passage.text.strip()]
+    if empty := len(every) - len(found):
+        log.warning("the questions' contexts: %d passages without text were skipped", empty)
     if not found:
         raise InputError(
-            "no question has contexts, so no corpus can be made of them: name a corpus file"
+            f"no question has contexts{' with text' if every else ''}, so no corpus can be made "
+            "of them: name a corpus file"
         )
-    return list(found.values())
+    return found

@@ -15,6 +15,7 @@ from typing import Any
 from steper.data.items import Item
 from steper.doors import Door, parts_in, place_of
 from steper.records import Question
+from steper.text import says_nothing
 
 Read = Callable[[Item, "Counter[str]"], "Question | None"]
 """The question of an item; None, and a reason counted, for one that is left out."""
@@ -23,9 +24,9 @@ Read = Callable[[Item, "Counter[str]"], "Question | None"]
 def given_answers(answers: str | Iterable[str] | None, counts: Counter[str]) -> tuple[str, ...]:
     """The answers of a row, one or several, without repetition; blank ones are counted as none."""
     given = tuple(dict.fromkeys([answers] if isinstance(answers, str) else answers or ()))
-    blank = sum(not answer.strip() for answer in given)
-    counts["blank_answer"] += blank
-    return tuple(answer for answer in given if answer.strip()) if blank else given
+    said = tuple(answer for answer in given if not says_nothing(answer))
+    counts["blank_answer"] += len(given) - len(said)
+    return said
 
 
 @dataclass(frozen=True)

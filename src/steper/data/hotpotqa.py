@@ -22,7 +22,7 @@ from steper.data.contexts import (
     gold_passages,
 )
 from steper.data.formats import QuestionFormat, given_answers
-from steper.data.items import BenchmarkRow, Item
+from steper.data.items import BenchmarkRow, Filled, Item
 from steper.records import Hop, Passage, Question
 
 HOPS = 2
@@ -32,7 +32,7 @@ class HotpotRow(BenchmarkRow):
     """One item of a HotpotQA file."""
 
     id: str = Field(alias="_id")
-    question: str
+    question: Filled
     context: Paragraphs
     answer: str | None = None
     supporting_facts: SupportingFacts = Field(default=[])

@@ -12,9 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 
 from steper.data.rows import read_rows
 from steper.errors import InputError
@@ -23,6 +29,16 @@ from steper.store import field_error
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound="BenchmarkRow")
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a text that is not blank was expected")
+    return text
+
+
+Filled = Annotated[str, AfterValidator(_filled)]
+"""A text that is not blank."""
 
 
 class BenchmarkRow(BaseModel):

@@ -20,17 +20,14 @@ passages).
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from steper.data.contexts import distinct
 from steper.data.formats import QuestionFormat, given_answers
-from steper.data.items import BenchmarkRow, Item
+from steper.data.items import BenchmarkRow, Filled, Item
 from steper.records import Hop, Passage, Question
-
-Filled = Annotated[str, StringConstraints(pattern=r"\S")]
-"""A text that is not blank."""
 
 
 class PassageRow(BenchmarkRow):

@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt
 
 from steper.data.contexts import distinct
 from steper.data.formats import QuestionFormat, given_answers
-from steper.data.items import BenchmarkRow, Item
+from steper.data.items import BenchmarkRow, Filled, Item
 from steper.records import Hop, Passage, Question
 
 
@@ -41,7 +41,7 @@ class MusiqueRow(BenchmarkRow):
     """One line of a MuSiQue file."""
 
     id: str
-    question: str
+    question: Filled
     paragraphs: list[ParagraphRow]
     question_decomposition: list[SubQuestionRow] = Field(default=[])
     answer: str | None = None

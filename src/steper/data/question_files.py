@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -34,7 +34,8 @@ COUNTED = {
     "its id_aliases file (--aliases)",
     "unanswerable": "unanswerable questions were left out",
     "left_out_by_reader": "rows were left out by the reader",
-    "blank_answer": "answers are blank and count as no answer",
+    "blank_answer": "answers are blank and count as no answer: no letter, digit or symbol is in "
+    "them",
 }
 
 
@@ -131,19 +132,34 @@ def _checked_format(first: Item, named: QuestionFormat | None) -> QuestionFormat
     found = next((f for f in ours.values() if f.matches(first.value)), None)
     has = ", ".join(list(first.value)[:8]) or "no fields"
     if found is None:
-        known = "; ".join(f"{each.name} ({each.fields})" for each in ours.values())
-        names = {name for each in ours.values() for name in each.fields.split(", ")}
-        strange = {name: None for name in first.value if name not in names}
-        near = meant(strange, sorted(names - first.value.keys()))
-        raise first.error(
-            f"not a known question format: it has {has}{near}; expected one of {known}"
-        )
+        raise first.error(f"not a known question format: it has {has}{_nearest(first.value, ours)}")
     if named not in (None, found) and not (found.open and named.name in get_args(Benchmark)):
         raise first.error(
             f"this is not a {named.name} file ({named.fields}): it has {has} and looks like "
             f"{found.name}; name {found.name}, or auto"
         )
     return found
+
+
+def _nearest(row: dict[str, Any], formats: Mapping[str, QuestionFormat]) -> str:
+    """What was expected: the format of which a row lacks least, or all where none is near.
+
+    Where rows stand in a list under some name, it says under which.
+    """
+    known = {each: each.fields.split(", ") for each in formats.values()}
+    lacks = {each: [f for f in fields if f not in row] for each, fields in known.items()}
+    names = {field for fields in known.values() for field in fields}
+    strange = {name: None for name in row if name not in names}
+    best = min(known, key=lambda each: (len(lacks[each]), -len(known[each])))
+    if len(lacks[best]) == len(known[best]):
+        for name, value in row.items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                return f"; its rows seem to be under {name!r}: write them as a list, or one a line"
+        every = "; ".join(f"{each.name} ({each.fields})" for each in known)
+        near = meant(strange, sorted(names - row.keys()))
+        return f"{near}; expected one of {every}"
+    near, needs = meant(strange, lacks[best]), ", ".join(lacks[best])
+    return f"{near}; the nearest, {best.name} ({best.fields}), needs {needs}"
 
 
 def _read_all(items: Iterable[Item], reader: Read, counts: Counter[str]) -> Iterator[Question]:

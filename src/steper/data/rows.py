@@ -9,6 +9,7 @@ the name of what it is.
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
@@ -27,6 +28,9 @@ READ, TSV = "JSON lines, a JSON array (both also gzipped) or Parquet", ", or a c
 DPR_COLUMNS = ("id", "text", "title")
 """Columns of DPR's `psgs_w100.tsv`, which a TSV file without a header is taken to have."""
 
+ID_COLUMNS = ("id", "_id", "docid", "doc_id", "pid", "passage_id")
+"""What the first column of a header is named; no passage has such an id."""
+
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 
 NOT_READ = {
@@ -36,7 +40,13 @@ NOT_READ = {
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it (unzstd)",
     GZIP: "gzipped twice: unpack it (gunzip)",
     PARQUET: "a gzipped Parquet file: unpack it (gunzip)",
-    b"ARROW1": "an Arrow file: write it as Parquet or JSON lines",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it and name a file that was in it",
+    b"\x04\x22\x4d\x18": "compressed by lz4: unpack it (unlz4)",
+    b"\x93NUMPY": "a NumPy array: write it as JSON lines",
+    b"Obj\x01": "an Avro file: write it as Parquet or JSON lines",
+    b"ORC": "an ORC file: write it as Parquet or JSON lines",
+    b"FEA1": "a Feather file: write it as Parquet or JSON lines",
+    b"ARROW1": "an Arrow or Feather file: write it as Parquet or JSON lines",
     b"\xff\xff\xff\xff": "an Arrow stream, as `datasets` keeps them: write it as Parquet or JSON "
     "lines (Dataset.to_parquet, Dataset.to_json)",
     b"\x80": "a Python pickle: write it as JSON lines",
@@ -129,7 +139,13 @@ def _other_format(head: bytes, start: bytes, ending: str, tables: bool) -> str |
         return "a tar archive: unpack it and name a file that was in it"
     if ending == ".tsv" and not tables:
         return "TSV, which is read for corpora alone: write it as JSON lines, an object a line"
-    return None if start[:1] in (b"{", b"[") else ENDINGS.get(ending)
+    if start[:1] not in (b"{", b"["):
+        return ENDINGS.get(ending)
+    if re.match(rb"\{[^\S\n]*\n", start):
+        rows = re.search(rb'"(\w+)"\s*:\s*\[\s*\{', start)
+        seem = f" (rows seem to be under {rows[1].decode(errors='replace')!r})" if rows else ""
+        return f"one JSON object over several lines{seem}: write its rows as a list, or one a line"
+    return None
 
 
 def _array(path: Path, file: IO[bytes]) -> Iterator[Row]:
@@ -156,9 +172,16 @@ def _table(path: Path, file: Iterable[bytes]) -> Iterator[Row]:
             continue
         cells = [_unquoted_cell(cell) for cell in text.split("\t")]
         if columns is None:
-            named = {"text", "contents"} & set(cells)
-            columns = cells if named else list(DPR_COLUMNS)
-            if named and len(set(cells)) < len(cells):
+            header = [_column(cell) for cell in cells]
+            named = {"text", "contents"} & set(header)
+            if not named and header[0] in ID_COLUMNS:
+                raise InputError(
+                    f"{path}, line {number}: {text[:60]!r} looks like a header, but no column is "
+                    "named text; name the columns id, text and title, or leave the header out "
+                    "where they stand in this order"
+                )
+            columns = header if named else list(DPR_COLUMNS)
+            if named and len(set(header)) < len(header):
                 raise InputError(f"{path}, line {number}: two columns are named alike: {text!r}")
             if named:
                 continue
@@ -169,6 +192,12 @@ def _table(path: Path, file: Iterable[bytes]) -> Iterator[Row]:
                 "line breaks has to be written as JSON lines"
             )
         yield f"line {number}", dict(zip(columns, cells, strict=True))
+
+
+def _column(name: str) -> str:
+    """A column's name; those that a corpus has, in small letters."""
+    small = name.strip().lower()
+    return small if small in (*ID_COLUMNS, "text", "title", "contents") else name
 
 
 def _unquoted_cell(cell: str) -> str:

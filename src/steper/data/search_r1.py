@@ -12,8 +12,7 @@ from collections import Counter
 from typing import Any
 
 from steper.data.formats import QuestionFormat, given_answers
-from steper.data.items import BenchmarkRow, Item
-from steper.data.jsonl import Filled
+from steper.data.items import BenchmarkRow, Filled, Item
 from steper.records import Question
 
 NUMBERED = re.compile(r"[a-z]+_\d+")

@@ -26,7 +26,7 @@ from steper.data.contexts import (
     gold_passages,
 )
 from steper.data.formats import QuestionFormat, Read, given_answers
-from steper.data.items import BenchmarkRow, Item, read_items
+from steper.data.items import BenchmarkRow, Filled, Item, read_items
 from steper.errors import InputError
 from steper.gold.alignment import align_triples
 from steper.records import Hop, Question
@@ -44,7 +44,7 @@ class Wiki2Row(BenchmarkRow):
     """One item of a 2WikiMultiHopQA file."""
 
     id: str = Field(alias="_id")
-    question: str
+    question: Filled
     context: Paragraphs
     type: Literal["compositional", "inference", "comparison", "bridge_comparison"] | None = None
     answer: str | None = None

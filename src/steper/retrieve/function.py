@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from steper.doors import CODE, SPEC, origin
 from steper.errors import RetrievalError
-from steper.records import Passage
+from steper.records import Passage, passage_id
 from steper.retrieve.base import Found
 
 Find = Callable[[str, int], Iterable[Any]]
@@ -49,9 +50,13 @@ class FunctionRetriever:
         if isinstance(each, Passage):
             return Found(each, score)
         if isinstance(each, Mapping) and {"title", "text"} <= each.keys():
-            made = Passage.make(str(each["title"]), str(each["text"]))
-            passage = made.model_copy(update={"id": str(each["id"])}) if "id" in each else made
-            return Found(passage, float(each.get("score", score)))
+            title, text = str(each["title"]), str(each["text"])
+            key = str(each["id"]) if "id" in each else passage_id(title, text)
+            passage = Passage(id=key, title=title, text=text)
+            given = each.get("score", score)
+            with suppress(TypeError, ValueError, OverflowError):  # the engine says what is wrong
+                given = float(given)
+            return Found(passage, given)
         if isinstance(each, tuple) and len(each) == 2:
             return Found(Passage.make(str(each[0]), str(each[1])), score)
         raise RetrievalError(

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from steper.errors import InputError, RetrievalError
 from steper.records import Passage, passage_id
-from steper.redaction import hider, secrets_in, without_secrets
-from steper.retrieve.base import Found
+from steper.redaction import each_string, hider, secrets_in, without_secrets
+from steper.retrieve.base import Found, is_finite
 from steper.retrieve.retriever_settings import HttpSettings
-from steper.text import brief, seconds_to_wait
+from steper.text import brief, seconds_to_wait, unquoted, without_surrogates
 
 if TYPE_CHECKING:
     import httpx
@@ -70,6 +70,7 @@ class HttpRetriever:
             )
         self._stated = stated or settings.corpus
         self._reported = ""
+        self._empty = 0
         self.url = without_secrets(str(address))
         self._address = address
         self._hide = hider(secrets_in(str(address)))
@@ -84,7 +85,8 @@ class HttpRetriever:
     def search(self, queries: Sequence[str], k: int) -> list[list[Found]]:
         """For each query at most `k` passages, best first, as the server ranks them.
 
-        Where the server gives no scores, a passage's score is 1 / rank. Raises RetrievalError when
+        Where the server gives no scores, a passage's score is 1 / rank. Passages without text are
+        skipped, and `close` logs their number. Raises RetrievalError when
         the server can't be reached after all tries, refuses, or answers something else than the
         protocol's; InputError when k < 1.
         """
@@ -94,7 +96,9 @@ class HttpRetriever:
         size = self.settings.batch_size
         for start in range(0, len(queries), size):
             batch = list(queries[start : start + size])
-            found += parse_reply(self._ask(batch, k), len(batch), k, self.url)
+            for every in parse_reply(self._ask(batch, k), len(batch), k, self.url):
+                found.append([one for one in every if one.passage.text.strip()])
+                self._empty += len(every) - len(found[-1])
         return found
 
     def fingerprint(self) -> dict[str, Any]:
@@ -116,8 +120,11 @@ class HttpRetriever:
         return {"kind": "http", "url": self.url}
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and say what was skipped."""
         self._client.close()
+        if self._empty:
+            log.warning("%s: %d passages without text were skipped", self.url, self._empty)
+            self._empty = 0
 
     def _ask(self, queries: list[str], k: int) -> Any:
         """The JSON of the reply to one request, tried again where that may help."""
@@ -159,15 +166,39 @@ class HttpRetriever:
         self._reported = said
 
     def _post(self, body: dict[str, Any]) -> Any:
-        response = self._client.post(self._address, json=body)
+        response = self._whole_answer(body)
         response.raise_for_status()
         try:
-            return self._hide(response.json())
+            return self._hide(each_string(response.json(), without_surrogates))
         except (ValueError, RecursionError):
             raise RetrievalError(
                 f"{self.url}: the reply is not JSON but {self._hide(response.text)[:60]!r}; "
                 "is this a Search-R1 retrieval server?"
             ) from None
+
+    def _whole_answer(self, body: dict[str, Any]) -> httpx.Response:
+        """The answer, read to its end; httpx.ReadTimeout where that takes longer than timeout_s."""
+        import httpx
+
+        # httpx's own timeout is for each read: a server that drips would never run into it.
+        limit = time.monotonic() + self.settings.timeout_s
+        with self._client.stream("POST", self._address, json=body) as answer:
+            parts: list[bytes] = []
+            for part in answer.iter_raw():
+                if parts and time.monotonic() > limit:
+                    raise httpx.ReadTimeout(
+                        f"timed out: its answer was not whole after {self.settings.timeout_s:g} s "
+                        "(timeout_s)",
+                        request=answer.request,
+                    )
+                parts.append(part)
+            return httpx.Response(
+                answer.status_code,
+                headers=answer.headers,
+                content=b"".join(parts),
+                request=answer.request,
+                extensions=answer.extensions,
+            )
 
     def _refusal(self, response: httpx.Response) -> str:
         said = " ".join(self._hide(response.text).split())
@@ -229,17 +260,17 @@ def _found(item: Any, rank: int, url: str, place: str) -> Found:
     if isinstance(item, dict) and "document" in item:
         document = item["document"]
         score = item.get("score", score)
-        if isinstance(score, bool) or not isinstance(score, (int, float)):
-            raise _odd(url, f"{place}.score", "a number", score)
+        if not is_finite(score):
+            raise _odd(url, f"{place}.score", "a finite number", score)
     if not isinstance(document, dict):
         raise _odd(url, place, "a document", document)
     title, text = document.get("title"), document.get("text")
-    if not isinstance(text, str):
-        contents = document.get("contents")
-        if not isinstance(contents, str):
-            raise _odd(url, place, 'a document with "contents", or "title" and "text"', document)
+    contents = document.get("contents")
+    if isinstance(contents, str) and not (isinstance(text, str) and text.strip()):
         head, text = _split(contents)
         title = head or title
+    if not isinstance(text, str):
+        raise _odd(url, place, 'a document with "contents", or "title" and "text"', document)
     title = title if isinstance(title, str) else ""
     key = document.get("id")
     if key is None or key == "":
@@ -250,9 +281,9 @@ def _found(item: Any, rank: int, url: str, place: str) -> Found:
 
 
 def _split(contents: str) -> tuple[str, str]:
-    """Title and text of `contents`: its first line, quotes stripped, and the rest."""
+    """Title and text of `contents`: its first line without outer quotes, and the rest."""
     head, newline, text = contents.partition("\n")
-    return (head.strip().strip('"').strip(), text) if newline else ("", contents)
+    return (unquoted(head.strip()), text) if newline else ("", contents)
 
 
 def _odd(url: str, place: str, expected: str, value: Any) -> RetrievalError:

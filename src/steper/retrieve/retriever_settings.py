@@ -48,7 +48,7 @@ class HttpSettings(BaseModel):
         "(http://HOST:PORT#NAME)",
     )
 
-    timeout_s: float = Field(60.0, gt=0, description="seconds to wait for an answer")
+    timeout_s: float = Field(60.0, gt=0, description="seconds to wait for the whole answer")
     connect_timeout_s: float = Field(10.0, gt=0, description="seconds to wait for a connection")
     attempts: int = Field(5, ge=1, description="tries in all before giving up")
     backoff_s: float = Field(0.5, ge=0, description="wait after the first failure; then doubled")
