@@ -66,6 +66,18 @@ BAD = {
             ]
         }
     ),
+    "an upstream's error": Reply(
+        body={
+            "choices": [
+                {
+                    "finish_reason": None,
+                    "error": {"message": "upstream fell off", "code": 502},
+                    "message": {"content": ""},
+                    "text": "",
+                }
+            ]
+        }
+    ),
     "half a JSON": Reply(raw=b'{"choices": [{"message": {"content": "fell off'),
     "a page": Reply(raw=b"<html>fell off</html>", headers={"content-type": "text/html"}),
     "no choices": Reply(body={"choices": [], "note": "fell off"}),

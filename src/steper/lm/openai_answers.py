@@ -56,7 +56,8 @@ def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) 
     if isinstance(said, dict) and said.get("error"):
         raise _error(status, said["error"])
     choice = _first(said.get("choices")) if isinstance(said, dict) else None
-    if choice and choice.get("finish_reason") == "error":
+    # OpenRouter sends the failure of whom it asks within a choice, mostly without a finish_reason.
+    if choice and (choice.get("error") or choice.get("finish_reason") == "error"):
         raise _error(status, choice.get("error") or "finish_reason error")
     message = choice.get("message") if choice and chat else choice
     text = message.get("content" if chat else "text") if isinstance(message, dict) else None
