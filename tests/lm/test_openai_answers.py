@@ -218,6 +218,19 @@ def test_a_refused_field_names_the_setting_that_leaves_it_out(param, way_out):
     assert len(sent) == 1
 
 
+def test_a_content_in_parts_is_text_and_thoughts():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Who? "}]},
+        {"type": "text", "text": "Ann Lee"},
+        {"type": "text", "text": " did."},
+    ]
+    done, _ = outcome(lambda n, b: Reply(body=said("stop", content=parts)))
+    assert (done.text, done.thoughts) == ("Ann Lee did.", "Who?")
+    parts.append({"type": "image_url", "image_url": {"url": "x"}})
+    error, _ = outcome(lambda n, b: Reply(body=said("stop", content=parts)))
+    assert "200 without a completion" in str(error)
+
+
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 @pytest.mark.parametrize("content", [None, ""])
 def test_reasoning_alone_says_what_to_do(field, content, caplog):
