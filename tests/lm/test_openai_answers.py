@@ -231,6 +231,18 @@ def test_a_content_in_parts_is_text_and_thoughts():
     assert "200 without a completion" in str(error)
 
 
+@pytest.mark.parametrize("content", ["<think>\nhmm</think>", "<think>\nhmm</think>\n\n"])
+def test_thoughts_alone_in_the_text_say_what_to_do(content, caplog):
+    error, _ = outcome(lambda n, b: Reply(body=said("stop", content=content)), max_tokens=77)
+    assert type(error) is ModelError
+    assert "reasoned and answered nothing; raise max_tokens (77)" in str(error)
+    for finish in ("length", "stop"):
+        done, _ = outcome(lambda n, b, f=finish: Reply(body=said(f, content="<think>\nhmm")))
+        assert (done.text, done.finish, done.thoughts) == ("", "length", "hmm")
+        assert "raise max_tokens (128)" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 @pytest.mark.parametrize("content", [None, ""])
 def test_reasoning_alone_says_what_to_do(field, content, caplog):

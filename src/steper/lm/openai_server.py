@@ -321,7 +321,11 @@ class OpenAIModel:
         Raises ModelError where it has no text.
         """
         text, reason = answer.text or "", answer.finish
-        if answer.reasoning and not text:
+        whole = spoken(text, begun=begun)
+        thought = answer.reasoning or whole.thoughts or whole.unfinished
+        if whole.unfinished:
+            reason = "length"
+        if thought and not whole.text.strip():
             advice = f"raise max_tokens ({request.max_tokens}), or switch thinking off: "
             advice = f"the model reasoned and answered nothing; {advice}{NO_THINKING}"
             if reason != "length":
