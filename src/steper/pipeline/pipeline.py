@@ -12,11 +12,11 @@ from typing import Any
 
 from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
-from steper.pipeline.beforehand import check_beforehand
+from steper.pipeline.beforehand import check_beforehand, check_students
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
-from steper.pipeline.plan import PlannedTask, Stamps, Task, check_plan, make_plan
+from steper.pipeline.plan import PlannedTask, Stage, Stamps, Task, check_plan, make_plan
 from steper.pipeline.tasks import TaskList
 from steper.pipeline.watching import Nobody, Watcher
 from steper.pipeline.workspace import Workspace
@@ -54,10 +54,13 @@ class Pipeline:
     ) -> list[PlannedTask]:
         """All tasks with how far they are; writes nothing.
 
-        Raises InputError where a file that the configuration names is missing, SettingsError for
-        unknown stages.
+        Raises InputError where a file that the configuration names is missing, ModelError where a
+        student is, SettingsError for unknown stages.
         """
-        return make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
+        plan = make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
+        to_do: set[Stage] = {p.task.stage for p in plan if p.wanted and p.state != "done"}
+        check_students(self.settings, to_do, self.tasks.digests)
+        return plan
 
     def run(
         self,
