@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from steper.strategy.reading import clean_answer, is_boxed, plain, says_something, search_within
+from steper.text import ANSWER_HEADING
 
 ANSWER_PATTERN = r"(?is)\banswer is\s*:?\s*(.*)"
 """The group is what follows "answer is:"."""
@@ -14,7 +15,8 @@ _OF_QUESTION = r"(?: to (?:this|the|your) question)?"
 _MARKER = re.compile(
     rf"\banswer{_OF_QUESTION} is(?!\w)\s{{0,9}}[:：]?"
     # A label begins a line or a sentence: "Intermediate answer:" is none.
-    r"|(?:^|[.!?。]\s{1,3})(?:(?:(?:so )?the )?final |short |correct |my )?answer\s?[:：]"
+    r"|(?:^[#>\s]{0,9}|[.!?。]\s{1,3})(?:(?:so )?the )?"
+    r"(?:final |short |correct |my )?answer\s?[:：]"
     r"|<answer>",
     re.IGNORECASE,
 )
@@ -29,9 +31,12 @@ _AT_ONCE = re.compile(
     r"(?:[Ss]o,? )?(?:[Tt]he (?:final |correct )?answer is(?!\w)"
     # In other cases it may be a title ("The Answer Is Blowing") unless a colon follows.
     r"|(?i:the (?:final |correct )?answer is\s?[:：]))"
-    r"|(?i:(?:intermediate |final |short )?answer\s?[:：])"
+    r"|(?i:[#>\s]{0,9}(?:the )?(?:intermediate |final |short )?answer\s?[:：])"
     r")\s{0,9}[:：]?\s{0,9}){1,3}"
 )
+_HEADING = re.compile(ANSWER_HEADING, re.IGNORECASE)
+# "The answer is:" and a list of one; "1. FC Köln" is a name.
+_FIRST_ITEM = re.compile(r"\s*1[.)]\s(?!(?:F?FC|FSV)\b)")
 _LEADING_LINES = re.compile(r"(?:.{0,200}[:：][*_]{0,2}\s{0,9}\n)*\s*")
 
 
@@ -41,9 +46,9 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
     IRCoT stops at `.* answer is:? (.*)\\.?`: only the rest of the line counts, and where its
     sentences state an answer again, the last one. Differs from it, because of what chat models
     write: "Answer: X", `\boxed{X}` and `<answer>X</answer>` state one, too; an answer may begin on
-    the next line; marks, and sentences after the answer, do not belong to it. "The answer is not
-    available" states none. "" where nothing follows. `pattern` may be another; its group is the
-    answer.
+    the next line, behind a heading ("### Final Answer"), too; marks, and sentences after the
+    answer, do not belong to it. "The answer is not available" states none. "" where nothing
+    follows. `pattern` may be another; its group is the answer.
     """
     if pattern != ANSWER_PATTERN:
         found = search_within(pattern, text)
@@ -53,16 +58,21 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
         return clean_answer(lines[0]) if lines else ""
     lines = [line for line in plain(text).splitlines() if line.strip()]
     empty = False
-    for line in lines:
-        value = _after_marker(line)
+    for at, line in enumerate(lines):
+        value = "" if is_heading(line) and at + 1 < len(lines) else _after_marker(line)
         if value is None:
             if not empty or not says_something(line):
                 continue
-            value = line
+            value = _FIRST_ITEM.sub("", line, count=1)
         empty = not value.strip(" \t*$:：")
         if not empty and (answer := clean_answer(value)):
             return answer
     return "" if empty else None
+
+
+def is_heading(line: str) -> bool:
+    """Whether a line only announces the answer: "### Final Answer"."""
+    return bool(_HEADING.fullmatch(line.strip()))
 
 
 def without_label(text: str) -> str:
