@@ -20,7 +20,10 @@ from steper.prompt.segments import Form
 
 log = logging.getLogger(__name__)
 
-_BEGUN = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+IN_THE_USERS_TURN = (
+    "%s does not continue an assistant's turn (%s), so prompts show the reasoning in the user's "
+    "turn (reasoning: user)"
+)
 
 
 class LocalText:
@@ -77,17 +80,10 @@ class LocalText:
             return True
         with self._lock:
             if self._continues is None:
-                self._continues = True
-                try:
-                    self._encoder.template.turn(_BEGUN)
-                except EncodeError as error:
-                    self._continues = False
-                    log.warning(
-                        "%s does not continue an assistant's turn (%s), so prompts show the "
-                        "reasoning in the user's turn (reasoning: user)",
-                        self._name,
-                        error,
-                    )
+                why = self._encoder.template.refuses_turns
+                self._continues = why is None
+                if why is not None:
+                    log.warning(IN_THE_USERS_TURN, self._name, why)
         return self._continues
 
     def count(self, text: str) -> int:
