@@ -5,10 +5,12 @@ import pytest
 from doubles import film_questions, film_script
 from retrieve.test_http_retriever import serving
 from steper.artifact import check_settings
+from steper.errors import InputError
 from steper.lm.scripted import ScriptedModel
 from steper.pipeline.plan import Stamps, Task
 from steper.redaction import hider, secrets_in, without_secrets
 from steper.retrieve import HttpRetriever
+from steper.retrieve.opening import open_retriever
 from steper.runs import teach
 
 
@@ -17,6 +19,15 @@ def test_words_that_stand_in_for_a_key_are_left_in_texts():
     assert hider(["none", "EMPTY", "ollama", "password", "token", "abc-1", ""])(text) == text
     assert hider(["sk-abc12"])(text).endswith("abc-1 [hidden]")
     assert hider(["x" * 20])({"x" * 20: ["a " + "x" * 20]}) == {"[hidden]": ["a [hidden]"]}
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://me:pa55@host/x", "http://me:pa55@[::1/x", "http://me:pa55@host:port/x"]
+)
+def test_an_address_that_is_refused_is_shown_without_its_password(address):
+    with pytest.raises(InputError) as caught:
+        open_retriever(address)
+    assert "pa55" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +49,7 @@ def test_words_that_stand_in_for_a_key_are_left_in_texts():
             "to 'http://a:b@h/?key=c' and http://d",
             "to 'http://[hidden]@h/?key=[hidden]' and http://d",
         ),
+        ("ftp://me:1@host/x", "ftp://[hidden]@host/x"),
         ("mail me@host, key=5", "mail me@host, key=5"),
     ],
 )

@@ -55,6 +55,17 @@ def test_a_run_folder_has_its_manifest_questions_and_trajectories_in_order(tmp_p
     ]
 
 
+def test_prompts_that_never_fit_are_told_with_their_reason(tmp_path):
+    model = ScriptedModel(film_script, context_window=200)
+    strategy = IRCoT(None, PromptSettings(demos=1))
+    made = teach(film_questions(3), strategy, model, DictRetriever(FILM), tmp_path / "r")
+    assert made.manifest["counts"]["capped"] == 3
+    assert made.manifest["warnings"] == [
+        "3 × context_budget: the prompt does not fit; show fewer demos or passages, or raise "
+        "context_window"
+    ]
+
+
 def test_a_complete_run_is_not_asked_again(tmp_path):
     run(tmp_path / "r")
     before = (tmp_path / "r/manifest.json").read_bytes()

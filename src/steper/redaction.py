@@ -10,14 +10,14 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = "[hidden]"
 
 SHORT, LONG = 6, 16
 """Letters of the shortest secret: with a digit or sign in it, and without."""
 
-_ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s'\"<>]+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#@]*@")
 _NAME = r"(?:[^=&?#]*(?:key|token|secret|passw|pwd|auth|sig|credential|jwt)[^=&?#]*|code)"
 _PARAMETER = re.compile(rf"(?<=[?&])({_NAME})=[^&#]+", re.IGNORECASE)
@@ -54,7 +54,8 @@ def secrets_in(address: str) -> list[str]:
         name, _, value = parameter.partition("=")
         if _SECRET_NAME.fullmatch(name):
             found.append(value)
-    return [form for value in found if value for form in {value, unquote(value)}]
+    written = ((value, unquote(value)) for value in found if value)
+    return [form for value, plain in written for form in {value, plain, quote(plain, safe="")}]
 
 
 def without_secrets(value: Any) -> Any:

@@ -20,7 +20,7 @@ from steper.lm.base import LanguageModel, continues_turns, is_greedy
 from steper.notebook import run_html
 from steper.prompt.render import PromptSettings, Reasoning
 from steper.prompt.words import demonstrations
-from steper.records import Question, Trajectory
+from steper.records import Question, StopReason, Trajectory
 from steper.retrieve.base import Retriever
 from steper.shards import Shard, write_ids
 from steper.store import dump_line, read_json, read_records
@@ -333,7 +333,13 @@ class RunCounts:
     def warnings(self) -> list[str]:
         """What the user should know of the whole run, a line each."""
         cut, generations = self._totals["generations_truncated"], self._totals["generations"]
-        return truncation_warnings(cut, generations)
+        lines = truncation_warnings(cut, generations)
+        if unfit := self._reasons[StopReason.CONTEXT_BUDGET.value]:
+            lines.append(
+                f"{unfit} × context_budget: the prompt does not fit; show fewer demos or passages, "
+                "or raise context_window"
+            )
+        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """All counts, names with 0 included."""

@@ -13,6 +13,13 @@ from email.utils import mktime_tz, parsedate_tz
 _ABBREVIATION = re.compile(r"(\b[^\W\d]\.[^\W\d]\.|\b(Jr|Sr|Inc|Ltd|Co|Corp|Bros|St|vs|etc)\.)$")
 
 
+ANSWER_HEADING = (
+    r"(?:#{1,6}\s{0,3}(?:\*\*)?(?:the )?(?:final |short |correct |my )?answer"
+    r"|(?:\*\*)?(?:final )?answer)"
+    r"(?:\*\*)?"
+)
+"""A pattern for a line of its own that announces the answer: "### Final Answer", "**Answer**"."""
+
 _ORDINAL, _CLUB = re.compile(r"(?:^|\s)1\.$"), re.compile(r"(?:F?FC|FSV)\b")
 
 _BLOCK = 1000
@@ -42,12 +49,15 @@ def sentences(text: str) -> list[str]:
 
 
 def _joined(pieces: list[str]) -> list[str]:
-    """The sentences with "1. FC Köln" and "the director of Help! was born" in one piece."""
+    """The sentences with "1. FC Köln", "the director of Help! was born" and ": ...Baby One More
+    Time" in one piece.
+    """
     said: list[str] = []
     for piece in pieces:
         if said and (
             (_CLUB.match(piece) and _ORDINAL.search(said[-1]))
             or (piece[0].islower() and said[-1].endswith(("!", "?")))
+            or said[-1].endswith((": ...", ": …"))
         ):
             said[-1] += f" {piece}"
         else:

@@ -96,6 +96,14 @@ def test_search_and_ask_write_escapes_out(tmp_path, capsys):
     assert ":m:" in said
 
 
+def test_ask_says_what_was_cut_off_as_a_run_does(tmp_path, capsys):
+    script = tmp_path / "script.jsonl"
+    script.write_text('{"default": true, "text": "<think>Where"}\n')
+    asked = ["ask", "Where?", "--model", f"scripted:{script}", "--strategy", "closed_book"]
+    assert run(asked) == 0
+    assert "1 of 1 generations (100 %) were cut off" in capsys.readouterr().err
+
+
 def test_a_heading_that_is_wider_than_its_column_has_a_line_for_each_word(capsys):
     rows = [["", "step end", "EM"], ["vanilla_kd_iter", "model", "21.3"], ["steper", "cut", "25.3"]]
     plain_console().print(table_of(rows))

@@ -80,7 +80,7 @@ def fake_server(
             if reply.reset:
                 self.close_connection = True
                 return
-            chat = self.path.endswith("/chat/completions")
+            chat = self.path.partition("?")[0].endswith("/chat/completions")
             said = {"message": {"role": "assistant", "content": reply.text}}
             choice = {"index": 0, "finish_reason": reply.finish}
             body = {

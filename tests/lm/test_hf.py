@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from doubles import FILM, DictRetriever, film_questions
 from lm.asking import ask
 from lm.tiny import make_tiny_llama
 from steper.errors import MissingExtraError, ModelError, SettingsError
@@ -22,7 +23,10 @@ from steper.lm.futures import CompletionFuture
 from steper.lm.hf import HFModel
 from steper.lm.hf_batch import BatchRow, Sampler, keep_top_p, pick_batch
 from steper.lm.model_settings import GenerationSettings, HFSettings
+from steper.prompt.render import PromptSettings
 from steper.prompt.segments import Prompt, Segment
+from steper.runs import teach
+from steper.strategy.ircot import IRCoT
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,37 @@ def test_an_assistants_open_turn_is_continued(folders, chat):
     object.__setattr__(request, "prompt", turn)
     (done,) = results(chat, [request])
     assert done.text == alone(folders["chat"], "<|user|>Who?<|end|><|assistant|>The film was")
+
+
+def test_a_template_that_continues_no_turn_falls_back_to_the_users(folders, tmp_path, caplog):
+    folder = shutil.copytree(folders["chat"], tmp_path / "m")
+    path = next(
+        p for p in (folder / "chat_template.jinja", folder / "tokenizer_config.json") if p.exists()
+    )
+    # As Qwen3-Thinking's does: the generation prompt opens thoughts that no message shows.
+    path.write_text(
+        path.read_text().replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
+    )
+    model = HFModel(str(folder))
+    try:
+        prompt = PromptSettings(demos=0, reasoning="assistant")
+        run = teach(
+            film_questions(2), IRCoT(None, prompt), model, DictRetriever(FILM), tmp_path / "r"
+        )
+        settings = run.manifest["settings"]
+        assert run.manifest["counts"]["failed"] == 0
+    finally:
+        model.close()
+    assert "reasoning" not in settings["prompt"]
+    assert settings["model"]["continuation"] == "none"
+    (said,) = (r.getMessage() for r in caplog.records if "reasoning: user" in r.getMessage())
+    assert "does not show an assistant's message" in said
+
+
+def test_a_template_that_continues_turns_records_nothing(chat, caplog):
+    assert chat.continues_turns()
+    assert "continuation" not in chat.fingerprint()
+    assert caplog.text == ""
 
 
 def test_batching_changes_no_text(folders, chat):

@@ -66,6 +66,18 @@ BAD = {
             ]
         }
     ),
+    "an upstream's error": Reply(
+        body={
+            "choices": [
+                {
+                    "finish_reason": None,
+                    "error": {"message": "upstream fell off", "code": 502},
+                    "message": {"content": ""},
+                    "text": "",
+                }
+            ]
+        }
+    ),
     "half a JSON": Reply(raw=b'{"choices": [{"message": {"content": "fell off'),
     "a page": Reply(raw=b"<html>fell off</html>", headers={"content-type": "text/html"}),
     "no choices": Reply(body={"choices": [], "note": "fell off"}),
@@ -204,6 +216,31 @@ def test_a_refused_field_names_the_setting_that_leaves_it_out(param, way_out):
     error, sent = outcome(lambda n, b: Reply(status=400, body=body))
     assert str(error).endswith(way_out)
     assert len(sent) == 1
+
+
+def test_a_content_in_parts_is_text_and_thoughts():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Who? "}]},
+        {"type": "text", "text": "Ann Lee"},
+        {"type": "text", "text": " did."},
+    ]
+    done, _ = outcome(lambda n, b: Reply(body=said("stop", content=parts)))
+    assert (done.text, done.thoughts) == ("Ann Lee did.", "Who?")
+    parts.append({"type": "image_url", "image_url": {"url": "x"}})
+    error, _ = outcome(lambda n, b: Reply(body=said("stop", content=parts)))
+    assert "200 without a completion" in str(error)
+
+
+@pytest.mark.parametrize("content", ["<think>\nhmm</think>", "<think>\nhmm</think>\n\n"])
+def test_thoughts_alone_in_the_text_say_what_to_do(content, caplog):
+    error, _ = outcome(lambda n, b: Reply(body=said("stop", content=content)), max_tokens=77)
+    assert type(error) is ModelError
+    assert "reasoned and answered nothing; raise max_tokens (77)" in str(error)
+    for finish in ("length", "stop"):
+        done, _ = outcome(lambda n, b, f=finish: Reply(body=said(f, content="<think>\nhmm")))
+        assert (done.text, done.finish, done.thoughts) == ("", "length", "hmm")
+        assert "raise max_tokens (128)" in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])

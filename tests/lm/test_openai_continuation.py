@@ -165,8 +165,8 @@ def test_a_refused_key_is_fatal_in_the_probe_too():
             model.close()
 
 
-def taught(fake, out, reasoning):
-    lm = model_of(fake)
+def taught(fake, out, reasoning, **settings):
+    lm = model_of(fake, **settings)
     prompt = PromptSettings(demos=0, reasoning=reasoning)
     try:
         strategy = make_strategy("ircot", lm, IRCoTSettings(max_steps=2), prompt)
@@ -197,6 +197,22 @@ def test_a_run_falls_back_to_the_users_turn_and_its_manifest_says_so(tmp_path, c
     assert all(t.status != "failed" for t in texts)
     assert len(probes) == 4
     assert sum("reasoning: user" in r.getMessage() for r in caplog.records) == 2  # one a command
+
+
+def test_our_own_template_that_continues_no_turn_falls_back_alike(tmp_path, caplog):
+    tokenizer = make_tiny_llama(tmp_path / "m")
+    path = tokenizer / "chat_template.jinja"
+    path.write_text(
+        path.read_text().replace("<|assistant|>{% endif %}", "<|assistant|>+{% endif %}")
+    )
+    raw = {"api": "completions", "tokenizer": str(tokenizer)}
+    with fake_server(lambda n, body: Reply("Ann Lee made it.")) as fake:
+        run = taught(fake, tmp_path / "run", "assistant", **raw)
+    settings = run.manifest["settings"]
+    assert "reasoning" not in settings["prompt"]
+    assert settings["model"]["continuation"] == "none"
+    assert run.manifest["counts"]["failed"] == 0
+    assert sum("reasoning: user" in r.getMessage() for r in caplog.records) == 1
 
 
 def test_reasoning_in_the_users_turn_asks_and_records_nothing(tmp_path):

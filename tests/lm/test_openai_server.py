@@ -262,11 +262,30 @@ def test_an_odd_count_of_tokens_is_estimated_instead():
     assert done.usage == Usage(prompt_tokens=1, completion_tokens=3)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "http://[::1/v1"])
+def test_a_query_in_the_address_goes_with_each_request_and_its_keys_are_shown_nowhere(caplog):
+    query = "?api-version=2024-10-21&api_key=pa55%2Fw0rd-1"
+    echo = "pa55%2Fw0rd-1 pa55/w0rd-1"
+    with fake_server(lambda n, _: Reply(echo) if n else Reply(status=500, body=echo)) as fake:
+        settings = OpenAISettings(base_url=f"{fake.url}{query}", max_retries=1)
+        model = OpenAIModel("m", settings=settings)
+        done = model.submit([ask("Hi", form="chat")])[0].result(30)
+        model.close()
+    assert [path for path, _, _ in fake.calls] == [f"/v1/chat/completions{query}"] * 2
+    assert done.text == "[hidden] [hidden]"
+    steper = [r.getMessage() for r in caplog.records if r.name.startswith("steper")]
+    assert steper
+    assert "pa55" not in " ".join(steper)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8000/v1", "http://[::1/v1", "ftp://me:pa55@x/v1", "http://me:pa55@[::1/v1"],
+)
 def test_what_is_no_web_address_is_said(monkeypatch, url):
     monkeypatch.setenv("OPENAI_BASE_URL", url)
-    with pytest.raises(FatalModelError, match="was expected"):
+    with pytest.raises(FatalModelError, match="was expected") as caught:
         OpenAIModel("m")
+    assert "pa55" not in str(caught.value)
 
 
 def test_prompts_of_the_wrong_form_are_refused():

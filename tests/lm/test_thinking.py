@@ -40,6 +40,17 @@ STOP = ("\n\n",)
         ("Hm.</think>Oslo. No.</think>\nAnn Lee did.", "Ann Lee did.", "Hm.\n\nOslo. No."),
         ("Ann Lee did.\n\n<think>Is it so?</think>Yes.", "Ann Lee did.", ""),
         ("It is <think>so?</think> Ann Lee did.", "Ann Lee did.", "It is <think>so?"),
+        ("<thought>Who?\n\n</thought>Ann Lee did.", "Ann Lee did.", "Who?"),
+        ("<thinking>Who?</thinking>\n\nAnn Lee did.", "Ann Lee did.", "Who?"),
+        ("<reasoning>Who?</reasoning>\nAnn Lee did.", "Ann Lee did.", "Who?"),
+        ("<seed:think>Who?</seed:think>Ann Lee did.", "Ann Lee did.", "Who?"),
+        ("◁think▷Who?\n\n◁/think▷Ann Lee did.", "Ann Lee did.", "Who?"),
+        (
+            "<|START_THINKING|>Who?\n\n<|END_THINKING|><|START_RESPONSE|>Ann Lee did."
+            "<|END_RESPONSE|>",
+            "Ann Lee did.",
+            "Who?",
+        ),
         (OSS, "Ann Lee did.", "Who?\n\nAnn Lee."),
         (
             "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary "
@@ -92,7 +103,7 @@ def test_of_a_tokenizers_marks_those_of_channels_belong_to_channels():
 
 
 def test_no_text_takes_long_to_take_apart():
-    units = ("</think>", "<think>", "<think></think>\n", "[THINK]", "<|channel|>", " ", "analysisA")
+    units = ("</think>", "<think>", "<think></think>\n", "◁think▷", "<|channel|>", " ", "analysisA")
     for unit in (*units, "<|channel|>a<|message|>", "<|channel|>a"):
         start = time.process_time()
         spoken((unit * 30_000)[:30_000], STOP)

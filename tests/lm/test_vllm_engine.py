@@ -212,6 +212,7 @@ def test_an_argument_that_vllm_does_not_know_is_one_line(folder):
 def test_adapters_and_packed_models_are_refused(tmp_path, folder):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/adapter_config.json").write_text(f'{{"base_model_name_or_path": "{folder}"}}')
+    (tmp_path / "a/adapter_model.safetensors").touch()
     with pytest.raises(ModelError, match="a LoRA adapter is not run by vllm: here; load it with"):
         VLLMModel(str(tmp_path / "a"))
 

@@ -1,6 +1,7 @@
 """The whole pipeline on ten questions: skips what is done, resumes, refuses to mix settings."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ from doubles import change_in_the_middle
 from lm.tiny import make_tiny_llama
 from pipeline.made import CONFIG, rows, write_files
 from steper.cli.main import run as command
-from steper.errors import InputError, SettingsError
+from steper.errors import InputError, ModelError, SettingsError
 from steper.examples.example_folder import ExampleFolder
 from steper.lm import shipped
 from steper.pipeline import stages
@@ -185,6 +186,21 @@ def test_students_that_are_also_asked_what_they_did_not_learn_are_told(config, t
     check_beforehand(asked, {"build"}, ())
     (said,) = caplog.messages
     assert said.startswith("evaluate.also.ends_steps asks what recipes.steper did not teach: end_")
+
+
+def test_a_student_that_is_not_there_is_told_before_the_first_task(config, tmp_path, capsys):
+    gone = tmp_path / "gone"
+    said = f"students.tiny.model: {gone}: no such folder"
+    pipeline = Pipeline(settings(config, gone), tmp_path / "out")
+    with pytest.raises(ModelError, match=f"^{re.escape(said)}$"):
+        pipeline.run()
+    with pytest.raises(ModelError, match="no such folder"):
+        pipeline.plan()
+    pipeline.plan(["index", "teach"])
+    assert not (tmp_path / "out").exists()
+    model = ["--set", f"students.tiny.model={gone}"]
+    assert command(["run", str(config), *model, "--out", str(tmp_path / "out"), "--dry-run"]) == 2
+    assert said in "".join(capsys.readouterr().err.splitlines())
 
 
 def test_a_teachers_misspelt_argument_of_the_template_is_told_before_the_first_task(tmp_path, tiny):

@@ -11,6 +11,7 @@ from doubles import FILM, DictRetriever, drive, film_questions
 from steper.data import load_questions
 from steper.engine import Engine
 from steper.evaluation.official_scores import normalize_answer
+from steper.lm.base import leads_up, truncate_at_stop
 from steper.lm.scripted import ScriptedModel
 from steper.prompt.render import PromptSettings
 from steper.records import StopReason
@@ -236,6 +237,9 @@ ROWS = [
     ("self_ask", "1. Follow-up question 1: Who directed Gold Rain?", ASK, None),
     ("self_ask", "Follow up：Who directed Gold Rain?", ASK, None),
     ("self_ask", f"{ASK} Intermediate answer: Ann Lee", ASK, None),
+    ("self_ask", "### Final Answer\nAnn Lee", f"{FINAL} Ann Lee", "Ann Lee"),
+    ("self_ask", "### Final Answer: Ann Lee", f"{FINAL} Ann Lee", "Ann Lee"),
+    ("self_ask", "The answer: Ann Lee.", f"{FINAL} Ann Lee", "Ann Lee"),
     ("self_ask", f"{ASK}\n{ASK}", ASK, None),
     ("self_ask", "The answer is: No.", f"{FINAL} No", "No"),
     ("self_ask", "So the answer is No. Oslo is older than it.", f"{FINAL} No", "No"),
@@ -255,6 +259,41 @@ ROWS = [
     ("self_ask, forced", ASK, f"{FINAL} {ASK}", None),
     ("self_ask, forced", "The answer is: No.", f"{FINAL} No.", "No"),
     ("self_ask, forced", "Intermediate answer: 1950", f"{FINAL} 1950", "1950"),
+    # A heading announces the answer.
+    ("ircot", "**Final Answer**\n\n1950", "Final Answer: 1950", "1950"),
+    ("ircot", "### Final Answer\n**1950**", "Final Answer: 1950", "1950"),
+    ("ircot", "Answer", "Answer", None),
+    ("ircot, direct reader", "### Answer\n\n1950", "### Answer\n\n1950", "1950"),
+    ("ircot, direct reader", "Answer", "Answer", "Answer"),
+    ("one_shot", "### Final Answer\n1950", "### Final Answer\n1950", "1950"),
+    ("one_shot", "### Final Answer: 1950", "### Final Answer: 1950", "1950"),
+    ("one_shot", "The answer: 1950.", "The answer: 1950.", "1950"),
+    ("one_shot", "The answer is:\n\n1. 1950", "The answer is:\n\n1. 1950", "1950"),
+    ("one_shot", "The answer is:\n\n> 1950", "The answer is:\n\n> 1950", "1950"),
+    # Names that begin as something else ends.
+    ("ircot", f"{IS} 2. Bundesliga.", f"{IS} 2. Bundesliga.", "2. Bundesliga"),
+    ("ircot", f"{IS} Dr. No.", f"{IS} Dr. No.", "Dr. No"),
+    ("ircot", f"{IS} Mr. Right.", f"{IS} Mr. Right.", "Mr. Right"),
+    ("ircot", f"{IS} 2. Both films are old.", f"{IS} 2.", "2"),
+    (
+        "one_shot",
+        f"{IS} ...Baby One More Time.",
+        f"{IS} ...Baby One More Time.",
+        "...Baby One More Time",
+    ),
+    # Refusals, politely.
+    (
+        "one_shot",
+        f"{IS} I'm sorry, but the passages do not say.",
+        f"{IS} I'm sorry, but the passages do not say.",
+        None,
+    ),
+    (
+        "one_shot",
+        f"{IS} Unfortunately, the passages do not mention it.",
+        f"{IS} Unfortunately, the passages do not mention it.",
+        None,
+    ),
     # One generation for all.
     (
         "one_shot",
@@ -409,6 +448,7 @@ def test_gold_answers_survive(name):
 
 LONG = 30_000
 UNITS = [
+    *("### Answer\n", "Final Answer\n\n", ": ...", "...", "> ", "Dr. ", "The answer: "),
     *(" ", "\n", ".", "! ", "*", "“", '"', "(", "{", "1. ", "- ", ">", "#", "a\n", "x", "1,", "。"),
     *(
         "U.S. ",
@@ -425,12 +465,24 @@ UNITS = [
 ]
 
 
+def test_a_heading_leads_up_to_an_answer_and_its_name_in_a_sentence_does_not():
+    for heading in ("**Final Answer**", "### Answer", "Answer", "It is so.\n## The Final Answer"):
+        assert leads_up(heading + "\n")
+        cut = truncate_at_stop(f"{heading}\n\nOslo\n\nNext", ("\n\n",), may_lead_up=True)
+        assert cut == (f"{heading}\n\nOslo", True)
+    for text in ("That is the final answer", "Oslo is the answer\n", "# Oslo\nNo answer"):
+        assert not leads_up(text)
+        assert truncate_at_stop(f"{text}\n\nNext", ("\n\n",), may_lead_up=True)[1]
+
+
 @pytest.mark.parametrize("begin", ["", "The answer is: "])
 def test_no_text_takes_long_to_read(begin):
     readings = {
         "stated_answer": stated_answer,
         "told_before_answer": told_before_answer,
         "parse_piece": parse_piece,
+        "leads_up": leads_up,
+        "truncate": lambda text: truncate_at_stop(text, ("\n\n",), may_lead_up=True),
         "without_preamble": without_preamble,
         "clean_answer": clean_answer,
         "direct": lambda text: READERS["direct"].answer(text, StopReason.ANSWERED),

@@ -12,7 +12,7 @@ from rich.text import Text
 from steper.cli.asking import SECTIONS, AskingOptions, adopt, open_lm, open_strategy
 from steper.cli.options import FLAT, SWITCH, Chosen
 from steper.cli.show import hit_line
-from steper.cli.terminal import labelled, plain_console
+from steper.cli.terminal import labelled, plain_console, warn
 from steper.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -140,7 +140,9 @@ class Teller:
 
 
 def show_answer(trajectory: Trajectory, console: Console) -> None:
-    """The answer, how it came to an end, and what it took."""
+    """The answer, how it came to an end, what it took, and what a run would be warned of."""
+    from steper.runs import RunCounts
+
     usage = trajectory.usage
     tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
     cost = "" if usage.dollars is None else f", ${usage.dollars:.4f}"
@@ -150,3 +152,6 @@ def show_answer(trajectory: Trajectory, console: Console) -> None:
     console.print(labelled("ended", ended))
     if trajectory.error:
         console.print(labelled("because", trajectory.error))
+    counts = RunCounts(1, 1)
+    counts.add(trajectory)
+    warn(counts.warnings())

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from steper.errors import ModelError
 from steper.prompt.segments import Form, Prompt
 from steper.records import Finish, GrownRecord, Passage, Record, StepRole, Usage
-from steper.text import without_surrogates
+from steper.text import ANSWER_HEADING, without_surrogates
 
 LOWEST_LOGPROB = -9999.0
 """Stands for the logarithm of 0, which JSON cannot hold (OpenAI's own convention)."""
@@ -174,14 +174,17 @@ def continues_turns(lm: LanguageModel) -> bool:
     return ask is None or ask()
 
 
-_LEADING_BREAKS = re.compile(r"(?:\A|[:：][*_]{0,2})\s+")
+_LONGEST_HEADING = 60
+_HEADING = rf"^(?i:{ANSWER_HEADING})[ \t]{{0,3}}"
+_LEADING_BREAKS = re.compile(rf"(?:\A|[:：][*_]{{0,2}}|{_HEADING}(?=\n))\s+", re.MULTILINE)
+_LAST_HEADING = re.compile(rf"{_HEADING}\Z", re.MULTILINE)
 
 
 def truncate_at_stop(text: str, stop: Sequence[str], may_lead_up: bool = False) -> tuple[str, bool]:
     """`text` up to the first stop string, and whether one was found.
 
     With `may_lead_up` line breaks end nothing where what is said is still to come: in front of all
-    text, and behind a colon ("The answer is:\\n\\nParis").
+    text, behind a colon ("The answer is:\\n\\nParis"), and behind a heading ("**Final Answer**").
     """
     without = _LEADING_BREAKS.sub(lambda m: " " * len(m[0]), text) if may_lead_up else text
     places = ((without if s.isspace() else text).find(s) for s in stop if s)
@@ -190,5 +193,7 @@ def truncate_at_stop(text: str, stop: Sequence[str], may_lead_up: bool = False) 
 
 
 def leads_up(text: str) -> bool:
-    """Whether a text says nothing yet: it is blank, or ends with a colon."""
-    return not text.strip() or text.rstrip("*_ \n").endswith((":", "："))
+    """Whether a text says nothing yet: it is blank, or ends with a colon or an answer's heading."""
+    if not text.strip() or text.rstrip("*_ \n").endswith((":", "：")):
+        return True
+    return bool(_LAST_HEADING.search(text.rstrip()[-_LONGEST_HEADING:]))

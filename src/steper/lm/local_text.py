@@ -6,6 +6,7 @@ which are those that students are trained on, and what it wrote is decoded in on
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,13 @@ from steper.lm.thinking import marks_to_keep
 from steper.prompt.chat_template import EncodeError, check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
+
+log = logging.getLogger(__name__)
+
+IN_THE_USERS_TURN = (
+    "%s does not continue an assistant's turn (%s), so prompts show the reasoning in the user's "
+    "turn (reasoning: user)"
+)
 
 
 class LocalText:
@@ -38,6 +46,7 @@ class LocalText:
         self._arguments = arguments
         self._encoder = Encoder(tokenizer, arguments)
         self._lock = threading.Lock()
+        self._continues: bool | None = None  # not asked yet
         self._marks = marks_to_keep(tokenizer.get_added_vocab())
 
     def ends(self, eos: frozenset[int]) -> frozenset[int]:
@@ -50,12 +59,32 @@ class LocalText:
         if self.form == "plain":
             return {"form": "plain", "chat_template": None}
         template = self._encoder.template
-        told = {"chat_template_kwargs": self._arguments, "today": template.clock}
+        told = {
+            "chat_template_kwargs": self._arguments,
+            "today": template.clock,
+            # As a server's: there once a prompt has wanted it.
+            "continuation": "none" if self._continues is False else None,
+        }
         return {
             "form": "chat",
             "chat_template": template.digest,
             **{name: value for name, value in told.items() if value},
         }
+
+    def continues_turns(self) -> bool:
+        """Whether the template shows a begun assistant's turn as the model would go on with it.
+
+        The first call tries a chat of two messages; where it cannot, one line says why.
+        """
+        if self.form == "plain":
+            return True
+        with self._lock:
+            if self._continues is None:
+                why = self._encoder.template.refuses_turns
+                self._continues = why is None
+                if why is not None:
+                    log.warning(IN_THE_USERS_TURN, self._name, why)
+        return self._continues
 
     def count(self, text: str) -> int:
         """Tokens of `text` without special tokens, exactly."""

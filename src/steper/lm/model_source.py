@@ -26,6 +26,7 @@ from steper.lm.shipped import without_scheme
 from steper.store import read_json
 
 ADAPTER_CONFIG, GENERATION_CONFIG = "adapter_config.json", "generation_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 GGUF = ".gguf"
 BASE = "base_model_name_or_path"
 """Where an adapter's configuration names the model that it was trained on."""
@@ -166,6 +167,11 @@ def _adapter(name: str, path: Path) -> ModelSource:
         raise ModelError(
             f"{name}: its base model {found.name} is a LoRA adapter itself; merge that one first"
         )
+    if not any((path / file).is_file() for file in ADAPTER_WEIGHTS):
+        raise ModelError(
+            f"{name}: the folder has {ADAPTER_CONFIG} and no {ADAPTER_WEIGHTS[0]}, so the "
+            "adapter's weights are missing; put that file there"
+        )
     return replace(found, name=name, adapter=path)
 
 
@@ -194,7 +200,8 @@ def base_of(adapter: Path) -> str:
 def merge_adapter(model: Any, adapter: Path) -> Any:
     """The base model with the adapter of a folder merged into it, and its end of turn taken over.
 
-    Merged, because a plain model is as fast as its base, and the same whoever merges it.
+    Merged, because a plain model is as fast as its base, and the same whoever merges it. Raises
+    ModelError where it cannot be, or where some of its weights have no place in that base.
     """
     try:
         import peft
@@ -203,17 +210,45 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
     from transformers import GenerationConfig
 
     with quiet_peft():
-        merged = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        loaded = peft.PeftModel.from_pretrained(model, str(adapter))
+        if not hasattr(loaded, "merge_and_unload"):
+            kind = read_json(adapter / ADAPTER_CONFIG).get("peft_type")
+            raise ModelError(
+                f"{adapter}: {ADAPTER_CONFIG} has peft_type {kind}, which cannot be merged into "
+                "its base model; an adapter that can was expected, such as LORA"
+            )
+        # Of a first loading peft tells what did not fit by a warning alone.
+        _check_fit(adapter, loaded.load_adapter(str(adapter), "default"))
+        merged = loaded.merge_and_unload()
     merged.requires_grad_(True)  # peft froze the base
     if (adapter / GENERATION_CONFIG).is_file():
         merged.generation_config = GenerationConfig.from_pretrained(adapter)
     return merged
 
 
+def _check_fit(adapter: Path, result: Any) -> None:
+    """Refuse an adapter by what peft says of its loading: weights that found no place, or none."""
+    strange = [key for key in result.unexpected_keys if "lora_" in key]
+    for keys, what in (
+        (result.missing_keys, "weights of the adapter are missing from its files"),
+        (strange, "weights in its files have no place in the base model"),
+    ):
+        if keys:
+            own = f"; its files have {strange[0]}" if strange and keys is not strange else ""
+            raise ModelError(
+                f"{adapter}: {len(keys)} {what} ({min(keys)}, …){own}; the adapter was "
+                f"trained on another model than {BASE} in its {ADAPTER_CONFIG} names, or saved "
+                "under other names"
+            )
+
+
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Without peft's warning that it asks transformers by a name that will be gone in 6."""
+    """Without peft's warnings: that it asks transformers by a name that will be gone in 6, and of
+    missing weights, which are an error here.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).*missing adapter keys", UserWarning)
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         yield
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from steper.lm.base import FatalModelError
 from steper.lm.openai_errors import unreachable
+from steper.redaction import without_secrets
 
 OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
@@ -35,13 +36,25 @@ def _check_address(name: str, url: str, base_url: Sequence[str] | None) -> None:
     except ValueError:
         pass
     place = "base_url" if base_url else "the environment variable OPENAI_BASE_URL"
-    raise FatalModelError(f"{name}: {place} is {url!r}; http://HOST:PORT/v1 was expected")
+    raise FatalModelError(
+        f"{name}: {place} is {without_secrets(url)!r}; http://HOST:PORT/v1 was expected"
+    )
 
 
 def without_password(url: str) -> str:
     """The URL without user name, password and query, which may hold a key."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def without_query(url: str) -> str:
+    """The URL up to its path, behind which the SDK puts its own."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def query_of(url: str) -> dict[str, object]:
+    """The URL's parameters (`api-version=…`, `api_key=…`), which go with each request."""
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
 def key_of(name: str, url: str, variable: str) -> str:

@@ -56,10 +56,12 @@ def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) 
     if isinstance(said, dict) and said.get("error"):
         raise _error(status, said["error"])
     choice = _first(said.get("choices")) if isinstance(said, dict) else None
-    if choice and choice.get("finish_reason") == "error":
+    # OpenRouter sends the failure of whom it asks within a choice, mostly without a finish_reason.
+    if choice and (choice.get("error") or choice.get("finish_reason") == "error"):
         raise _error(status, choice.get("error") or "finish_reason error")
     message = choice.get("message") if choice and chat else choice
     text = message.get("content" if chat else "text") if isinstance(message, dict) else None
+    text, thought = _parts(text) if chat and isinstance(text, list) else (text, "")
     if choice is None or not isinstance(message, dict) or not isinstance(text, str | None):
         raise BadAnswerError(
             f"{status} without a completion; is base_url right (it usually ends in /v1)? "
@@ -71,7 +73,9 @@ def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) 
     return Answer(
         text=text,
         finish=finish if isinstance(finish, str) else None,
-        reasoning=_string(message.get("reasoning_content")) or _string(message.get("reasoning")),
+        reasoning=_string(message.get("reasoning_content"))
+        or _string(message.get("reasoning"))
+        or thought,
         refusal=_string(message.get("refusal")),
         # No prompt has 0 tokens: servers that do not count say so.
         prompt_tokens=_count(usage.get("prompt_tokens")) or None,
@@ -83,6 +87,23 @@ def read_answer(status: int, body: str, chat: bool, hide: Callable[[Any], Any]) 
 def _first(choices: object) -> dict[str, Any] | None:
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else None
+
+
+def _parts(content: list[Any]) -> tuple[Any, str]:
+    """(text, thoughts) of a content in parts, as Mistral's models send it that think.
+
+    The content as it is, where a part of it is neither.
+    """
+    said: dict[str, list[str]] = {"text": [], "thinking": []}
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        value = part.get(kind) if isinstance(kind, str) and kind in said else None
+        if kind == "thinking" and isinstance(value, list):
+            value, _ = _parts(value)
+        if not isinstance(value, str):
+            return content, ""
+        said[str(kind)].append(value)
+    return "".join(said["text"]), "\n\n".join(said["thinking"])
 
 
 def _error(status: int, error: object) -> BadAnswerError:

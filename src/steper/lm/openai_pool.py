@@ -21,7 +21,9 @@ from steper.lm.openai_address import (
     check_reachable,
     find_urls,
     key_of,
+    query_of,
     without_password,
+    without_query,
 )
 from steper.lm.openai_answers import Answer, BadAnswerError, read_answer
 from steper.lm.openai_continuation import RefusedError
@@ -87,7 +89,8 @@ class Servers:
                 without_password(url),
                 openai.AsyncOpenAI(
                     api_key=key,
-                    base_url=url,
+                    base_url=without_query(url),
+                    default_query=query_of(url),
                     max_retries=0,
                     timeout=openai.Timeout(settings.timeout, connect=CONNECT_SECONDS),
                 ),

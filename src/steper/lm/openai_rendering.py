@@ -47,6 +47,12 @@ class ChatRenderer:
             except EncodeError as error:
                 raise ModelError(f"{self._name}: {error}") from error
 
+    @property
+    def refuses_turns(self) -> str | None:
+        """Why a prompt cannot end in an assistant's turn that was begun; None where it can."""
+        with self._lock:
+            return self._encoder.template.refuses_turns
+
     def count(self, text: str) -> int:
         """Tokens of `text` without special tokens."""
         with self._lock:

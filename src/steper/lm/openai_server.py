@@ -13,6 +13,7 @@ from typing import Any
 from steper.errors import ModelError, missing_extra
 from steper.lm.base import Completion, Request
 from steper.lm.futures import CompletionFuture, settle
+from steper.lm.local_text import IN_THE_USERS_TURN
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
 from steper.lm.open import How
 from steper.lm.openai_answers import Answer
@@ -95,6 +96,7 @@ class OpenAIModel:
         exact = self._renderer is not None
         self._usage = UsageReader(self.count_tokens, exact, price, self._warn_once)
         self._finding: Finding | None = None
+        self._in_users_turn = False  # by our own template, asked once a prompt wants it
         self._probing = asyncio.Lock()
         self._warned: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="steper-openai", daemon=True)
@@ -121,6 +123,8 @@ class OpenAIModel:
         more: dict[str, Any] = {}
         if self._renderer:
             more["chat_template"] = self._renderer.digest
+        if self._in_users_turn:
+            more["continuation"] = "none"
         if self._finding:
             more["continuation"] = self._finding.dialect
         return {
@@ -143,6 +147,12 @@ class OpenAIModel:
 
         Where it does not, one line says why. Raises ModelError where the server cannot be asked.
         """
+        if self._renderer:
+            why = self._renderer.refuses_turns
+            if why is not None and not self._in_users_turn:
+                log.warning(IN_THE_USERS_TURN, self.name, why)
+            self._in_users_turn = why is not None
+            return why is None
         if not self._chat or self._declared():
             return True
         with self._lock:
@@ -321,7 +331,11 @@ class OpenAIModel:
         Raises ModelError where it has no text.
         """
         text, reason = answer.text or "", answer.finish
-        if answer.reasoning and not text:
+        whole = spoken(text, begun=begun)
+        thought = answer.reasoning or whole.thoughts or whole.unfinished
+        if whole.unfinished:
+            reason = "length"
+        if thought and not whole.text.strip():
             advice = f"raise max_tokens ({request.max_tokens}), or switch thinking off: "
             advice = f"the model reasoned and answered nothing; {advice}{NO_THINKING}"
             if reason != "length":

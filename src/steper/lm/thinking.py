@@ -1,9 +1,9 @@
 """What a model thinks before it speaks, taken off before anything else reads its text.
 
-`<think>…</think>` (Qwen3, DeepSeek-R1; `[THINK]` of Magistral) and the channels of gpt-oss, of
-which only `final` is said. In: all that a model wrote. Out: what it says, up to the first stop
-string, and what it thought, which the record keeps. A stop string inside of thoughts is none. A
-block without an end is a generation that was cut off: nothing was said.
+`<think>…</think>` (Qwen3, DeepSeek-R1) and the like of other models (`BLOCKS`), and the channels
+of gpt-oss, of which only `final` is said. In: all that a model wrote. Out: what it says, up to the
+first stop string, and what it thought, which the record keeps. A stop string inside of thoughts is
+none. A block without an end is a generation that was cut off: nothing was said.
 """
 
 from __future__ import annotations
@@ -21,8 +21,18 @@ log = logging.getLogger(__name__)
 CHARACTERS_PER_TOKEN = 32
 """Texts of more characters a token are cut; English has about 4, few tokens have 16."""
 
-OPENING = ("<think>", "[THINK]")
-CLOSING = ("</think>", "[/THINK]")
+BLOCKS = {
+    "<think>": "</think>",
+    "[THINK]": "[/THINK]",  # Magistral
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "◁think▷": "◁/think▷",  # Kimi-VL
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A
+}
+"""How blocks of thoughts begin and end."""
+OPENING, CLOSING = tuple(BLOCKS), tuple(BLOCKS.values())
 CHANNEL = "<|channel|>"
 CHANNEL_MARKS = (CHANNEL, "<|start|>", "<|message|>", "<|end|>", "<|constrain|>", "<|call|>")
 """Special tokens of gpt-oss ("harmony"): `<|channel|>analysis<|message|>…<|end|><|start|>assistant`
@@ -31,6 +41,8 @@ CHANNEL_MARKS = (CHANNEL, "<|start|>", "<|message|>", "<|end|>", "<|constrain|>"
 _OPEN = re.compile("|".join(map(re.escape, OPENING)))
 _LEADING_OPEN = re.compile(rf"\s*(?:{_OPEN.pattern})")
 _CLOSE = re.compile(rf"(?:{'|'.join(map(re.escape, CLOSING))})\s*")
+# Command A writes these around what it says.
+_RESPONSE = re.compile(r"<\|(?:START|END)_RESPONSE\|>")
 _HEADER = re.compile(
     r"<\|channel\|>(?P<channel>\w{1,40})[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>"
 )
@@ -86,7 +98,7 @@ def spoken(
     not known, a `</think>` that nothing opened tells it. `may_lead_up`: see `truncate_at_stop`.
     """
     thoughts, said, unfinished = _channels(written) or _leading_blocks(written, begun)
-    text, stopped = truncate_at_stop(said, stop, may_lead_up)
+    text, stopped = truncate_at_stop(_RESPONSE.sub("", said), stop, may_lead_up)
     for closed in list(_CLOSE.finditer(text))[-1:]:
         thoughts.append(text[: closed.start()])
         text = text[closed.end() :]

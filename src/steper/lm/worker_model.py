@@ -54,6 +54,10 @@ class WorkerModel:
         """Tokens of `text` without special tokens, exactly."""
         return self._text.count(text)
 
+    def continues_turns(self) -> bool:
+        """Whether a begun assistant's turn can be gone on with; where not, one line says why."""
+        return self._text.continues_turns()
+
     def submit(self, requests: Sequence[Request]) -> list[Future[Completion]]:
         """Queue all requests for the worker."""
         futures: list[Future[Completion]] = [CompletionFuture() for _ in requests]

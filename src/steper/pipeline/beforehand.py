@@ -9,10 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from steper.errors import SettingsError
+from steper.errors import ModelError, SettingsError
 from steper.examples.asked import asked_strategies, check_recipe
 from steper.examples.student_form import model_tokenizer
-from steper.lm.shipped import locate_model
+from steper.lm.model_source import find_source
+from steper.lm.shipped import locate_model, without_scheme
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.plan import Stage
 from steper.prompt.chat_template import check_arguments
@@ -29,11 +30,13 @@ def check_beforehand(
 
     Raises MissingExtraError where training packages are missing, SettingsError for examples that a
     recipe cannot make, for LoRA where a recipe adds tokens and for an argument that a model's chat
-    template does not ask for, ModelError where a tokenizer that tells it is missing.
+    template does not ask for, ModelError where a student, or a tokenizer that tells of one, is
+    missing.
     """
     if "build" in stages:
         for method in settings.recipes:
             _check_examples(settings, method)
+    check_students(settings, stages, unmade)
     if "train" in stages:
         import_module("steper.training.job")
         for method, student in product(settings.recipes, settings.students):
@@ -44,6 +47,26 @@ def check_beforehand(
             tokenizer = model_tokenizer(spec, **use.options)
             form: Form = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
             check_arguments(tokenizer, form, use.arguments, use.place)
+
+
+def check_students(
+    settings: PipelineSettings, stages: Collection[Stage], unmade: Container[str]
+) -> None:
+    """Look for each student's folder that these stages need and no task makes.
+
+    A hub name is believed: nothing is asked of the hub. Raises ModelError where there is no model,
+    MissingExtraError where a package is missing that its files need.
+    """
+    if not {"build", "train", "eval"} & set(stages):
+        return
+    for name, student in settings.students.items():
+        spec = without_scheme(locate_model(student.model))
+        if spec in unmade or student.model in unmade:
+            continue
+        try:
+            find_source(spec)
+        except ModelError as error:
+            raise ModelError(f"students.{name}.model: {error}") from None
 
 
 def _check_examples(settings: PipelineSettings, method: str) -> None:

@@ -125,6 +125,15 @@ class ChatTemplate:
         )
 
     @cached_property
+    def refuses_turns(self) -> str | None:
+        """Why a prompt cannot end in an assistant's turn that was begun; None where it can."""
+        try:
+            self.turn([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+        except EncodeError as error:
+            return str(error)
+        return None
+
+    @cached_property
     def lead(self) -> str:
         """White space of the template's in front of every assistant's message, mostly none."""
         try:

@@ -55,7 +55,9 @@ class HttpRetriever:
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise InputError(f"{without_secrets(url)!r} is not a web address ({error})") from None
+            # It repeats what it took for the port, which may be half a password.
+            why = "" if "@" in url else f" ({error})"
+            raise InputError(f"{without_secrets(url)!r} is not a web address{why}") from None
         if address.scheme not in ("http", "https") or not address.host:
             raise InputError(
                 f"{without_secrets(url)!r} is not a web address: http://HOST:PORT is expected"

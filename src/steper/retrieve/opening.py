@@ -7,6 +7,7 @@ from typing import Any
 
 from steper.doors import is_path_to_code, load_object, opened, plugins
 from steper.errors import InputError
+from steper.redaction import without_secrets
 from steper.retrieve.base import Retriever
 from steper.retrieve.bm25 import BM25Index
 from steper.retrieve.function import FunctionRetriever
@@ -30,7 +31,8 @@ def open_retriever(spec: str | Path, *, n_threads: int | None = None) -> Retriev
         if scheme.lower() in ("http", "https"):
             return HttpRetriever(str(spec))
         raise InputError(
-            f"{spec}: {scheme}:// is not known; name an index folder or an http(s):// address"
+            f"{without_secrets(str(spec))}: {scheme}:// is not known; name an index folder or an "
+            "http(s):// address"
         )
     if not str(spec).strip():
         raise InputError("no index is named; name an index folder or an http(s):// address")

@@ -47,6 +47,7 @@ _ESCAPED = re.compile(r"\\([&%$#_])")
 
 # Lower case on purpose: "Unknown" and "Not Without My Daughter" are titles.
 _NO_ANSWER = re.compile(
+    r"(?:(?:I['’]m |I am )?[Ss]orry,? (?:but )?|[Uu]nfortunately,? )?"
     r"(?:(?:[Ss]o,? )?[Tt]he (?:\w{1,20} )?answer (?:to (?:this|the) question )?(?:is )?)?"
     r"(?:[Ii]t['’]s |(?:[Ii]t|[Tt]his|(?:[Tt]he |[Tt]his )?[Ii]nformation) (?:is )?)?"
     r"(?:(?:still|currently|therefore) )?"
@@ -62,7 +63,7 @@ _NO_ANSWER = re.compile(
     r"(?=\W*\Z|[.,;]|\s(?:from|in the|based|as|because|since|to|without|given|due)\b)"
     r"|[Nn]/[Aa]\W*\Z"
     r"|[Nn]o (?:information|mention|evidence|answer|passage)\b"
-    r"|[Ii]nsufficient information\b"
+    r"|[Ii]nsufficient (?:information|evidence)\b"
     r"|[Nn]one of the (?:given |provided )?(?:passages|documents|texts)\b"
     r"|[Tt]here (?:is|was) (?:no|not|insufficient) (?:enough |sufficient )?"
     r"(?:information|mention|evidence)\b"
@@ -183,7 +184,7 @@ def clean_answer(value: str) -> str:
 
     "" where it says that there is no answer.
     """
-    value = without_preamble(_unboxed(value), marks=False).removeprefix("- ")
+    value = without_preamble(_unboxed(value), marks=False).removeprefix("- ").removeprefix("> ")
     value = _first_sentence(_untagged(value))
     # A mark may stand within the full stop or after it.
     value = _without_stop(_without_marks(_without_stop(value)))
@@ -227,8 +228,12 @@ def _first_sentence(text: str) -> str:
         return text[: found.end()]
     said = sentences(text)
     for end, sentence in enumerate(said[:-1], start=1):
-        # "D.C. United" is no second sentence.
-        if sentence.endswith((".", "。")) and len(said[end].split()) >= 3:
+        # "D.C. United" is no second sentence, and "..." no first one: a song's title begins so.
+        if (
+            sentence.endswith((".", "。"))
+            and len(said[end].split()) >= 3
+            and says_something(said[0])
+        ):
             return " ".join(said[:end])
     return text
 

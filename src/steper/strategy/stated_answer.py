@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from steper.strategy.reading import clean_answer, is_boxed, plain, says_something, search_within
+from steper.text import ANSWER_HEADING
 
 ANSWER_PATTERN = r"(?is)\banswer is\s*:?\s*(.*)"
 """The group is what follows "answer is:"."""
@@ -14,7 +15,8 @@ _OF_QUESTION = r"(?: to (?:this|the|your) question)?"
 _MARKER = re.compile(
     rf"\banswer{_OF_QUESTION} is(?!\w)\s{{0,9}}[:：]?"
     # A label begins a line or a sentence: "Intermediate answer:" is none.
-    r"|(?:^|[.!?。]\s{1,3})(?:(?:(?:so )?the )?final |short |correct |my )?answer\s?[:：]"
+    r"|(?:^[#>\s]{0,9}|[.!?。]\s{1,3})(?:(?:so )?the )?"
+    r"(?:final |short |correct |my )?answer\s?[:：]"
     r"|<answer>",
     re.IGNORECASE,
 )
@@ -29,7 +31,7 @@ _AT_ONCE = re.compile(
     r"(?:[Ss]o,? )?(?:[Tt]he (?:final |correct )?answer is(?!\w)"
     # In other cases it may be a title ("The Answer Is Blowing") unless a colon follows.
     r"|(?i:the (?:final |correct )?answer is\s?[:：]))"
-    r"|(?i:(?:intermediate |final |short )?answer\s?[:：])"
+    r"|(?i:[#>\s]{0,9}(?:the )?(?:intermediate |final |short )?answer\s?[:：])"
     r")\s{0,9}[:：]?\s{0,9}){1,3}"
 )
 _LEADS_OVER = re.compile(
@@ -41,6 +43,9 @@ _LEADS_OVER = re.compile(
     re.IGNORECASE,
 )
 """What stands between a statement and "answer is": "…, so the final"."""
+_HEADING = re.compile(ANSWER_HEADING, re.IGNORECASE)
+# "The answer is:" and a list of one; "1. FC Köln" is a name.
+_FIRST_ITEM = re.compile(r"\s*1[.)]\s(?!(?:F?FC|FSV)\b)")
 _LEADING_LINES = re.compile(r"(?:.{0,200}[:：][*_]{0,2}\s{0,9}\n)*\s*")
 
 
@@ -50,9 +55,9 @@ def stated_answer(text: str, pattern: str = ANSWER_PATTERN) -> str | None:
     IRCoT stops at `.* answer is:? (.*)\\.?`: only the rest of the line counts, and where its
     sentences state an answer again, the last one. Differs from it, because of what chat models
     write: "Answer: X", `\boxed{X}` and `<answer>X</answer>` state one, too; an answer may begin on
-    the next line; marks, and sentences after the answer, do not belong to it. "The answer is not
-    available" states none. "" where nothing follows. `pattern` may be another; its group is the
-    answer.
+    the next line, behind a heading ("### Final Answer"), too; marks, and sentences after the
+    answer, do not belong to it. "The answer is not available" states none. "" where nothing
+    follows. `pattern` may be another; its group is the answer.
     """
     if pattern != ANSWER_PATTERN:
         found = search_within(pattern, text)
@@ -85,17 +90,23 @@ def _stated(text: str) -> tuple[str, str] | None:
     lines = [line for line in plain(text).splitlines() if line.strip()]
     empty, at, before = False, 0, ""
     for number, line in enumerate(lines):
-        found = _after_marker(line)
+        heading = is_heading(line) and number + 1 < len(lines)
+        found = ("", "") if heading else _after_marker(line)
         if found is None:
             if not empty or not says_something(line):
                 continue
-            value = line
+            value = _FIRST_ITEM.sub("", line, count=1)
         else:
             at, (before, value) = number, found
         empty = not value.strip(" \t*$:：")
         if not empty and (answer := clean_answer(value)):
             return "\n".join((*lines[:at], before)), answer
     return ("\n".join((*lines[:at], before)), "") if empty else None
+
+
+def is_heading(line: str) -> bool:
+    """Whether a line only announces the answer: "### Final Answer"."""
+    return bool(_HEADING.fullmatch(line.strip()))
 
 
 def without_label(text: str) -> str:

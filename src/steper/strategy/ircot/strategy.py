@@ -29,10 +29,11 @@ from steper.strategy.reading import (
     with_whole_titles,
     without_preamble,
 )
-from steper.strategy.stated_answer import ANSWER_PATTERN, stated_answer
+from steper.strategy.stated_answer import ANSWER_PATTERN, is_heading, stated_answer
 from steper.strategy.trace import Ending, Trace
 from steper.text import bare, normalise_space, sentences
 
+_BEGINS_A_NAME = re.compile(r"\d{1,2}|Mr|Mrs|Ms|Dr|St|Mt|Ft|Lt|Capt|Prof|Gen|Col|Sgt|Rev|Vol")
 _NO = re.compile(r"\bno\.(?=\s+[^\W\d])", re.IGNORECASE)
 
 
@@ -236,6 +237,8 @@ def kept_sentence(
             if bare(sentence) in before:
                 first = first or sentence
                 continue
+            if is_heading(sentence) and not own_pattern and (below := next(by_line, [])):
+                return " ".join((f"{sentence}:", *below))
             answer = stated_answer(sentence, answer_pattern)
             if answer is not None:
                 rest = line[at + 1 :] or (next(by_line, []) if not answer else [])
@@ -250,8 +253,10 @@ def _statement(sentence: str, rest: Sequence[str], answer: str) -> str:
         # The sentence splitter takes "No." for the abbreviation of number.
         return sentence[: found.end()]
     said = [sentence]
+    # "2. Bundesliga", "Dr. No": the splitter takes what is short of a name for a sentence.
+    goes_on = bool(_BEGINS_A_NAME.fullmatch(answer)) and len(rest[0].split() if rest else ()) < 3
     for more in rest:
-        if answer and said[-1].endswith((".", "。")):
+        if answer and said[-1].endswith((".", "。")) and not (goes_on and len(said) == 1):
             break
         said.append(more)
         answer = answer or more

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from steper.strategy.reading import plain
-from steper.strategy.stated_answer import stated_answer
+from steper.strategy.stated_answer import is_heading, stated_answer
 from steper.text import bare
 
 FINAL_CUE = "So the final answer is:"
@@ -67,7 +67,7 @@ def parse_piece(text: str) -> Piece:
     found: dict[str, str] = {}
     if not _MAY_SAY.search(text):
         return Piece()
-    lines = list(_with_values([line for line in _lines(text) if line.strip()]))
+    lines = list(_with_values(_under_headings([line for line in _lines(text) if line.strip()])))
     certain = max((i for i, line in enumerate(lines) if _CERTAIN.search(line)), default=-1)
     for number, line in enumerate(lines):
         name, value = _read(line, lines[number + 1 : number + 2], goes_on=number < certain)
@@ -109,6 +109,17 @@ def _lines(text: str) -> Iterator[str]:
         elif marker and marker.lastgroup == "follow_up":
             cut = _NEXT_AFTER_A_QUESTION.search(line, marker.end())
         yield from (line[: cut.start()], line[cut.end() :]) if cut else (line,)
+
+
+def _under_headings(lines: Sequence[str]) -> list[str]:
+    """The lines, with "### Final Answer" and the line below it in one."""
+    joined: list[str] = []
+    for line in lines:
+        if joined and is_heading(joined[-1]):
+            joined[-1] += f": {line.strip()}"
+        else:
+            joined.append(line)
+    return joined
 
 
 def _with_values(lines: Sequence[str]) -> Iterator[str]:
