@@ -52,6 +52,11 @@ class DataSet:
         """All question files."""
         return [self.train_file, *([self.test_file] if self.test_file else [])]
 
+    @property
+    def is_made(self) -> bool:
+        """Whether its files are there to stay: a world's may be generated anew by a task."""
+        return self.world is None and all(file.exists() for file in self.files)
+
     def key(self, digest: Callable[[Path], Any] = sha256_file) -> dict[str, Any]:
         """All that decides which questions there are, as JSON values."""
         settings = self.settings

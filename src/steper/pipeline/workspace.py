@@ -95,13 +95,15 @@ class Workspace:
     def check_questions(self) -> None:
         """Refuse, as an InputError, test questions that are learnt from, before anything is done.
 
-        Those of a world that is yet to be made are looked at before its teacher runs.
+        Those of files that are yet to be made, a world's, say, are looked at before their teacher
+        runs.
         """
-        made = [data for data, source in self.data.items() if source.world is None]
-        for data in made:
+        for data, source in self.data.items():
+            if not source.is_made:
+                continue
             self.leakage(data).check(f"data.{data}")
             for asked in self.asked.values():
-                if asked.world is None:
+                if asked.is_made:
                     self.check_apart(data, asked.name)
 
     def folder(self, stage: Stage, *names: str) -> Path:
