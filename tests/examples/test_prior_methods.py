@@ -233,6 +233,25 @@ def test_vanilla_kd_s_students_can_be_asked_as_iter_retgen_asks(tmp_path):
         assert [e.kinds for e in one] == [e.kinds for e in other]
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "So it is Oslo and Rome, and the answer is: 1950.",
+        "She came first, so the final answer is 1950.",
+        "So the answer is: 1950.",
+    ],
+)
+def test_vanilla_kd_s_own_words_lead_over_to_the_answer_when_it_is_asked_anew(last, tmp_path):
+    """A teacher's "and the answer is" is learnt as it stands, or students could not be shared."""
+    case = replace(CASES["ircot"], texts=[*IRCOT[:2], last])
+    run, _ = run_case(case, tmp_path, BARE, "chat", [question(answer="1950")])
+    both = [
+        [texts(e)[1] for e in build_examples(run, ExampleSettings(recipe=name))]
+        for name in ("vanilla_kd", "vanilla_kd_iter")
+    ]
+    assert both[0] == both[1] == [f"{CHAIN} {last}"]
+
+
 @pytest.mark.parametrize("recipe", READERS)
 def test_a_student_of_another_strategy_has_the_run_s_limits(recipe, tmp_path):
     own = CASES["ircot forced at the cap"]

@@ -17,7 +17,7 @@ def written_whole(replay: Replay, context: Context) -> Iterator[Draft]:
     """
     if not replay.steps:
         return
-    known = told(replay, context)
+    known = told(replay, context, own_words=True)
     yield read_whole(replay, context, known, known.passages)
 
 

@@ -60,20 +60,38 @@ def read_whole(replay: Replay, context: Context, known: Told, passages: Sequence
     return Draft(replay.steps[-1], prompt, target, tuple(supervised(replay)))
 
 
-def told(replay: Replay, context: Context) -> Told:
-    """What a trajectory tells, its answer apart from its statements."""
+def told(replay: Replay, context: Context, *, own_words: bool = False) -> Told:
+    """What a trajectory tells, its answer apart from its statements.
+
+    With `own_words` it leads over to the answer as the teacher does, where nothing stands behind
+    the answer: "So it is Oslo and Rome, and the answer is:" is then `closing`, and no statement.
+    """
     strategy, answer = replay.strategy, strip_full_stop(replay.trajectory.answer)
     titles = [passage.title for passage in replay.trajectory.passages]
-    stated = strategy.statements(replay.steps, answer, titles)
+    stated, closing = strategy.statements(replay.steps, answer, titles), context.student.final_cue
     if stated and (before := told_before_answer(stated[-1].text)) is not None:
+        if own_words and (led := _led_over(stated[-1].text, strategy.final_cue, answer)):
+            before, closing = led[0], led[1] or closing
         stated[-1] = replace(stated[-1], text=before, tells=what_is_told(before, titles))
     return Told(
         tuple(statement for statement in stated if statement.text),
-        context.student.final_cue,
+        closing,
         f"{answer}.",
         replay.gathered(replay.steps[-1]),
         strategy.words.lead,
     )
+
+
+def _led_over(text: str, cue: str, answer: str) -> tuple[str, str] | None:
+    """(what a text tells, how it leads over to its last words, the answer); None for other ends.
+
+    The second is "" where it does so by the cue.
+    """
+    whole = strip_full_stop(text)
+    if not whole.endswith(answer):
+        return None
+    head = whole.removesuffix(answer).rstrip()
+    return (head.removesuffix(cue).rstrip(), "") if head.endswith(cue) else ("", head)
 
 
 def stands_on_none(statement: Statement) -> bool:
