@@ -194,6 +194,7 @@ def archives(folder):
         ("x.orc", b"ORC\x11", "an ORC file"),
         ("x.feather", b"FEA1\0", "a Feather file"),
         ("x.json", b'{\n  "data": [\n    {\n      "id": 1', "rows seem to be under 'data'"),
+        ("x.json", b'{"data": [\n {"id": 1}\n]}', "rows seem to be under 'data'"),
         ("x.json", b'{ \r\n "id": 1\n}', "one JSON object over several lines: write its rows"),
         ("x.pkl", b"\x80\x04\x95", "pickle"),
         ("x.json", "[{}]".encode("utf-16"), "UTF-16 text: save it as UTF-8"),

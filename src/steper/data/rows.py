@@ -141,7 +141,8 @@ def _other_format(head: bytes, start: bytes, ending: str, tables: bool) -> str |
         return "TSV, which is read for corpora alone: write it as JSON lines, an object a line"
     if start[:1] not in (b"{", b"["):
         return ENDINGS.get(ending)
-    if re.match(rb"\{[^\S\n]*\n", start):
+    # Its first line ends where something has begun; a row's own line ends with "}".
+    if re.match(rb"\{(?:[^\n]*[\[{])?[^\S\n]*\n", start):
         rows = re.search(rb'"(\w+)"\s*:\s*\[\s*\{', start)
         seem = f" (rows seem to be under {rows[1].decode(errors='replace')!r})" if rows else ""
         return f"one JSON object over several lines{seem}: write its rows as a list, or one a line"
