@@ -85,14 +85,18 @@ class Difference(GrownRecord):
         return f"{self.method} − {self.against}" if self.against else self.method
 
     @property
+    def over_seeds(self) -> Seeded | None:
+        """The test over other seeds, too; None where no method has a second one."""
+        return self.seeded if self.seeded and self.seeded.over_seeds else None
+
+    @property
     def verdict(self) -> tuple[float, bool]:
         """The p-value that a verdict goes by, and whether Holm's correction is in it.
 
         It speaks of other seeds and questions where a method has several seeds, else of other
         questions alone.
         """
-        over = self.seeded is not None and self.seeded.over_seeds
-        test = self.seeded if over and self.seeded else self
+        test = self.over_seeds or self
         return (test.p_value, False) if test.p_holm is None else (test.p_holm, True)
 
 
@@ -236,7 +240,7 @@ def _differences(
 
 def _with_seeds_corrected(found: Sequence[Difference]) -> list[Difference]:
     """The same with Holm's correction over those that have several seeds, if these are several."""
-    over = {at: d.seeded for at, d in enumerate(found) if d.seeded and d.seeded.over_seeds}
+    over = {at: d.over_seeds for at, d in enumerate(found) if d.over_seeds}
     corrected = holm([seeded.p_value for seeded in over.values()]) if len(over) > 1 else []
     changed = list(found)
     for (at, seeded), p in zip(over.items(), corrected, strict=False):

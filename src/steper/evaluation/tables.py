@@ -298,7 +298,7 @@ def difference_rows(one: MetricComparison) -> list[list[str]]:
 
 
 def _over_seeds(one: MetricComparison) -> bool:
-    return any(found.seeded and found.seeded.over_seeds for found in one.differences)
+    return any(found.over_seeds for found in one.differences)
 
 
 def seeded_rows(one: MetricComparison) -> list[list[str]]:

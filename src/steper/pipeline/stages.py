@@ -132,10 +132,7 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
     """Run the teacher over a data set's training questions."""
     source, teacher = ws.data[data], ws.settings.teacher
     # Before anything is paid for.
-    ws.leakage(data).check(f"data.{data}")
-    for asked in ws.asked.values():
-        if asked.world is None:
-            ws.check_apart(data, asked.name)
+    ws.check_learnt(data)
     lm = open_teacher(ws, source.train, f"train {data}")
     run = teach(
         source.train,

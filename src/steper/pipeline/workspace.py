@@ -99,12 +99,15 @@ class Workspace:
         runs.
         """
         for data, source in self.data.items():
-            if not source.is_made:
-                continue
-            self.leakage(data).check(f"data.{data}")
-            for asked in self.asked.values():
-                if asked.is_made:
-                    self.check_apart(data, asked.name)
+            if source.is_made:
+                self.check_learnt(data)
+
+    def check_learnt(self, data: str) -> None:
+        """The same of the questions of one data set, which are there."""
+        self.leakage(data).check(f"data.{data}")
+        for asked in self.asked.values():
+            if asked.is_made:
+                self.check_apart(data, asked.name)
 
     def folder(self, stage: Stage, *names: str) -> Path:
         """Where a stage writes what has these names."""

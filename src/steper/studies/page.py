@@ -102,8 +102,8 @@ def headline(name: str, test: TestResults) -> str:
     p, corrected = found.verdict
     holm = " (Holm)" if corrected else ""
     difference = f"{signed(found.difference)} points against {against}"
-    if found.seeded and found.seeded.over_seeds:
-        difference += f"; over other seeds, too, {within(found.seeded.interval)}"
+    if found.over_seeds:
+        difference += f"; over other seeds, too, {within(found.over_seeds.interval)}"
     difference += f", p {p_value(p)}{holm}"
     unsure = "" if p < SURE else ", which may be chance"
     return f"{told}: {difference}{unsure}."

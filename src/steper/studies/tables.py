@@ -66,14 +66,14 @@ def difference_table(one: MetricComparison, baseline: str) -> Table:
 
     Where rows have several seeds, the interval and p-values over other seeds stand there, too.
     """
-    over = any(d.seeded and d.seeded.over_seeds for d in one.differences)
+    over = any(d.over_seeds for d in one.differences)
     more = [OVER_SEEDS, "p", "p (Holm)"] if over else []
     headings = ["", "against", "difference", "relative, %", "p", "p (Holm)", *more, "detectable"]
     table = [headings]
     for found in one.differences:
         tests = [_p(found.p_value), _p(found.p_holm)]
         if over:
-            seeded = found.seeded if found.seeded and found.seeded.over_seeds else None
+            seeded = found.over_seeds
             tests.append(within(seeded.interval) if seeded else "–")
             tests += [_p(seeded.p_value), _p(seeded.p_holm)] if seeded else ["–", "–"]
         table.append(
@@ -254,9 +254,8 @@ def _csv_row(facts: RowFacts, one: MetricComparison, baseline: str) -> dict[str,
             "p": found.p_value,
             "p_holm": found.p_holm,
         }
-    if found is not None and (seeded := found.seeded) is not None:
-        row["detectable"] = seeded.detectable
-        if seeded.over_seeds:
+        row["detectable"] = found.seeded and found.seeded.detectable
+        if seeded := found.over_seeds:
             row |= {"seeded_low": seeded.interval.low, "seeded_high": seeded.interval.high}
             row |= {"p_over_seeds": seeded.p_value, "p_over_seeds_holm": seeded.p_holm}
     return row
