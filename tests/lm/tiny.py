@@ -32,13 +32,14 @@ def make_tiny_llama(
     window: int = 2048,
     intermediate: int = 32,
     shard: str = "1GB",
+    tied: bool = False,
 ) -> Path:
     """Save a random fp32 Llama (hidden 16, 2 layers, about 20,000 parameters) to `path`.
 
     The same weights and the same byte-level BPE tokenizer (512 tokens at most; every text decodes
     to itself) each time. `chat` adds a chat template; eos is `<|end|>`. `window` is
     `max_position_embeddings`; an `intermediate` size of 32,768 makes it 12.6 MB; no file of weights
-    is larger than `shard`. Returns `path`.
+    is larger than `shard`. `tied`: what embeds tokens scores them, too. Returns `path`.
     """
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -57,7 +58,7 @@ def make_tiny_llama(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
         dtype="float32",
     )
     with torch.random.fork_rng(devices=[]):

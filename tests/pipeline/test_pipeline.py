@@ -171,8 +171,9 @@ def test_examples_that_cannot_be_made_are_told_before_the_first_task(
     assert not (tmp_path / "out").exists()
 
 
-def test_lora_where_a_recipe_adds_tokens_is_told_before_the_first_task(config, tiny, tmp_path):
-    lora = "recipes={steper: {}, self_rag: {train: {lora_rank: 2, optimizer: adamw}}}"
+def test_lora_in_shards_with_added_tokens_is_told_before_the_first_task(config, tiny, tmp_path):
+    train = "{lora_rank: 2, optimizer: adamw, sharding: zero3}"
+    lora = f"recipes={{steper: {{}}, self_rag: {{train: {train}}}}}"
     asked = settings(config, tiny, lora, "evaluate.baseline=null")
     with pytest.raises(SettingsError, match=r"^recipes\.self_rag, students\.\w+: .*adds 15 tokens"):
         Pipeline(asked, tmp_path / "out").run()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from random import Random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lm.tiny import make_tiny_llama
 from pipeline.made import write_files
 from steper.cli.main import run as command
 from steper.data import build_corpus, load_questions
 from steper.errors import InputError, SettingsError
+from steper.lm.model_source import find_source
 from steper.recipes import RECIPES
 from steper.recipes.base import Ranking
 from steper.records import Passage
 from steper.retrieve.base import Found
 from steper.retrieve.cross_encoder import CrossEncoderReranker
-from steper.store import write_jsonl
+from steper.store import read_json_lines, write_jsonl
 from steper.strategy.self_rag.reflection import TOKENS
 from steper.training.job import train
 from steper.training.reranker import DRAWN, draw, listwise_loss, temperature, train_reranker
@@ -167,9 +170,72 @@ def test_from_the_recipe_to_the_answers(recipe, base, taught, tmp_path):
         assert [tokenizer.tokenize(token) for token in TOKENS] == [[token] for token in TOKENS]
 
 
-def test_added_tokens_are_not_for_lora(base, taught, tmp_path):
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def lora(request, taught, tmp_path_factory):
+    """(base, examples, student) of a LoRA training whose recipe adds tokens."""
+    place = tmp_path_factory.mktemp("lora")
+    base = make_tiny_llama(place / "base", tied=request.param)
+    build = ["build", str(taught / "run"), "--recipe", "self_rag", "--student", str(base)]
+    assert command([*build, "--out", str(place / "examples")]) == 0
+    asked = TrainSettings(lora_rank=2, max_steps=2, lr=0.01, device="cpu")
+    train(place / "examples", base, place / "student", asked)
+    return base, place / "examples", place / "student"
+
+
+def rows(model, tokenizer):
+    """What embeds the added tokens, and what scores them."""
+    ids = tokenizer.convert_tokens_to_ids(TOKENS)
+    both = model.get_input_embeddings(), model.get_output_embeddings()
+    return [module.weight[ids] for module in both]
+
+
+def test_lora_learns_the_embeddings_of_added_tokens_alone(lora):
+    base, _, student = lora
+    source = find_source(str(student))
+    tokenizer, before, after = source.tokenizer(), find_source(str(base)).model(), source.model()
+    tied = before.config.tie_word_embeddings
+    known = before.get_input_embeddings().num_embeddings
+    for was, now in zip(embeddings(before), embeddings(after), strict=True):
+        assert len(now) == known + len(TOKENS) == len(tokenizer)
+        assert torch.equal(was, now[:known])
+    (weights,) = student.glob("adapter_model.safetensors")
+    learnt = {key: tensor for key, tensor in load_file(weights).items() if "lora_" not in key}
+    assert [tensor.shape[0] for tensor in learnt.values()] == [len(TOKENS)] * (1 if tied else 2)
+    # Loaded twice, whatever a bigger matrix's new rows begin with, they are the adapter's.
+    assert all(map(torch.equal, rows(after, tokenizer), rows(source.model(), tokenizer)))
+    assert torch.equal(*rows(after, tokenizer)) == tied
+
+
+def embeddings(model):
+    return [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())]
+
+
+def test_a_lora_student_with_added_tokens_merges_into_the_same_model(lora, taught, tmp_path):
+    base, examples, student = lora
+    merged = tmp_path / "merged"
+    shutil.copytree(student, merged)
+    again = ["train", str(examples), "--student", str(base), "--out", str(merged), "--merge"]
+    flags = ["--lora-rank", "2", "--max-steps", "2", "--lr", "0.01", "--device", "cpu"]
+    assert command([*again, *flags]) == 0
+    assert not (merged / "adapter_config.json").exists()
+    assert (merged / "adapter" / "adapter_config.json").exists()
+    ours, theirs = (find_source(str(folder)).model().state_dict() for folder in (student, merged))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    asked = ["--questions", str(taught / "test.json"), "--limit", "2", "--max-tokens", "4"]
+    answers = []
+    for folder in (student, merged):
+        out = tmp_path / f"scored-{folder.name}"
+        flags = ["--max-steps", "2", "--out", str(out)]
+        assert command(["eval", "--student", str(folder), *asked, *flags]) == 0
+        answers.append([row["answer"] for _, row in read_json_lines(out / "trajectories.jsonl")])
+    assert answers[0] == answers[1]
+
+
+def test_added_tokens_are_not_for_lora_in_shards(base, taught, tmp_path):
     build = ["build", str(taught / "run"), "--recipe", "self_rag", "--student", str(base)]
     assert command([*build, "--out", str(tmp_path / "examples")]) == 0
-    with pytest.raises(SettingsError, match="adds 15 tokens, whose embeddings LoRA does not train"):
-        train(tmp_path / "examples", base, tmp_path / "s", TrainSettings(lora_rank=2, max_steps=1))
+    asked = TrainSettings(lora_rank=2, max_steps=1, sharding="zero3")
+    with pytest.raises(SettingsError, match=r"adds 15 tokens, .* does not learn under ZeRO-3; "):
+        train(tmp_path / "examples", base, tmp_path / "s", asked)
     assert not (tmp_path / "s").exists()

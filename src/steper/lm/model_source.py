@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -209,6 +209,7 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
         raise missing_extra("peft", "train") from None
     from transformers import GenerationConfig
 
+    make_room(model, learnt_tokens(adapter))
     with quiet_peft():
         loaded = peft.PeftModel.from_pretrained(model, str(adapter))
         if not hasattr(loaded, "merge_and_unload"):
@@ -226,9 +227,24 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
     return merged
 
 
+def learnt_tokens(adapter: Path) -> list[int]:
+    """The ids of tokens whose embeddings an adapter's folder holds whole."""
+    found = read_json(adapter / ADAPTER_CONFIG).get("trainable_token_indices") or []
+    lists = found.values() if isinstance(found, dict) else [found]
+    return sorted({id for ids in lists for id in ids})
+
+
+def make_room(model: Any, tokens: Sequence[int]) -> None:
+    """Give the model embeddings for tokens that were added, where it has none to spare."""
+    wanted = max(tokens, default=-1) + 1
+    if wanted > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(wanted)
+
+
 def _check_fit(adapter: Path, result: Any) -> None:
     """Refuse an adapter by what peft says of its loading: weights that found no place, or none."""
-    strange = [key for key in result.unexpected_keys if "lora_" in key]
+    learnt = ("lora_", "trainable_tokens_")
+    strange = [key for key in result.unexpected_keys if any(name in key for name in learnt)]
     for keys, what in (
         (result.missing_keys, "weights of the adapter are missing from its files"),
         (strange, "weights in its files have no place in the base model"),

@@ -29,9 +29,9 @@ def check_beforehand(
     """Look for what these stages would fail on; `unmade` are models that are yet to be made.
 
     Raises MissingExtraError where training packages are missing, SettingsError for examples that a
-    recipe cannot make, for LoRA where a recipe adds tokens and for an argument that a model's chat
-    template does not ask for, ModelError where a student, or a tokenizer that tells of one, is
-    missing.
+    recipe cannot make, for LoRA in shards where a recipe adds tokens and for an argument that a
+    model's chat template does not ask for, ModelError where a student, or a tokenizer that tells
+    of one, is missing.
     """
     if "build" in stages:
         for method in settings.recipes:
@@ -98,7 +98,7 @@ def _check_examples(settings: PipelineSettings, method: str) -> None:
 
 
 def _check_tokens(settings: PipelineSettings, method: str, student: str) -> None:
-    """Refuse LoRA where the recipe adds tokens, as the training would after all that it waits for.
+    """Refuse LoRA in shards where the recipe adds tokens, which the training would do much later.
 
     A method that takes another's student trains none.
     """

@@ -47,7 +47,6 @@ from steper.training.model import (
     export,
     load_student,
     load_tokenizer,
-    make_room,
     merge_finished,
     name_base,
     pick_attention,
@@ -194,6 +193,7 @@ class TrainingJob:
         ranks = (self.source.path / RANKINGS).exists()
         self.reranker_start = find_start(self.settings, self.student) if ranks else None
         self.tokens: list[str] = self.manifest["settings"].get("tokens", [])
+        self.settings.check_tokens(self.tokens)
         self.tokenizer = load_tokenizer(self.base, self.form, self.tokens)
         self.config = self.base.load(self.base.source.config)
         arguments = self.settings.chat_template_kwargs
@@ -313,9 +313,8 @@ class TrainingJob:
         join_processes(self.asked, args)
         transformers.set_seed(settings.seed)
         attention = pick_attention(settings, data.branches)
-        model = load_student(self.base, attention, data.branches)
-        if self.tokens:
-            make_room(model, self.tokenizer)
+        added = self.tokenizer.convert_tokens_to_ids(self.tokens)
+        model = load_student(self.base, attention, data.branches, added)
         parameters = count_trained(model)
         if args.device.type == "cpu" and parameters < SMALL_PARAMETERS:
             torch.set_num_threads(1)

@@ -19,6 +19,7 @@ from steper.lm.model_source import (
     GENERATION_CONFIG,
     ModelSource,
     find_source,
+    make_room,
     merge_adapter,
     one_line,
     quiet_peft,
@@ -72,15 +73,8 @@ def load_tokenizer(base: Base, form: Form, tokens: Sequence[str] = ()) -> Any:
         )
     if form == "plain":
         tokenizer.chat_template = None
-    base.settings.check_tokens(tokens)
     tokenizer.add_tokens([transformers.AddedToken(t, normalized=False) for t in tokens])
     return tokenizer
-
-
-def make_room(model: Any, tokenizer: Any) -> None:
-    """Give the model embeddings for tokens that were added, where it has none to spare."""
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer))
 
 
 def uses_bfloat16(settings: TrainSettings, on_gpu: bool, parameters: int) -> bool:
@@ -104,18 +98,21 @@ def pick_attention(settings: TrainSettings, trees: bool) -> str:
     return chosen
 
 
-def load_student(base: Base, attention: str, trees: bool) -> transformers.PreTrainedModel:
+def load_student(
+    base: Base, attention: str, trees: bool, added: Sequence[int] = ()
+) -> transformers.PreTrainedModel:
     """The model to train, in float32, or bfloat16 where the optimizer wants it so.
 
-    With LoRA the frozen base is in its own dtype. `trees`: some sequence branches. Raises
-    ModelError, SettingsError or MissingExtraError.
+    With LoRA the frozen base is in its own dtype. `trees`: some sequence branches. `added`: the ids
+    of tokens that its tokenizer was given. Raises ModelError, SettingsError or MissingExtraError.
     """
     frozen = bool(base.settings.lora_rank)
     whole = torch.bfloat16 if base.settings.optimizer == "adamw_bf16" else torch.float32
     dtype = "auto" if frozen else whole
     model = base.load(base.source.model, dtype=dtype, attn_implementation=attention)
     check_branching(model.config, trees)
-    return with_lora(model, base.settings) if frozen else model
+    make_room(model, added)
+    return with_lora(model, base.settings, added) if frozen else model
 
 
 def check_branching(config: Any, trees: bool) -> None:
@@ -142,26 +139,37 @@ def sliding_window(config: Any) -> int | None:
     return getattr(config, "sliding_window", None)
 
 
-def with_lora(model: Any, settings: TrainSettings) -> Any:
-    """The model with fresh LoRA adapters on all linear layers but the output."""
+def with_lora(model: Any, settings: TrainSettings, added: Sequence[int] = ()) -> Any:
+    """The model with fresh LoRA adapters on all linear layers but the output.
+
+    Of the embeddings, and of the output's where that has its own, the rows of `added` are learnt.
+    """
     try:
         import peft
     except ImportError:
         raise missing_extra("peft", "train") from None
     if settings.gradient_checkpointing:
         model.enable_input_require_grads()
+    rows = {name: list(added) for name in _embeddings(model)} if added else None
     config = peft.LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
         lora_dropout=settings.lora_dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
+        trainable_token_indices=rows,
     )
     with quiet_peft():
         adapted: Any = peft.get_peft_model(model, config)
-    # Embeddings are the base's. To find that out, each checkpoint would look for the base's files.
+    # Whole embeddings are the base's. To find that out, each checkpoint would look for its files.
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     return adapted
+
+
+def _embeddings(model: Any) -> list[str]:
+    """The names of what embeds tokens and of what scores them; peft sees whether they are tied."""
+    both = model.get_input_embeddings(), model.get_output_embeddings()
+    return [name for name, module in model.named_modules() if any(module is one for one in both)]
 
 
 def name_base(model: Any, base: Base) -> None:

@@ -227,11 +227,14 @@ class TrainSettings(Settings):
             raise ValueError("trainer.optim names another optimizer; leave trainer.optim out")
 
     def check_tokens(self, tokens: Sequence[str]) -> None:
-        """Refuse LoRA, with a SettingsError, where a recipe adds tokens to the student's."""
-        if tokens and self.lora_rank:
+        """Refuse LoRA in shards, with a SettingsError, where a recipe adds tokens to the student's.
+
+        peft learns rows of a whole matrix.
+        """
+        if tokens and self.lora_rank and (kind := self.asked_sharding().kind) != "none":
             raise SettingsError(
                 f"the examples' recipe adds {len(tokens)} tokens, whose embeddings LoRA does not "
-                "train; leave lora_rank out"
+                f"learn under {kind}; leave lora_rank or sharding out"
             )
 
     @property
