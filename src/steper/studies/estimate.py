@@ -90,7 +90,8 @@ def estimate(
     measured = _measured(study, plan, stamps)
     found = []
     for stage in STAGES:
-        waiting = [p.task for p in plan if p.task.stage == stage and p.state != "done"]
+        asked = (p for p in plan if p.task.stage == stage and p.wanted)
+        waiting = [p.task for p in asked if p.state != "done"]
         if not waiting or stage in QUICK:
             continue
         hours = 0.0
