@@ -310,16 +310,14 @@ def _source(path: Path, place: Place, problem: str, given: Mapping[Place, str]) 
     """Where the value at a place was given: an override at or around it, else the file's line.
 
     What is wrong with a whole section is the doing of the overrides inside it that the `problem`
-    names, if any.
+    names, if any, else of the setting that it spells out.
     """
     words = set(re.findall(r"\w+", problem))
-    inside = [
-        source
-        for at, source in given.items()
-        if at[: len(place)] == place and {str(at[-1])} <= words
-    ]
-    if inside and place not in given:
-        return " and ".join(inside)
+    inside = {at: source for at, source in given.items() if at[: len(place)] == place and at}
+    named = [s for at, s in inside.items() if s.startswith("--") and str(at[-1]) in words]
+    spelt = [at for at in inside if len(at) > 1 and ".".join(map(str, at)) in problem]
+    if (named or spelt) and place not in given:
+        return " and ".join(named) or inside[max(spelt, key=len)]
     sources = {**lines_of(path), **given}
     above = (place[:length] for length in range(len(place), -1, -1))
     return next((sources[here] for here in above if here in sources), str(path))
