@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
 from steper.lm.shipped import without_scheme
-from steper.pipeline.config import PipelineSettings
+from steper.pipeline.config import BASE_DEMOS, PipelineSettings
 from steper.pipeline.data_settings import AUTO
 from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
@@ -248,6 +248,8 @@ def _check_sections(settings: PipelineSettings) -> None:
     with _at("strategy", "name"):
         _ = settings.strategy_settings
     settings.check_also()
+    with _at("evaluate", "base_demos"):
+        prompt = settings.base_demos()
     for method, method_settings in settings.recipes.items():
         with _at("recipes", method):
             recipe = RECIPES.find(method_settings.recipe or method)
@@ -264,8 +266,8 @@ def _check_sections(settings: PipelineSettings) -> None:
                     "token; set train: {divergence: jsd, teacher: MODEL}"
                 )
             _check_method(settings, method)
-    if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
-        known = [*settings.recipes, "base", "teacher"]
+    known = [*settings.recipes, "base", "teacher", *[BASE_DEMOS] * (prompt is not None)]
+    if settings.baseline not in known:
         with _at("evaluate", "baseline"):
             raise SettingsError(
                 f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}"
