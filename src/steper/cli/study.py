@@ -42,8 +42,8 @@ def study(
     ----------
     config
         A YAML file, or the name of a study that comes with the package: methods, ablation,
-        scaling, transfer, budget, strategies. A file of that name goes first. docs/studies.md
-        says what a file holds.
+        scaling, transfer, benchmarks, budget, strategies. A file of that name goes first.
+        docs/studies.md says what a file holds.
     out
         Folder for everything. Default: runs/study-NAME, with --quick runs/study-NAME-quick.
     set_
@@ -52,7 +52,7 @@ def study(
         be given several times.
     quick
         Fewer questions, seeds and cells, as the file's section `quick` says: ten minutes on two
-        cores for those of the package.
+        cores for those of the package, but for benchmarks, whose model is larger.
     stages
         Only these, separated by commas, such as teach,build.
     overwrite_from
