@@ -234,6 +234,7 @@ def teach(
         "model": fingerprint_of(lm),
         "retriever": fingerprint_of(retriever) if retriever else None,
         **({"samples": samples} if samples > 1 else {}),
+        **strategy.words.own_demonstrations(),
     }
     asked = stored_questions(shard.choose(questions)) if shard else questions
     folder = RunFolder(

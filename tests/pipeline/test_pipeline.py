@@ -198,6 +198,10 @@ def test_a_student_that_is_not_there_is_told_before_the_first_task(config, tmp_p
     with pytest.raises(ModelError, match="no such folder"):
         pipeline.plan()
     pipeline.plan(["index", "teach"])
+    taught = Pipeline(settings(config, gone, f"teacher.model=hf:{gone}"), tmp_path / "out")
+    for begin in (taught.plan, taught.run):
+        with pytest.raises(ModelError, match=f"^teacher.model: {re.escape(str(gone))}: no such"):
+            begin(["index", "teach"])
     assert not (tmp_path / "out").exists()
     model = ["--set", f"students.tiny.model={gone}"]
     assert command(["run", str(config), *model, "--out", str(tmp_path / "out"), "--dry-run"]) == 2

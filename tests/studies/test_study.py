@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -357,6 +358,78 @@ def test_what_is_wrong_is_one_line(tmp_path, tiny, capsys, old, new, said):
     assert not (tmp_path / "out").exists()
 
 
+def _not_json(folder):
+    (folder / "config.json").write_text("{oops")
+
+
+def _cut_off(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def _no_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+MISSING = [
+    ("students.tiny.model={gone}", "students.tiny.model: {gone}: no such folder"),
+    ("cells.few.students.tiny.model={gone}", "students.tiny.model: {gone}: no such folder"),
+    ("students.tiny.model=shipped:gone", "unknown shipped model 'gone'; known: "),
+    ("teacher.model=hf:{gone}", "teacher.model: {gone}: no such folder"),
+    ("teacher.model=telepathy", "teacher.model: unknown model 'telepathy'; known forms: "),
+    ("teacher.model=scripted:{gone}", "teacher.model: {gone}: no such file"),
+    ("evaluate.teacher_model={gone}", "evaluate.teacher_model: {gone}: no such folder"),
+    ("recipes.steper.judge=hf:{gone}", "recipes.steper.judge: {gone}: no such folder"),
+    ("train.reranker={gone}", "train.reranker: {gone}: no such folder"),
+]
+DAMAGED = [
+    (_not_json, "config.json, line 1, column 2: not JSON"),
+    (_cut_off, "model.safetensors: cut off after "),
+    (_no_weights, "the folder has no weights (model.safetensors)"),
+]
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(("setting", "said"), MISSING)
+def test_a_model_that_is_not_there_is_told_before_the_first_task(
+    tmp_path, tiny, capsys, dry, setting, said
+):
+    gone = tmp_path / "gone"
+    _refused(tmp_path, tiny, capsys, dry, setting.format(gone=gone), said.format(gone=gone))
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(("damage", "said"), DAMAGED)
+def test_a_model_that_cannot_be_read_is_told_before_the_first_task(
+    tmp_path, tiny, capsys, dry, damage, said
+):
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    damage(broken)
+    _refused(tmp_path, tiny, capsys, dry, f"students.tiny.model={broken}", said)
+    _refused(tmp_path, tiny, capsys, dry, f"teacher.model={broken}", said)
+
+
+def _refused(folder, tiny, capsys, dry, setting, said):
+    file = write_study(
+        folder, tiny, STUDY.replace("[vanilla_kd, steper]", "{vanilla_kd: , steper: }")
+    )
+    out = ["--out", str(folder / "out"), *["--dry-run"] * dry]
+    assert command(["study", str(file), "--set", setting, *out]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_stages_that_need_no_student_are_planned_without_one(tmp_path, tiny, capsys):
+    gone = ["--set", f"students.tiny.model={tmp_path / 'gone'}", "--out", str(tmp_path / "out")]
+    asked = ["study", str(write_study(tmp_path, tiny)), *gone, "--stages", "index,teach"]
+    assert command([*asked, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "teach" in shown
+    assert "train" not in shown
+
+
 STUDIES = sorted((Path(__file__).parents[2] / "recipes" / "studies").glob("*.yaml"))
 
 
@@ -366,10 +439,14 @@ STUDIES = sorted((Path(__file__).parents[2] / "recipes" / "studies").glob("*.yam
 )
 def test_the_studies_of_the_repository_are_valid(tmp_path, quick, planned):
     names = {path.stem for path in STUDIES}
-    assert names == {"methods", "ablation", "scaling", "transfer", "budget", "strategies"}
+    assert names == {
+        *("methods", "ablation", "scaling", "transfer", "benchmarks", "budget", "strategies"),
+    }
     for path in STUDIES:
         file = load_study(path, quick=quick)
-        if planned:
+        if (
+            planned and path.stem != "benchmarks"
+        ):  # whose files tests/studies/test_benchmarks.py makes
             Study(file, tmp_path)
         seeds = {len(settings.seeds) for settings in file.cells.values()}
         assert seeds == ({1} if quick else {5})

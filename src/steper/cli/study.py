@@ -12,6 +12,9 @@ from steper.cli.options import SWITCH, given
 from steper.cli.terminal import plain_console, table_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steper.pipeline.plan import PlannedTask
     from steper.studies.study import Study, StudyOutcome
 
 
@@ -39,8 +42,8 @@ def study(
     ----------
     config
         A YAML file, or the name of a study that comes with the package: methods, ablation,
-        scaling, transfer, budget, strategies. A file of that name goes first. docs/studies.md
-        says what a file holds.
+        scaling, transfer, benchmarks, budget, strategies. A file of that name goes first.
+        docs/studies.md says what a file holds.
     out
         Folder for everything. Default: runs/study-NAME, with --quick runs/study-NAME-quick.
     set_
@@ -49,7 +52,7 @@ def study(
         be given several times.
     quick
         Fewer questions, seeds and cells, as the file's section `quick` says: ten minutes on two
-        cores for those of the package.
+        cores for those of the package, but for benchmarks, whose model is larger.
     stages
         Only these, separated by commas, such as teach,build.
     overwrite_from
@@ -65,7 +68,7 @@ def study(
     dry_run
         Print the cells, what they share and about how many core-hours are left, and do nothing.
     """
-    from steper.cli.run import run_shown
+    from steper.cli.run import listed_stages, run_shown
     from steper.studies.study import Study
     from steper.studies.study_file import find_study, load_study
 
@@ -76,16 +79,18 @@ def study(
     folder = out or Path("runs") / f"study-{name}{'-quick' * quick}"
     made = Study(file, folder)
     if dry_run:
-        show_plan(made, folder, rates, console)
+        plan = made.plan(listed_stages(stages), overwrite_from)
+        show_plan(made, plan, folder, rates, console)
         return
     show_outcome(run_shown(made.run, stages, overwrite_from, console), console)
 
 
-def show_plan(study: Study, out: Path, rates: Path | None, console: Console) -> None:
+def show_plan(
+    study: Study, plan: Sequence[PlannedTask], out: Path, rates: Path | None, console: Console
+) -> None:
     """Print each cell with what it shares, each stage with what is left, and the core-hours."""
     from steper.studies.estimate import Rates, estimate
 
-    plan = study.plan()
     state = {planned.task.id: planned.state for planned in plan}
     rows = [["cell", "tasks", "shared", "done"]]
     seen: set[str] = set()

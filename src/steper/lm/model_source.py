@@ -130,6 +130,28 @@ def find_source(name: str) -> ModelSource:
     return ModelSource(name, name)
 
 
+def check_source(name: str) -> ModelSource:
+    """`find_source`, with a look into the files: configuration, index and headers of the weights.
+
+    Nothing is asked of the hub. Raises ModelError, in one line, for files that cannot be loaded.
+    """
+    source = find_source(name)
+    folder = Path(source.weights).expanduser()
+    if source.gguf or not folder.is_dir():
+        return source
+    if not isinstance(read_json(folder / "config.json"), dict):
+        raise ModelError(f"{folder / 'config.json'}: not the configuration of a model")
+    if index := next(iter(sorted(folder.glob("model*.safetensors.index.json"))), None):
+        value = read_json(index)
+        names = value.get("weight_map") if isinstance(value, dict) else None
+        for part in sorted(set(names.values())) if isinstance(names, dict) else ():
+            if not (folder / str(part)).is_file():
+                raise ModelError(f"{index} names {part}, which is not there; put it beside it")
+    if count_stored_parameters(folder) is None and not any(folder.glob("pytorch_model*.bin")):
+        raise ModelError(f"{name}: the folder has no weights (model.safetensors)")
+    return source
+
+
 def is_path(name: str) -> bool:
     """Whether a name can be a folder's alone: hub names are `model` or `owner/model`."""
     return name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
@@ -285,15 +307,27 @@ def local_digest(model: str) -> str | None:
 def count_stored_parameters(folder: Path) -> int | None:
     """The numbers in the weights of a model's folder; None where it has no safetensors.
 
-    The headers alone are read: 8 bytes of length, then JSON with each tensor's shape.
+    The headers alone are read: 8 bytes of length, then JSON with each tensor's shape. Raises
+    ModelError where a file has none, or is shorter than it says.
     """
     files = sorted(folder.glob("model*.safetensors"))
-    count = 0
-    for path in files:
-        with path.open("rb") as file:
-            header = orjson.loads(file.read(int.from_bytes(file.read(8), "little")))
-        count += sum(math.prod(v["shape"]) for k, v in header.items() if k != "__metadata__")
-    return count if files else None
+    shapes = (v["shape"] for path in files for v in _tensors(path))
+    return sum(map(math.prod, shapes)) if files else None
+
+
+def _tensors(path: Path) -> list[dict[str, Any]]:
+    """What the header of a safetensors file says of each tensor."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = orjson.loads(file.read(min(length, path.stat().st_size)))
+            tensors = [v for name, v in header.items() if name != "__metadata__"]
+            whole = 8 + length + max((v["data_offsets"][1] for v in tensors), default=0)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise ModelError(f"{path}: not a file of weights (safetensors), or damaged") from None
+    if (size := path.stat().st_size) < whole:
+        raise ModelError(f"{path}: cut off after {size:,} of {whole:,} bytes; copy it anew")
+    return tensors
 
 
 def _joined(adapter: str, base: str) -> str:

@@ -17,6 +17,7 @@ from steper.lm.model_settings import (
     OpenAISettings,
     VLLMSettings,
 )
+from steper.lm.model_source import check_source
 from steper.lm.shipped import locate_model
 from steper.records import Question
 
@@ -32,6 +33,9 @@ SPECS = {
 }
 
 GROUP = "steper.models"
+
+CODE = "code"
+"""Stands for a scheme where a spec is `package.module:NAME`."""
 
 OPENERS = {
     "gold": "steper.gold.teacher:open_gold",
@@ -69,17 +73,35 @@ def open_model(
     A scheme wins over a module of that name. Raises ModelError for an unknown spec or a model that
     cannot be opened, SettingsError where something it needs is not given.
     """
-    spec = locate_model(spec)
-    how = How(generation, hf, openai, questions, vllm)
+    scheme, rest = _scheme_of(locate_model(spec))
+    if scheme == CODE:
+        return as_model(load_object("model", rest))
+    return _open(scheme, rest, How(generation, hf, openai, questions, vllm))
+
+
+def check_model(spec: str | Path) -> None:
+    """Look, opening nothing, whether what a spec names is there: a folder, a file of texts.
+
+    Of the hub, of servers and of code nothing is asked. Raises ModelError as `open_model` does.
+    """
+    scheme, rest = _scheme_of(locate_model(spec))
+    if scheme in ("hf", "vllm"):
+        check_source(rest)
+    elif scheme == "scripted" and not Path(rest).expanduser().is_file():
+        raise ModelError(f"{rest}: no such file")
+
+
+def _scheme_of(spec: str) -> tuple[str, str]:
+    """(scheme, what it opens) of a spec; `CODE` for what is code of one's own."""
     kind, colon, rest = spec.partition(":")
     if (kind in OPENERS and (rest or spec == "gold")) or kind in plugins(GROUP):
-        return _open(kind, rest, how)
+        return kind, rest
     if is_path_to_code(spec) and kind not in OPENERS and not Path(spec).exists():
-        return as_model(load_object("model", spec))
+        return CODE, spec
     path_like = "/" in spec or spec.startswith((".", "~")) or spec.endswith(".gguf")
     looks_like_one = path_like or Path(spec).is_dir()
     if spec and looks_like_one and not (colon and kind in OPENERS):
-        return _open("hf", spec, how)
+        return "hf", spec
     forms = "; ".join(f"{form} ({what})" for form, what in SPECS.items())
     raise ModelError(f"unknown model {spec!r}; known forms: {forms}")
 

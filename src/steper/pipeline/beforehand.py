@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from steper.errors import ModelError, SettingsError
+from steper.errors import InputError, ModelError, SettingsError
 from steper.examples.asked import asked_strategies, check_recipe
 from steper.examples.student_form import model_tokenizer
-from steper.lm.model_source import find_source
+from steper.lm.model_source import check_source
+from steper.lm.open import check_model
 from steper.lm.shipped import locate_model, without_scheme
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.plan import Stage
@@ -30,13 +31,13 @@ def check_beforehand(
 
     Raises MissingExtraError where training packages are missing, SettingsError for examples that a
     recipe cannot make, for LoRA in shards where a recipe adds tokens and for an argument that a
-    model's chat template does not ask for, ModelError where a student, or a tokenizer that tells
+    model's chat template does not ask for, ModelError where a model, or a tokenizer that tells
     of one, is missing.
     """
     if "build" in stages:
         for method in settings.recipes:
             _check_examples(settings, method)
-    check_students(settings, stages, unmade)
+    check_models(settings, stages, unmade)
     if "train" in stages:
         import_module("steper.training.job")
         for method, student in product(settings.recipes, settings.students):
@@ -49,24 +50,49 @@ def check_beforehand(
             check_arguments(tokenizer, form, use.arguments, use.place)
 
 
-def check_students(
+def check_models(
     settings: PipelineSettings, stages: Collection[Stage], unmade: Container[str]
 ) -> None:
-    """Look for each student's folder that these stages need and no task makes.
+    """Look for the files of each model that these stages need and no task makes.
 
-    A hub name is believed: nothing is asked of the hub. Raises ModelError where there is no model,
-    MissingExtraError where a package is missing that its files need.
+    Of hub names, servers and code nothing is asked. Raises, with the place in the configuration,
+    ModelError where there is no model or its files cannot be read, MissingExtraError where a
+    package is missing that they need.
     """
-    if not {"build", "train", "eval"} & set(stages):
-        return
-    for name, student in settings.students.items():
-        spec = without_scheme(locate_model(student.model))
-        if spec in unmade or student.model in unmade:
-            continue
+    for place, model, check in _models_needed(settings, stages):
         try:
-            find_source(spec)
-        except ModelError as error:
-            raise ModelError(f"students.{name}.model: {error}") from None
+            if model not in unmade and without_scheme(locate_model(model)) not in unmade:
+                check(model)
+        except (ModelError, InputError) as error:
+            raise ModelError(f"{place}: {error}") from None
+
+
+def _models_needed(
+    settings: PipelineSettings, stages: Collection[Stage]
+) -> Iterator[tuple[str, str, Callable[[str], object]]]:
+    """(place in the configuration, model, how it is looked for) of all that is opened."""
+    asked, needed = settings.evaluate, set(stages)
+    if {"build", "train", "eval"} & needed:
+        for name, student in settings.students.items():
+            yield f"students.{name}.model", student.model, _check_local
+    evaluated = "eval" in needed and asked.teacher
+    if {"teach", "relabel"} & needed or (evaluated and asked.teacher_model is None):
+        yield "teacher.model", settings.teacher.model, check_model
+    if evaluated and asked.teacher_model is not None:
+        yield "evaluate.teacher_model", asked.teacher_model, check_model
+    for name, method in settings.recipes.items():
+        if "build" in needed and method.judge is not None:
+            yield f"recipes.{name}.judge", method.judge, check_model
+        if "train" in needed and method.student_of is None:
+            for what in ("teacher", "reranker"):
+                own = f"recipes.{name}." * (what in method.train)
+                if model := method.train.get(what, getattr(settings.train, what)):
+                    yield f"{own}train.{what}", str(model), _check_local
+
+
+def _check_local(model: str) -> None:
+    """Look for a model that is loaded here, whether its name says `hf:` or not."""
+    check_source(without_scheme(locate_model(model)))
 
 
 def _check_examples(settings: PipelineSettings, method: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from steper.errors import SettingsError
 from steper.evaluation.compare import DEFAULT_METRICS
 from steper.evaluation.methods import Metric
 from steper.evaluation.statistics import Bootstrap
@@ -30,6 +31,10 @@ from steper.training.train_settings import TrainSettings
 M = TypeVar("M", bound=BaseModel)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+BASE_DEMOS = "base_demos"
+"""What tables call the untrained student that is shown demonstrations."""
 
 
 class LaunchSettings(Settings):
@@ -91,6 +96,12 @@ class EvaluationSettings(Settings):
         "student",
         description="ask the untrained student: prompted as the trained ones, as the teacher "
         "(with its demonstrations), or not at all",
+    )
+    base_demos: dict[str, Any] | None = Field(
+        None,
+        description="ask the untrained student once more, with demonstrations: prompt settings "
+        "over its own, such as {demos: 3, demo_steps: chain}; shown are right trajectories of the "
+        "teacher's over training questions, question types taking turns",
     )
     also: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
@@ -295,6 +306,28 @@ class PipelineSettings(Settings):
     def student_prompt(self) -> PromptSettings:
         """How an untrained student is prompted: as the examples of section `examples` are."""
         return self.examples.prompt(self.teacher.prompt)
+
+    def base_demos(self) -> PromptSettings | None:
+        """How the untrained student is prompted with demonstrations, where it is asked so.
+
+        SettingsError where none are asked for, or where a separate reader, of whose demonstrations
+        trajectories of one loop tell nothing, would be shown the package's.
+        """
+        given = self.evaluate.base_demos
+        if given is None:
+            return None
+        place = ("evaluate", "base_demos")
+        values = {**self.student_prompt().model_dump(), **given}
+        prompt = checked_section(PromptSettings, values, place)
+        if not prompt.demos:
+            raise SettingsError("evaluate.base_demos: say how many, such as {demos: 3}")
+        reader = getattr(self.strategy_settings, "reader", "none")
+        if reader != "none":
+            raise SettingsError(
+                f"evaluate.base_demos: reader={reader} answers apart from the loop, and what it is "
+                "shown is not taken from trajectories; use reader=none, or leave base_demos out"
+            )
+        return prompt
 
     @property
     def baseline(self) -> str:

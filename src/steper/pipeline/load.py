@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from steper.errors import InputError, SettingsError, unknown_name
 from steper.lm.shipped import without_scheme
-from steper.pipeline.config import PipelineSettings
+from steper.pipeline.config import BASE_DEMOS, PipelineSettings
 from steper.pipeline.data_settings import AUTO
 from steper.pipeline.sections import SectionError, known_fields
 from steper.recipes import RECIPES
@@ -248,6 +248,8 @@ def _check_sections(settings: PipelineSettings) -> None:
     with _at("strategy", "name"):
         _ = settings.strategy_settings
     settings.check_also()
+    with _at("evaluate", "base_demos"):
+        prompt = settings.base_demos()
     for method, method_settings in settings.recipes.items():
         with _at("recipes", method):
             recipe = RECIPES.find(method_settings.recipe or method)
@@ -264,8 +266,8 @@ def _check_sections(settings: PipelineSettings) -> None:
                     "token; set train: {divergence: jsd, teacher: MODEL}"
                 )
             _check_method(settings, method)
-    if settings.baseline not in settings.recipes and settings.baseline not in ("base", "teacher"):
-        known = [*settings.recipes, "base", "teacher"]
+    known = [*settings.recipes, "base", "teacher", *[BASE_DEMOS] * (prompt is not None)]
+    if settings.baseline not in known:
         with _at("evaluate", "baseline"):
             raise SettingsError(
                 f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}"
@@ -310,16 +312,14 @@ def _source(path: Path, place: Place, problem: str, given: Mapping[Place, str]) 
     """Where the value at a place was given: an override at or around it, else the file's line.
 
     What is wrong with a whole section is the doing of the overrides inside it that the `problem`
-    names, if any.
+    names, if any, else of the setting that it spells out.
     """
     words = set(re.findall(r"\w+", problem))
-    inside = [
-        source
-        for at, source in given.items()
-        if at[: len(place)] == place and {str(at[-1])} <= words
-    ]
-    if inside and place not in given:
-        return " and ".join(inside)
+    inside = {at: source for at, source in given.items() if at[: len(place)] == place and at}
+    named = [s for at, s in inside.items() if s.startswith("--") and str(at[-1]) in words]
+    spelt = [at for at in inside if len(at) > 1 and ".".join(map(str, at)) in problem]
+    if (named or spelt) and place not in given:
+        return " and ".join(named) or inside[max(spelt, key=len)]
     sources = {**lines_of(path), **given}
     above = (place[:length] for length in range(len(place), -1, -1))
     return next((sources[here] for here in above if here in sources), str(path))

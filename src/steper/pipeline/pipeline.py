@@ -11,7 +11,7 @@ from typing import Any
 
 from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
-from steper.pipeline.beforehand import check_beforehand, check_students
+from steper.pipeline.beforehand import check_beforehand, check_models
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
@@ -54,12 +54,12 @@ class Pipeline:
         """All tasks with how far they are; writes nothing.
 
         Raises InputError where a file that the configuration names is missing or test questions are
-        learnt from, ModelError where a student is missing, SettingsError for unknown stages.
+        learnt from, ModelError where a model is missing, SettingsError for unknown stages.
         """
         self.workspace.check_questions()
         plan = make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
         to_do: set[Stage] = {p.task.stage for p in plan if p.wanted and p.state != "done"}
-        check_students(self.settings, to_do, self.tasks.digests)
+        check_models(self.settings, to_do, self.tasks.digests)
         return plan
 
     def _check(self, stages: Collection[Stage]) -> None:

@@ -31,6 +31,7 @@ from steper.lm.open import open_model
 from steper.lm.shipped import locate_model
 from steper.pipeline.data_sets import DataSet
 from steper.pipeline.plan import Advance
+from steper.pipeline.untrained import base_prompt, right_trajectories
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.prompt.render import PromptSettings
 from steper.recipes import RECIPES
@@ -357,14 +358,10 @@ def open_answering(
         f"base {eval_run.student}",
         lambda: open_model(spec, generation=student.generation, hf=hf),
     )
-    return lm, _strategy(ws, lm, base_prompt(ws))
-
-
-def base_prompt(ws: Workspace) -> PromptSettings:
-    """How the untrained student is prompted."""
-    if ws.settings.evaluate.base == "teacher":
-        return ws.settings.teacher.prompt
-    return ws.settings.student_prompt()
+    strategy = _strategy(ws, lm, base_prompt(ws.settings, eval_run))
+    if eval_run.data is None:
+        return lm, strategy
+    return lm, strategy.showing(right_trajectories(ws, eval_run.data, strategy.prompt.demos))
 
 
 def compare_runs(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:

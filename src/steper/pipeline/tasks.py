@@ -19,6 +19,7 @@ from steper.pipeline.config import StudentSettings, TeacherSettings
 from steper.pipeline.model_keys import Key, local_key, settings_key
 from steper.pipeline.places import load_of, load_of_local
 from steper.pipeline.plan import Load, Stage, Task, in_order
+from steper.pipeline.untrained import base_prompt, shown_key
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.recipes import RECIPES
 from steper.retrieve import open_retriever
@@ -323,10 +324,10 @@ class TaskList:
             }
             work = partial(stages.evaluate, data=data, eval_run=run)
             answers = self._trained_at(run.trained) if run.trained else self._base_of(run)
+            shown = self._taught[run.data] if run.data and not run.trained else None
             output, load = run.path / "metrics.json", self._load(run)
-            tasks.append(
-                self._task("eval", run.name, output, key, work, *before, answers, load=load)
-            )
+            needs = (*before, answers, shown)
+            tasks.append(self._task("eval", run.name, output, key, work, *needs, load=load))
         return tasks
 
     def _trained_at(self, folder: Path) -> Task:
@@ -358,8 +359,9 @@ class TaskList:
         student = settings.students[run.student]
         if run.trained is not None:
             return {"model": local_key(student), **({"asked": run.asked} if run.asked else {})}
-        prompt = stages.base_prompt(self.ws).model_dump(mode="json")
-        return {"model": self._model_key(student.model, student), "prompt": prompt}
+        prompt = base_prompt(settings, run).model_dump(mode="json")
+        shown = {"shown": shown_key(settings)} if run.data else {}
+        return {"model": self._model_key(student.model, student), "prompt": prompt, **shown}
 
     def _compared(self, data: str) -> list[Task]:
         """The comparison; none of a single method."""

@@ -12,7 +12,7 @@ from steper.evaluation.leakage import GRAVE, Leakage, demonstrated, find_leakage
 from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.shipped import locate_model
-from steper.pipeline.config import PipelineSettings
+from steper.pipeline.config import BASE_DEMOS, PipelineSettings
 from steper.pipeline.data_sets import AskedSet, DataSet, check_apart
 from steper.pipeline.plan import Stage
 from steper.prompt.segments import Form
@@ -29,9 +29,10 @@ class EvalRun:
     """A run over a data set's test questions: the teacher's, an untrained student's, a trained one.
 
     `method` is what tables call it, `recipe` the same without data set and student, `name` its
-    task, `path` the run's folder. `student` is None for the teacher; `trained`, a trained student's
-    folder, and `data`, what it was trained on, are None for all others. `asked` are settings of the
-    strategy over a trained student's own, which `evaluate.also` has by the name `also`.
+    task, `path` the run's folder. `student` is None for the teacher. `data` is what it was trained
+    on or, untrained, is shown right trajectories of; None for all others, and so is `trained`, a
+    trained student's folder. `asked` are settings of the strategy over a trained student's own,
+    which `evaluate.also` has by the name `also`.
     """
 
     method: str
@@ -180,6 +181,9 @@ class Workspace:
         below = test if test == data else f"{test}/{data}"
         if test != data and len(self.data) > 1:
             whose = f"{data} {whose}"
+        if self.settings.evaluate.base_demos is not None:
+            name = f"{below}/{student}/{BASE_DEMOS}"
+            yield self._eval_run(BASE_DEMOS, whose, name, student, None, data)
         for method in self.settings.recipes:
             for seed in self.settings.seeds:
                 trained = self.trained(data, student, method, seed)

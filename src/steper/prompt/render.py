@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from steper.prompt.segments import Form, Prompt, Role, Segment
-from steper.prompt.words import Demo, Words, demonstrations
+from steper.prompt.words import Shown, Words
 from steper.records import GrownRecord, Passage
 from steper.text import limit_words
 
@@ -115,7 +115,7 @@ def build_prompt(
     segments: list[Segment] = []
     if settings.instruction:
         segments.append(_instruction(words, settings, form))
-    for demo in demonstrations()[: settings.demos] if settings.demos else ():
+    for demo in words.demonstrated(settings.demos):
         segments.extend(_demo(words, demo, settings, form))
     segments.extend(_task(words, question, turns, settings, form, cue))
     if cue:
@@ -205,9 +205,9 @@ def _append_only(
     return segments
 
 
-def _demo(words: Words, demo: Demo, settings: PromptSettings, form: Form) -> Iterator[Segment]:
+def _demo(words: Words, demo: Shown, settings: PromptSettings, form: Form) -> Iterator[Segment]:
     """A demonstration as the model is asked: at single steps (P≤s, R<s → r_s), or in turns."""
-    turns = [Turn(passages, text) for passages, text in words.demonstrate(demo)]
+    turns = [Turn(passages, text) for passages, text in demo.turns]
     for shown in _shown(words, turns, settings):
         asked = _task(words, demo.question, shown, settings, form)
         lead = target_lead(words, settings, form, begun=asked[-1].role == "assistant")

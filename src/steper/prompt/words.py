@@ -6,9 +6,11 @@ have to be. `demonstrations.yaml` beside this holds worked examples about well-k
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from pydantic import Field
 
@@ -62,6 +64,14 @@ class Demo(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A question as a prompt demonstrates it: (new passages, text) of each step."""
+
+    question: str
+    turns: tuple[tuple[tuple[Passage, ...], str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """The fixed words around question and reasoning.
 
@@ -72,7 +82,7 @@ class Words:
     if that takes another); `demonstrate` says how a worked example looks at each step.
     With `reads_apart` every second of these is a separate reader's: the model goes on after it.
     In a `passages_first` prompt passages stand as `shown` says, `numbered` from (1) or not, and
-    `nothing` stands where there are none.
+    `nothing` stands where there are none. `own` are demonstrations in place of the package's.
     """
 
     name: str
@@ -88,6 +98,7 @@ class Words:
     shown: str = SHOWN
     nothing: str = ""
     numbered: bool = False
+    own: tuple[Shown, ...] = ()
 
     def show(self, passages: Sequence[str]) -> str:
         """What stands in front of the question, given its passages as text."""
@@ -96,6 +107,20 @@ class Words:
         if self.numbered:
             passages = [f"({n}) {passage}" for n, passage in enumerate(passages, start=1)]
         return self.shown.format(passages="\n\n".join(passages))
+
+    def demonstrated(self, count: int) -> list[Shown]:
+        """The first so many demonstrations in these words."""
+        if self.own or not count:
+            return list(self.own[:count])
+        worked = demonstrations()[:count]
+        return [Shown(demo.question, tuple(self.demonstrate(demo))) for demo in worked]
+
+    def own_demonstrations(self) -> dict[str, Any]:
+        """What a run's manifest says of demonstrations that are not the package's."""
+        if not self.own:
+            return {}
+        digest = hashlib.sha256(repr(self.own).encode()).hexdigest()[:16]
+        return {"demonstrations": {"questions": [o.question for o in self.own], "hash": digest}}
 
     def instruct(self, anew: bool) -> str:
         """The instruction for steps that write all of the reasoning `anew`, or their own part."""

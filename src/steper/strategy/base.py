@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from steper.gold.gold_plan import GoldPlan, all_shown, closing
 from steper.lm.base import Request
 from steper.prompt.render import PromptSettings, Reasoning, Turn, build_prompt, target_lead
 from steper.prompt.segments import Form, Prompt
-from steper.prompt.words import Words
+from steper.prompt.words import Shown, Words
 from steper.records import Step
 from steper.strategy.actions import Actions
 from steper.strategy.context import Budget, ContextSettings
@@ -129,6 +130,12 @@ class Strategy(Generic[S]):
         if budget is not None and self.budget.tokens is None:
             fitted.budget = budget
         return fitted
+
+    def showing(self, demonstrations: Sequence[Shown]) -> Self:
+        """This strategy with demonstrations of one's own in place of the package's."""
+        other = copy(self)
+        other.words = replace(self.words, own=tuple(demonstrations))
+        return other
 
     def render(
         self, question: str, turns: Sequence[Turn], cue: str = "", words: Words | None = None

@@ -83,6 +83,12 @@ class Cell:
     workspace: CellWorkspace
     tasks: tuple[Task, ...]
 
+    @property
+    def unmade(self) -> set[str]:
+        """The students that a task of its own makes."""
+        students = self.workspace.settings.students.values()
+        return {student.model for student in students if student.made_by}
+
 
 def make_cell(name: str, settings: PipelineSettings, out: Path) -> Cell:
     """A cell of the study in the folder `out`; writes nothing."""

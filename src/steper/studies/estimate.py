@@ -25,6 +25,8 @@ from steper.studies.study import Study
 HERE = "measured in this folder"
 QUICK: tuple[Stage, ...] = ("index", "compare", "report")
 """Stages that take no time worth a line."""
+LIKE: dict[Stage, Stage] = {"collect": "eval", "relabel": "teach"}
+"""Stages that do what another does, whose rate is taken: students answer, the teacher writes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Rates:
 
     def seconds(self, stage: Stage, model: str) -> float | None:
         """Seconds of one core for one question or trajectory; None where nothing is known."""
-        table = self._rates.get(stage)
+        table = self._rates.get(stage) or self._rates.get(LIKE.get(stage, stage))
         if not table:
             return None
         if 0 in table:
@@ -90,7 +92,8 @@ def estimate(
     measured = _measured(study, plan, stamps)
     found = []
     for stage in STAGES:
-        waiting = [p.task for p in plan if p.task.stage == stage and p.state != "done"]
+        asked = (p for p in plan if p.task.stage == stage and p.wanted)
+        waiting = [p.task for p in asked if p.state != "done"]
         if not waiting or stage in QUICK:
             continue
         hours = 0.0

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from steper.artifact import as_json, settings_hash
 from steper.errors import SettingsError
-from steper.pipeline.beforehand import check_beforehand
+from steper.pipeline.beforehand import check_beforehand, check_models
 from steper.pipeline.do_tasks import do_tasks
 from steper.pipeline.plan import Advance, PlannedTask, Stage, Stamps, Task, make_plan
 from steper.pipeline.watching import Nobody, Watcher
@@ -96,11 +96,16 @@ class Study:
     ) -> list[PlannedTask]:
         """All tasks with how far they are; writes nothing.
 
-        Raises SettingsError for unknown stages, InputError where test questions are learnt from.
+        Raises SettingsError for unknown stages, InputError where test questions are learnt from,
+        ModelError where a cell's model is missing.
         """
         for cell in self.cells.values():
             cell.workspace.check_questions()
-        return make_plan(self.tasks, Stamps(self.out), stages, overwrite_from)
+        plan = make_plan(self.tasks, Stamps(self.out), stages, overwrite_from)
+        to_do: set[Stage] = {p.task.stage for p in plan if p.wanted and p.state != "done"}
+        for cell in self.cells.values():
+            check_models(cell.workspace.settings, to_do, cell.unmade)
+        return plan
 
     def run(
         self,
@@ -133,9 +138,7 @@ class Study:
     def _check(self, stages: Collection[Stage]) -> None:
         """Look in each cell for what these stages would fail on late."""
         for cell in self.cells.values():
-            settings = cell.workspace.settings
-            unmade = {student.model for student in settings.students.values() if student.made_by}
-            check_beforehand(settings, stages, unmade)
+            check_beforehand(cell.workspace.settings, stages, cell.unmade)
             if {"teach", "eval"} & set(stages):
                 cell.workspace.check_questions()
 

@@ -133,7 +133,8 @@ def _resolve(value: dict[str, Any], base: Path) -> None:
 def _lifted(where: Mapping[Place, str], *above: str) -> dict[Place, str]:
     """The places below a section, as if they stood at the top."""
     depth = len(above)
-    return {place[depth:]: at for place, at in where.items() if place[:depth] == above}
+    below = {place: at for place, at in where.items() if len(place) > depth}
+    return {place[depth:]: at for place, at in below.items() if place[:depth] == above}
 
 
 def _hurry(path: Path, value: dict[str, Any], where: Mapping[Place, str]) -> None:
