@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from steper.cli.asking import MODEL_SECTIONS, open_lm
-from steper.cli.options import FLAT, SWITCH, Chosen, grouped, options
+from steper.cli.options import FLAT, SWITCH, Chosen, at_least, grouped, options
 from steper.cli.terminal import plain_console
 from steper.errors import SettingsError
 from steper.examples.example_settings import ExampleSettings
@@ -41,6 +41,7 @@ def build(
     corpus: str | None = None,
     judge: str | None = None,
     config: Path | None = None,
+    in_flight: int = 64,
     allow_code: Annotated[bool, SWITCH] = False,
     partial: Annotated[bool, SWITCH] = False,
     overwrite: Annotated[bool, SWITCH] = False,
@@ -79,6 +80,8 @@ def build(
         For recipes that ask a judge: a model, as in `steper teach --model`.
     config
         YAML file with settings of the judge in the sections generation, hf and openai.
+    in_flight
+        Requests to the judge under way at once.
     allow_code
         Let the run name code outside this package (its strategy), which is then loaded.
     partial
@@ -88,6 +91,7 @@ def build(
     """
     from steper.api import build as build_examples
 
+    at_least(1, in_flight=in_flight)
     chosen = Chosen(MODEL_SECTIONS, config if judge else None, settings)  # a file is the judge's
     chosen.settings("examples", ExampleSettings, recipe=recipe)  # an error names the option
     filters = chosen.settings("filters", FilterSettings)
@@ -107,6 +111,7 @@ def build(
             exclude=exclude or (),
             corpus=corpus or None,
             judge=lm,
+            in_flight=in_flight,
             exports=export or (),
             partial=partial,
             overwrite=overwrite,

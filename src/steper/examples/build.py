@@ -12,8 +12,9 @@ an examples folder has them), or it is asked in words that it was not trained on
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -47,6 +48,7 @@ from steper.examples.filters import (
     trajectory_problem,
 )
 from steper.examples.step_example import StepExample, batch_of, name_of
+from steper.examples.taken import taken_questions
 from steper.examples.without_gold import check_filters, inconsistent, judging
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
@@ -59,6 +61,9 @@ from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
 from steper.store import sha256_file
 from steper.strategy import Strategy, load_strategy
+
+Part = tuple[BuildCounts, list[StepExample]]
+"""The examples of one question, and what was counted of them."""
 
 
 @dataclass
@@ -85,46 +90,58 @@ class Build:
     counts: BuildCounts = field(default_factory=BuildCounts)
     _learnt: set[tuple[str, int]] = field(default_factory=set)
 
-    def __iter__(self) -> Iterator[StepExample]:
+    def __iter__(self) -> Generator[StepExample, None, None]:
         self.counts = BuildCounts()
+        builds = (self, *self.more)
+        for build in builds:
+            build.counts = self.counts
+            build._learnt.clear()
+        every = {i for build in builds for i in build.run.questions().keys}
+        taken = taken_questions(every, self.settings, self.run.path)
+        parts = (part for build in builds for part in build._parts(taken))
         if self.judge:
             self.judge.used.clear()
-        runs = (self.run, *(build.run for build in self.more))
-        taken = self._taken({i for run in runs for i in run.questions().keys})
-        yield from self._of_run(taken)
-        for build in self.more:
-            build.counts = self.counts
-            yield from build._of_run(taken)
+            made = self.judge.side_by_side(parts)
+        else:
+            made = (part() for part in parts)
+        with closing(made):
+            for counts, examples in made:
+                self.counts.add(counts)
+                yield from examples
         if self.judge:
             self.counts.judge = self.judge.cost()
 
-    def _of_run(self, taken: set[str]) -> Iterator[StepExample]:
-        """The examples of this run alone, of the questions `taken`, added to the counts."""
-        counts = self.counts
-        self._learnt.clear()
+    def _parts(self, taken: set[str]) -> Iterator[Callable[[], Part]]:
+        """What makes the examples of each question of this run alone, of the questions `taken`."""
         questions = self.run.questions().by_key
         sampled = "samples" in self.run.manifest["settings"]
         for question_id, group in groupby(self.run.trajectories(), lambda t: t.question_id):
-            samples = list(group)
-            counts.trajectories += len(samples)
             question = questions.get(question_id)
             if question is None:
                 raise InputError(
                     f"{self.run.path}: a trajectory is of question {question_id!r}, "
                     "which is not in questions.jsonl"
                 )
-            if question_id not in taken:
-                for _ in samples:
-                    counts.drop("not_taken")
-                continue
-            before = counts.kept
-            for example in self._of_question(question, samples):
-                counts.examples += 1
-                counts.kinds[example.kind] += 1
-                yield example
-            if sampled:
-                kept = str(counts.kept - before)
-                counts.per_question[kept] = counts.per_question.get(kept, 0) + 1
+            part = replace(self, counts=BuildCounts())  # counted apart: others are made meanwhile
+            learnt = question_id in taken
+            yield functools.partial(part._part, question, list(group), learnt, sampled)
+
+    def _part(
+        self, question: Question, samples: Sequence[Trajectory], taken: bool, sampled: bool
+    ) -> Part:
+        """What is counted of a question's samples, and their examples."""
+        counts = self.counts
+        counts.trajectories = len(samples)
+        if not taken:
+            counts.dropped["not_taken"] = len(samples)
+            return counts, []
+        examples = list(self._of_question(question, samples))
+        counts.examples = len(examples)
+        for example in examples:
+            counts.kinds[example.kind] += 1
+        if sampled:
+            counts.per_question[str(counts.kept)] = 1
+        return counts, examples
 
     def _of_question(
         self, question: Question, samples: Sequence[Trajectory]
@@ -151,18 +168,6 @@ class Build:
             made = self._examples(question, trajectory, samples)
             learnt = learnt or bool(made)
             yield from made
-
-    def _taken(self, every: set[str]) -> set[str]:
-        """The questions that are learnt from, by id."""
-        wanted = self.settings.questions
-        if wanted is None:
-            return every
-        if wanted > len(every):
-            raise InputError(
-                f"{self.run.path} holds {len(every)} questions, but {wanted} are to be learnt from "
-                "(questions); a larger run was expected, or a smaller number"
-            )
-        return set(seeded_order(every, self.settings.seed)[:wanted])
 
     def rankings(self) -> Iterator[Ranking]:
         """What a reranker of the students learns, of each trajectory that gave examples."""
@@ -300,11 +305,6 @@ class Build:
         }
 
 
-def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
-    """Ids in an order by `seed` that depends on each id alone: more questions change no place."""
-    return sorted(ids, key=lambda i: (hashlib.sha256(f"{seed}/{i}".encode()).digest(), i))
-
-
 def _embedder(settings: ExampleSettings) -> dict[str, Any]:
     """An embedding model in a folder is known by its bytes, wherever the folder is."""
     folder = Path(settings.embedder).expanduser()
@@ -335,6 +335,7 @@ def build_examples(
     exclude: Sequence[Path | str] = (),
     retriever: Retriever | None = None,
     judge: LanguageModel | None = None,
+    in_flight: int = 64,
     partial: bool = False,
     allow_code: bool = False,
     more_runs: Sequence[Run | Path | str] = (),
@@ -343,7 +344,8 @@ def build_examples(
 
     `recipe` and `strategy` are given where they are objects; else the settings and the run name
     them. A run whose strategy is code outside this package and its plug-ins needs `allow_code`.
-    `exclude` are question files that training must not see. `more_runs` are learnt from as well,
+    `exclude` are question files that training must not see. At most `in_flight` requests are at the
+    `judge` at once. `more_runs` are learnt from as well,
     such as steps at a student's states. `partial` takes an unfinished run as far as it is. Raises
     InputError where `run` is no complete run, SettingsError where the settings contradict the run's
     strategy; iteration raises InputError at a bad record.
@@ -359,6 +361,7 @@ def build_examples(
             "exclude": exclude,
             "retriever": retriever,
             "judge": judge,
+            "in_flight": in_flight,
             "partial": partial,
             "allow_code": allow_code,
         }
@@ -386,6 +389,6 @@ def build_examples(
         teacher=teacher,
         student=student,
         retriever=retriever,
-        judge=LMJudge(judge) if judge else None,
+        judge=LMJudge(judge, in_flight=in_flight) if judge else None,
         similarity=open_similarity(settings.embedder) if embeds else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -46,3 +46,12 @@ class BuildCounts:
     def drop_step(self, reason: str) -> None:
         """Count a dropped step of a trajectory that stays."""
         self.dropped_steps[reason] = self.dropped_steps.get(reason, 0) + 1
+
+    def add(self, part: BuildCounts) -> None:
+        """Count what was counted of a part of the trajectories, too; it has no judge's cost."""
+        for each in fields(self):
+            ours, theirs = getattr(self, each.name), getattr(part, each.name)
+            if isinstance(ours, int):
+                setattr(self, each.name, ours + theirs)
+            else:
+                ours.update({name: ours.get(name, 0) + n for name, n in theirs.items()})

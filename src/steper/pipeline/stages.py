@@ -203,6 +203,7 @@ def make_examples(
         exclude=[write_test_questions(ws, data)],
         retriever=ws.retriever(data) if recipe.searches else None,
         judge=open_teacher(ws, [], f"judge {method}", judge) if judge else None,
+        in_flight=ws.settings.teacher.in_flight,
         more_runs=more,
     )
     out = ws.built(data, student, method, seed)
