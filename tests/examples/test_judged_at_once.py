@@ -11,8 +11,9 @@ from runs import CASES, IRCOT, question, run_case
 
 from lm.fake_server import Reply, fake_server
 from steper.cli.main import run as command
+from steper.lm.judge import read_word
 from steper.prompt.render import PromptSettings
-from steper.store import read_json
+from steper.store import read_json, write_json
 
 BARE = PromptSettings(instruction=False, demos=0)
 COUNT = 12
@@ -128,3 +129,97 @@ def test_an_interrupted_build_ends_at_once_and_goes_on(kind, run, tmp_path):
     with fake_server(lambda *_: Reply("yes")) as again:
         assert command(build(run, again, out, "--judged", "answer", "--in-flight", "4")) == 0
     assert len(again.calls) == COUNT - 4
+
+
+def test_a_server_that_asks_to_wait_is_waited_for(run, tmp_path):
+    def busy(number, body):
+        return Reply(status=429, headers={"retry-after-ms": "300"}) if number == 1 else Reply("yes")
+
+    out = tmp_path / "out"
+    with fake_server(busy) as server:
+        arguments = build(run, server, out, "--judged", "answer", "--in-flight", "1")
+        out.with_suffix(".yaml").write_text(yaml.safe_dump({"openai": {"base_url": server.url}}))
+        assert command(arguments) == 0
+    times = [at for _, _, at in server.calls]
+    assert len(times) == COUNT + 1
+    assert times[2] - times[1] >= 0.3
+    assert made(out)[1]["kept"] == COUNT
+
+
+def test_what_a_server_withholds_leaves_out_what_it_was_asked_about(run, tmp_path, caplog):
+    """Else the same build would end there each time."""
+
+    def withholds(number, body):
+        own = ", 3?" in body["messages"][-1]["content"]
+        return Reply("", finish="content_filter") if own else Reply("yes")
+
+    with fake_server(withholds) as server:
+        assert command(build(run, server, tmp_path / "out", "--judged", "answer")) == 0
+    counts = made(tmp_path / "out")[1]
+    assert (counts["kept"], counts["dropped"]) == (COUNT - 1, {"judge_unreadable": 1})
+    assert "withheld the text: finish_reason content_filter" in caplog.text
+
+
+def test_a_key_that_a_server_repeats_is_written_nowhere(run, tmp_path, capsys, monkeypatch):
+    key = "sk-0123456789abcdef"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+    def repeats(number, body):
+        error = {"error": {"message": f"what is {key}?"}}
+        return Reply(f"yes, by {key}") if number < 3 else Reply(status=400, body=error)
+
+    with fake_server(repeats) as server:
+        arguments = build(run, server, tmp_path / "out", "--judged", "answer", "--in-flight", "1")
+        assert command(arguments) == 2
+    assert "what is [hidden]?" in (error := capsys.readouterr().err)
+    assert key not in error
+    (journal,) = tmp_path.glob(".out*/verdicts.jsonl")
+    assert journal.read_text().count("yes, by [hidden]") == 3
+    assert key not in journal.read_text()
+
+
+def test_a_judge_that_is_never_understood_is_not_paid_to_the_end(
+    run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("steper.examples.build_counts.MANY", 3)
+    with fake_server(lambda *_: Reply("Let me think.")) as server:
+        arguments = build(run, server, tmp_path / "out", "--judged", "answer", "--in-flight", "1")
+        assert command(arguments) == 2
+        asked = len(server.calls)
+        assert command(arguments) == 2
+    assert asked < COUNT
+    assert "none of what was asked for" in capsys.readouterr().err
+
+
+def test_room_for_a_verdict_can_be_set(run, tmp_path):
+    with fake_server(lambda *_: Reply("yes")) as server:
+        arguments = build(run, server, tmp_path / "out", "--judged", "answer")
+        assert command([*arguments, "--max-tokens", "2000"]) == 0
+    assert {body["max_tokens"] for _, body, _ in server.calls} == {2000}
+    assert read_json(tmp_path / "out/manifest.json")["settings"]["judge"]["max_tokens"] == 2000
+
+
+def test_a_judge_of_its_own_work_is_told(run, tmp_path, caplog):
+    manifest = read_json(run / "manifest.json")
+    manifest["settings"]["model"] = {"kind": "openai", "model": "m"}
+    write_json(run / "manifest.json", manifest)
+    with fake_server(lambda *_: Reply("yes")) as server:
+        assert command(build(run, server, tmp_path / "out", "--judged", "answer")) == 0
+    assert "openai:m is to judge" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("Yes.", "yes"),
+        ("**Answer:** No, as the passages say otherwise", "no"),
+        ("Verdict - yes", "yes"),
+        ("`no`", "no"),
+        ("yes—because", "yes"),
+        ("Not at all", ""),
+        ("I would say yes", ""),
+        ("", ""),
+    ],
+)
+def test_the_word_that_a_verdict_begins_with(text, word):
+    assert read_word(text, ("yes", "no")) == word

@@ -24,7 +24,7 @@ from typing import Any
 
 from steper.artifact import model_digest
 from steper.doors import fingerprint_of, origin
-from steper.errors import InputError, QuestionDropped
+from steper.errors import InputError, ModelError, QuestionDropped
 from steper.examples.asked import (
     asked_strategies,
     check_alike,
@@ -32,7 +32,7 @@ from steper.examples.asked import (
     teachers_prompt,
     wording_hash,
 )
-from steper.examples.build_counts import BuildCounts
+from steper.examples.build_counts import ALL_UNREADABLE, BuildCounts
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
     Excluded,
@@ -52,7 +52,7 @@ from steper.examples.taken import taken_questions
 from steper.examples.without_gold import check_filters, inconsistent, judging
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
-from steper.lm.judge import LMJudge
+from steper.lm.judge import LMJudge, warn_of_own_work
 from steper.recipes import RECIPES, Context, Draft, Recipe, Replay
 from steper.recipes.base import Ranking
 from steper.recipes.labels import UNREADABLE, Similarity
@@ -107,6 +107,8 @@ class Build:
         with closing(made):
             for counts, examples in made:
                 self.counts.add(counts)
+                if self.judge and self.counts.all_unreadable():
+                    raise ModelError(f"{self.judge.lm.name}: {ALL_UNREADABLE}")
                 yield from examples
         if self.judge:
             self.counts.judge = self.judge.cost()
@@ -295,7 +297,7 @@ class Build:
             **_embedder(self.settings),
             **_given("tokens", list(self.recipe.tokens)),
             **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
-            **_given("judge", self.judge and fingerprint_of(self.judge.lm)),
+            **_given("judge", self.judge and self.judge.fingerprint()),
             "inputs": {
                 "trajectories_sha256": sha256_file(trajectories),
                 "questions_sha256": sha256_file(self.run.path / "questions.jsonl"),
@@ -334,8 +336,7 @@ def build_examples(
     more_filters: Sequence[Filter | str] = (),
     exclude: Sequence[Path | str] = (),
     retriever: Retriever | None = None,
-    judge: LanguageModel | None = None,
-    in_flight: int = 64,
+    judge: LanguageModel | LMJudge | None = None,
     partial: bool = False,
     allow_code: bool = False,
     more_runs: Sequence[Run | Path | str] = (),
@@ -344,13 +345,13 @@ def build_examples(
 
     `recipe` and `strategy` are given where they are objects; else the settings and the run name
     them. A run whose strategy is code outside this package and its plug-ins needs `allow_code`.
-    `exclude` are question files that training must not see. At most `in_flight` requests are at the
-    `judge` at once. `more_runs` are learnt from as well,
+    `exclude` are question files that training must not see. `more_runs` are learnt from as well,
     such as steps at a student's states. `partial` takes an unfinished run as far as it is. Raises
     InputError where `run` is no complete run, SettingsError where the settings contradict the run's
     strategy; iteration raises InputError at a bad record.
     """
     settings = settings or ExampleSettings()
+    judge = judge if judge is None or isinstance(judge, LMJudge) else LMJudge(judge)
     recipe = recipe or RECIPES.find(settings.recipe)
     filters = own_settings(recipe, filters)
     if more_runs:
@@ -361,13 +362,12 @@ def build_examples(
             "exclude": exclude,
             "retriever": retriever,
             "judge": judge,
-            "in_flight": in_flight,
             "partial": partial,
             "allow_code": allow_code,
         }
         first, *others = (build_examples(r, settings, filters, **how) for r in (run, *more_runs))
         check_alike(first, others)
-        return replace(first, more=tuple(replace(other, judge=first.judge) for other in others))
+        return replace(first, more=tuple(others))
     run = run if isinstance(run, Run) else Run(Path(run))
     made_with = run.made_with(partial)
     place = run.path / "manifest.json"
@@ -378,6 +378,8 @@ def build_examples(
     teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
     check_recipe(recipe, settings, student, retriever is not None, judge is not None)
     check_filters(filters, run, judge is not None)
+    if judge is not None:
+        warn_of_own_work(judge.lm, made_with, run.path)
     embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,
@@ -389,6 +391,6 @@ def build_examples(
         teacher=teacher,
         student=student,
         retriever=retriever,
-        judge=LMJudge(judge, in_flight=in_flight) if judge else None,
+        judge=judge,
         similarity=open_similarity(settings.embedder) if embeds else None,
     )

@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from steper.recipes.labels import UNREADABLE
+
+MANY = 100
+"""Trajectories whose verdicts cannot be read, and none that can: more would be paid for nothing."""
+
+ALL_UNREADABLE = (
+    f"the verdicts on the first {MANY} trajectories are none of what was asked for, so no more is "
+    "asked; use a larger judge, or more --max-tokens (max_tokens) for one that thinks"
+)
+
 
 @dataclass
 class BuildCounts:
@@ -55,3 +65,12 @@ class BuildCounts:
                 setattr(self, each.name, ours + theirs)
             else:
                 ours.update({name: ours.get(name, 0) + n for name, n in theirs.items()})
+
+    def all_unreadable(self) -> bool:
+        """Whether a hundred trajectories and no other were judged, and no verdict could be read."""
+        judged = self.kept + sum(
+            reasons.get(reason, 0)
+            for reasons in (self.dropped, self.dropped_steps)
+            for reason in ("judged_wrong", "judged_unsupported")
+        )
+        return not judged and self.dropped.get(UNREADABLE, 0) >= MANY

@@ -8,9 +8,11 @@ wait for a verdict at once (`side_by_side`), and none of them has to know.
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,15 +24,42 @@ from pydantic import BaseModel, ConfigDict
 
 from steper.doors import fingerprint_of
 from steper.errors import ModelError
-from steper.lm.base import Completion, LanguageModel, Request
+from steper.lm.base import Completion, LanguageModel, Request, WithheldError
 from steper.lm.futures import outcome_of
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Usage
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+MAX_TOKENS = 256
+"""Room for a verdict, where none is set."""
 
 AHEAD = 4
 """Pieces of work begun for each request under way: the others go on while the first one waits."""
+
+
+def read_word(text: str, words: Iterable[str]) -> str:
+    """The one of `words` that a text begins with, in lower case; "" where it begins otherwise.
+
+    Marks and a label may stand before it: "**Answer:** Yes, as …".
+    """
+    found = re.match(rf"\W*(?:(?:answer|verdict)\W+)?({'|'.join(words)})\b", text, re.IGNORECASE)
+    return found[1].lower() if found else ""
+
+
+def warn_of_own_work(lm: LanguageModel, made_with: Mapping[str, Any], run: object) -> None:
+    """A line where a judge is the model that made the run; its fingerprint is in `made_with`."""
+    made, judge = made_with.get("model"), fingerprint_of(lm)
+    known = "digest" if "digest" in judge else "model"
+    if isinstance(made, dict) and judge.get(known) and made.get(known) == judge[known]:
+        log.warning(
+            "%s is to judge %s, which it made itself: models tend to find their own text right; "
+            "another judge would be better",
+            lm.name,
+            run,
+        )
 
 
 class VerdictRow(BaseModel):
@@ -53,7 +82,7 @@ class LMJudge:
     """
 
     lm: LanguageModel
-    max_tokens: int = 256
+    max_tokens: int = MAX_TOKENS
     in_flight: int = 64
     known: dict[str, VerdictRow] = field(default_factory=dict, repr=False)
     record: Callable[[VerdictRow], None] | None = None
@@ -68,7 +97,8 @@ class LMJudge:
     def ask(self, prompt: str, question_id: str) -> str:
         """Ask, where it is not known yet, and wait.
 
-        Raises ModelError where the model gives no answer, QuestionDropped where it refuses one.
+        A text that the server withholds is "", for good. Raises ModelError where the model gives no
+        answer, QuestionDropped where it refuses one.
         """
         key = hashlib.sha256(self._settings + prompt.encode()).hexdigest()
         if key not in self.known:
@@ -97,6 +127,9 @@ class LMJudge:
             raise ModelError(f"{self.lm.name}: the request was cancelled") from None
         finally:
             self._under_way.pop(key, None)
+        if isinstance(said, WithheldError):  # asked again it would be as well, at each attempt
+            log.warning("%s", said)
+            return Completion(text="")
         if isinstance(said, BaseException):
             raise said
         return said
@@ -160,6 +193,11 @@ class LMJudge:
         """What the verdicts used took, those of interrupted builds included."""
         usage = sum((self.known[key].usage for key in sorted(self.used)), Usage())
         return {"calls": len(self.used), **usage.model_dump()}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The model's, and the room for a verdict where it is not the usual."""
+        room = {} if self.max_tokens == MAX_TOKENS else {"max_tokens": self.max_tokens}
+        return {**fingerprint_of(self.lm), **room}
 
     @cached_property
     def _settings(self) -> bytes:
