@@ -17,7 +17,7 @@ test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2
 
 test-faults: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m slow -n 2 tests/test_fuzz.py tests/test_kills.py
+	@$(BIN)/python -m pytest -m slow -n 2 tests/test_fuzz.py tests/test_kills.py tests/test_paid_calls.py
 
 # Several processes, Ray, ZeRO-3 and Lucene: tests that need extras, which `make test` leaves out.
 test-machines: $(VENV)/.dev

@@ -10,8 +10,10 @@ import os
 import sys
 import traceback
 
+import openai  # noqa: F401 (it takes a second, which no kill is to fall into)
 import torch
 
+import steper.api
 import steper.cli.main
 import steper.pipeline.pipeline
 import steper.reporting.page

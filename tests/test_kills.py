@@ -1,26 +1,17 @@
 """Commands killed at random moments end, given again, as undisturbed ones do.
 
-STEPER_KILLS says how often each is killed (5). `teach`, with what is paid for, is in test_runs.
+STEPER_KILLS says how often each is killed (5). What is paid for is counted in test_paid_calls.
 """
 
-import json
-import os
 import random
-import select
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
+from killing import KILLS, contents, killed_or_ended, one_process
 from lm.tiny import make_tiny_llama
-
-KILLS = int(os.environ.get("STEPER_KILLS", "5"))
-HERE = Path(__file__).parent
 
 PIPELINE = """\
 data: {world: {world: {train: 6, test: 3}}}
@@ -67,46 +58,10 @@ MADE = (
 )
 
 
-class Commands:
-    """A process that runs commands in forks."""
-
-    def __init__(self, log):
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "forked_commands.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            cwd=HERE,
-        )
-        self.log = Path(log.name)
-
-    def start(self, line):
-        self.process.stdin.write(json.dumps(line.split()) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def ends_within(self, seconds):
-        """Whether what was started ends by itself in this time."""
-        return bool(select.select([self.process.stdout], [], [], seconds)[0])
-
-    def end(self):
-        return int(self.process.stdout.readline())
-
-    def run(self, line):
-        """Run to the end; the seconds that it took."""
-        began = time.monotonic()
-        self.start(line)
-        assert self.end() == 0, self.log.read_text()[-2000:]
-        return time.monotonic() - began
-
-
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    with (tmp_path_factory.mktemp("commands") / "log").open("w") as log:
-        commands = Commands(log)
-        with commands.process:
-            yield commands
+    with one_process(tmp_path_factory) as commands:
+        yield commands
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +90,7 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(made, commands, tmp_pat
         out.mkdir()
     kills, rng = 0, random.Random(name)
     for _ in range(20 * KILLS):
-        pid = commands.start(line)
-        if not commands.ends_within(rng.uniform(0, took)):
-            kind = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-            with suppress(ProcessLookupError):
-                os.kill(pid, kind)
-        code = commands.end()
-        assert code in (0, 130, -signal.SIGKILL, -signal.SIGTERM), commands.log.read_text()[-2000:]
+        code = killed_or_ended(commands, line, rng.uniform(0, took), rng)
         kills += code != 0
         if kills == KILLS:
             break
@@ -153,51 +102,6 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(made, commands, tmp_pat
     commands.run(line)
     assert contents(written) == undisturbed
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
-
-
-RANDOM = {"seconds", "train_runtime", "_fingerprint", "git_commit"}
-"""What two undisturbed runs do not share either: times, what `datasets` draws, and the commit of a
-checkout in which somebody works meanwhile."""
-
-STUDENTS = {"digest", "settings_hash", "inputs", "sha256"}
-"""Nor these, where a trained student is asked: its digest counts its manifest, which has times, and
-so do hashes of what holds the digest."""
-
-
-def contents(folder):
-    """Path → what a file says, without times; of files that hold times in other ways, nothing."""
-    return {
-        path.relative_to(folder).as_posix(): said(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def said(path):
-    told = (lambda value: anonymous(timeless(value))) if "eval" in path.parts else timeless
-    if path.suffix == ".json":
-        return told(json.loads(path.read_text()))
-    if path.suffix == ".jsonl":
-        return [told(json.loads(line)) for line in path.read_text().splitlines()]
-    return None if path.suffix in (".html", ".bin", ".pt", ".pth") else path.read_bytes()
-
-
-def timeless(value):
-    if isinstance(value, dict):
-        return {
-            key: timeless(item)
-            for key, item in value.items()
-            if key not in RANDOM and not key.endswith("_per_second")
-        }
-    return [timeless(item) for item in value] if isinstance(value, list) else value
-
-
-def anonymous(value):
-    """The same, whichever student it is of."""
-    if isinstance(value, dict):
-        named = {"settings"} if isinstance(value.get("settings"), str) else set()
-        return {k: anonymous(v) for k, v in value.items() if k not in STUDENTS | named}
-    return [anonymous(item) for item in value] if isinstance(value, list) else value
 
 
 def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path):

@@ -366,10 +366,3 @@ def check_kills(tmp_path, kills, count):
 
 def test_killed_runs_end_as_undisturbed_ones(tmp_path):
     assert check_kills(tmp_path, 2, 100) > 0
-
-
-@pytest.mark.slow
-def test_many_kills(tmp_path):
-    """Twenty, or as many as STEPER_KILLS says; see test_kills."""
-    kills = max(20, int(os.environ.get("STEPER_KILLS", "0")))
-    assert check_kills(tmp_path, kills, 1000) == kills

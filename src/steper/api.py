@@ -37,6 +37,7 @@ from steper.judging.judge import JudgeSettings
 from steper.judging.judge import judge as ask_judge
 from steper.judging.preferences import Preferences
 from steper.lm.base import LanguageModel
+from steper.lm.judge import MAX_TOKENS, LMJudge
 from steper.lm.open import as_model, open_model
 from steper.lm.shipped import locate_model
 from steper.prompt.render import PromptSettings
@@ -165,6 +166,8 @@ def build(
     exclude: Places = (),
     corpus: Corpus = None,
     judge: LanguageModel | Callable[..., Any] | None = None,
+    in_flight: int = 64,
+    max_tokens: int = MAX_TOKENS,
     exports: Sequence[Export] = (),
     partial: bool = False,
     overwrite: bool = False,
@@ -175,26 +178,24 @@ def build(
     """Write the step examples that a recipe makes of a run to the folder `out`, with counts.
 
     `strategy` is the run's own where it is a class of yours, `student` a model whose tokenizer says
-    the form, `settings` are ExampleSettings'. See `build_examples` and `write_examples`.
+    the form, `settings` are ExampleSettings'. A `judge` is asked up to `in_flight` things at once,
+    each with room for `max_tokens`. See `build_examples` and `write_examples`.
     """
     if student is not None:
         settings = {"form": student_form(locate_model(fspath(student))), **settings}
     given = recipe if isinstance(recipe, Recipe) else None
-    example_settings = as_settings(
-        ExampleSettings, settings, recipe=given.name if given else recipe
-    )
-    filter_settings = as_settings(FilterSettings, filters)
+    name = given.name if given else recipe
     with ExitStack() as stack:
         made = build_examples(
             Path(run),
-            example_settings,
-            filter_settings,
+            as_settings(ExampleSettings, settings, recipe=name),
+            as_settings(FilterSettings, filters),
             recipe=given,
             strategy=strategy,
             more_filters=more_filters,
             exclude=[Path(file) for file in _listed(exclude)],
             retriever=_corpus(corpus, (), stack),
-            judge=None if judge is None else as_model(judge),
+            judge=None if judge is None else LMJudge(as_model(judge), max_tokens, in_flight),
             partial=partial,
             allow_code=allow_code,
             more_runs=[Path(more) for more in _listed(more_runs)],

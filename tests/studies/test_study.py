@@ -11,8 +11,8 @@ import steper
 from steper.cli.main import run as command
 from steper.evaluation.leakage import Leakage, Overlap
 from steper.evaluation.tables import leakage_line
-from steper.examples.build import seeded_order
 from steper.examples.example_folder import ExampleFolder
+from steper.examples.taken import seeded_order
 from steper.pipeline import stages
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Stamps

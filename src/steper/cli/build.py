@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from steper.cli.asking import MODEL_SECTIONS, open_lm
-from steper.cli.options import FLAT, SWITCH, Chosen, grouped, options
+from steper.cli.options import FLAT, SWITCH, Chosen, at_least, grouped, options
 from steper.cli.terminal import plain_console
 from steper.errors import SettingsError
 from steper.examples.example_settings import ExampleSettings
@@ -27,6 +27,9 @@ else:
         }
     )
 
+MANY_UNREADABLE = 0.1
+"""A larger share of trajectories left out for an unreadable verdict is said in words."""
+
 
 def build(
     run: Path,
@@ -41,6 +44,8 @@ def build(
     corpus: str | None = None,
     judge: str | None = None,
     config: Path | None = None,
+    max_tokens: int = 256,
+    in_flight: int = 64,
     allow_code: Annotated[bool, SWITCH] = False,
     partial: Annotated[bool, SWITCH] = False,
     overwrite: Annotated[bool, SWITCH] = False,
@@ -79,6 +84,10 @@ def build(
         For recipes that ask a judge: a model, as in `steper teach --model`.
     config
         YAML file with settings of the judge in the sections generation, hf and openai.
+    max_tokens
+        Tokens of a verdict of the judge at most, thoughts included.
+    in_flight
+        Requests to the judge under way at once.
     allow_code
         Let the run name code outside this package (its strategy), which is then loaded.
     partial
@@ -88,6 +97,7 @@ def build(
     """
     from steper.api import build as build_examples
 
+    at_least(1, max_tokens=max_tokens, in_flight=in_flight)
     chosen = Chosen(MODEL_SECTIONS, config if judge else None, settings)  # a file is the judge's
     chosen.settings("examples", ExampleSettings, recipe=recipe)  # an error names the option
     filters = chosen.settings("filters", FilterSettings)
@@ -107,6 +117,8 @@ def build(
             exclude=exclude or (),
             corpus=corpus or None,
             judge=lm,
+            max_tokens=max_tokens,
+            in_flight=in_flight,
             exports=export or (),
             partial=partial,
             overwrite=overwrite,
@@ -139,6 +151,12 @@ def _show(written: Written) -> None:
         tokens = cost["prompt_tokens"] + cost["completion_tokens"]
         paid = "" if cost["dollars"] is None else f", ${cost['dollars']:.2f}"
         console.print(f"{cost['calls']} verdicts of the judge, {tokens:,} tokens{paid}")
+        unread = counts.dropped.get("judge_unreadable", 0)
+        if unread > MANY_UNREADABLE * counts.trajectories:
+            console.print(
+                f"{unread} verdicts could not be read: a larger judge would help, or more "
+                "--max-tokens for one that thinks"
+            )
     if counts.per_question:
         shares = sorted(counts.per_question.items(), key=lambda item: int(item[0]))
         questions = ", ".join(f"{n} with {kept}" for kept, n in shares)

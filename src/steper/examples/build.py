@@ -12,8 +12,9 @@ an examples folder has them), or it is asked in words that it was not trained on
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -23,7 +24,7 @@ from typing import Any
 
 from steper.artifact import model_digest
 from steper.doors import fingerprint_of, origin
-from steper.errors import InputError, QuestionDropped
+from steper.errors import InputError, ModelError, QuestionDropped
 from steper.examples.asked import (
     asked_strategies,
     check_alike,
@@ -31,7 +32,7 @@ from steper.examples.asked import (
     teachers_prompt,
     wording_hash,
 )
-from steper.examples.build_counts import BuildCounts
+from steper.examples.build_counts import ALL_UNREADABLE, BuildCounts
 from steper.examples.example_settings import ExampleSettings
 from steper.examples.filters import (
     Excluded,
@@ -47,10 +48,11 @@ from steper.examples.filters import (
     trajectory_problem,
 )
 from steper.examples.step_example import StepExample, batch_of, name_of
+from steper.examples.taken import taken_questions
 from steper.examples.without_gold import check_filters, inconsistent, judging
 from steper.lm.base import LanguageModel
 from steper.lm.embedding import open_similarity
-from steper.lm.judge import LMJudge
+from steper.lm.judge import LMJudge, warn_of_own_work
 from steper.recipes import RECIPES, Context, Draft, Recipe, Replay
 from steper.recipes.base import Ranking
 from steper.recipes.labels import UNREADABLE, Similarity
@@ -59,6 +61,9 @@ from steper.retrieve.base import Retriever
 from steper.runs import Run, check_questions
 from steper.store import sha256_file
 from steper.strategy import Strategy, load_strategy
+
+Part = tuple[BuildCounts, list[StepExample]]
+"""The examples of one question, and what was counted of them."""
 
 
 @dataclass
@@ -85,46 +90,60 @@ class Build:
     counts: BuildCounts = field(default_factory=BuildCounts)
     _learnt: set[tuple[str, int]] = field(default_factory=set)
 
-    def __iter__(self) -> Iterator[StepExample]:
+    def __iter__(self) -> Generator[StepExample, None, None]:
         self.counts = BuildCounts()
+        builds = (self, *self.more)
+        for build in builds:
+            build.counts = self.counts
+            build._learnt.clear()
+        every = {i for build in builds for i in build.run.questions().keys}
+        taken = taken_questions(every, self.settings, self.run.path)
+        parts = (part for build in builds for part in build._parts(taken))
         if self.judge:
             self.judge.used.clear()
-        runs = (self.run, *(build.run for build in self.more))
-        taken = self._taken({i for run in runs for i in run.questions().keys})
-        yield from self._of_run(taken)
-        for build in self.more:
-            build.counts = self.counts
-            yield from build._of_run(taken)
+            made = self.judge.side_by_side(parts)
+        else:
+            made = (part() for part in parts)
+        with closing(made):
+            for counts, examples in made:
+                self.counts.add(counts)
+                if self.judge and self.counts.all_unreadable():
+                    raise ModelError(f"{self.judge.lm.name}: {ALL_UNREADABLE}")
+                yield from examples
         if self.judge:
             self.counts.judge = self.judge.cost()
 
-    def _of_run(self, taken: set[str]) -> Iterator[StepExample]:
-        """The examples of this run alone, of the questions `taken`, added to the counts."""
-        counts = self.counts
-        self._learnt.clear()
+    def _parts(self, taken: set[str]) -> Iterator[Callable[[], Part]]:
+        """What makes the examples of each question of this run alone, of the questions `taken`."""
         questions = self.run.questions().by_key
         sampled = "samples" in self.run.manifest["settings"]
         for question_id, group in groupby(self.run.trajectories(), lambda t: t.question_id):
-            samples = list(group)
-            counts.trajectories += len(samples)
             question = questions.get(question_id)
             if question is None:
                 raise InputError(
                     f"{self.run.path}: a trajectory is of question {question_id!r}, "
                     "which is not in questions.jsonl"
                 )
-            if question_id not in taken:
-                for _ in samples:
-                    counts.drop("not_taken")
-                continue
-            before = counts.kept
-            for example in self._of_question(question, samples):
-                counts.examples += 1
-                counts.kinds[example.kind] += 1
-                yield example
-            if sampled:
-                kept = str(counts.kept - before)
-                counts.per_question[kept] = counts.per_question.get(kept, 0) + 1
+            part = replace(self, counts=BuildCounts())  # counted apart: others are made meanwhile
+            learnt = question_id in taken
+            yield functools.partial(part._part, question, list(group), learnt, sampled)
+
+    def _part(
+        self, question: Question, samples: Sequence[Trajectory], taken: bool, sampled: bool
+    ) -> Part:
+        """What is counted of a question's samples, and their examples."""
+        counts = self.counts
+        counts.trajectories = len(samples)
+        if not taken:
+            counts.dropped["not_taken"] = len(samples)
+            return counts, []
+        examples = list(self._of_question(question, samples))
+        counts.examples = len(examples)
+        for example in examples:
+            counts.kinds[example.kind] += 1
+        if sampled:
+            counts.per_question[str(counts.kept)] = 1
+        return counts, examples
 
     def _of_question(
         self, question: Question, samples: Sequence[Trajectory]
@@ -151,18 +170,6 @@ class Build:
             made = self._examples(question, trajectory, samples)
             learnt = learnt or bool(made)
             yield from made
-
-    def _taken(self, every: set[str]) -> set[str]:
-        """The questions that are learnt from, by id."""
-        wanted = self.settings.questions
-        if wanted is None:
-            return every
-        if wanted > len(every):
-            raise InputError(
-                f"{self.run.path} holds {len(every)} questions, but {wanted} are to be learnt from "
-                "(questions); a larger run was expected, or a smaller number"
-            )
-        return set(seeded_order(every, self.settings.seed)[:wanted])
 
     def rankings(self) -> Iterator[Ranking]:
         """What a reranker of the students learns, of each trajectory that gave examples."""
@@ -290,7 +297,7 @@ class Build:
             **_embedder(self.settings),
             **_given("tokens", list(self.recipe.tokens)),
             **_given("retriever", self.retriever and fingerprint_of(self.retriever)),
-            **_given("judge", self.judge and fingerprint_of(self.judge.lm)),
+            **_given("judge", self.judge and self.judge.fingerprint()),
             "inputs": {
                 "trajectories_sha256": sha256_file(trajectories),
                 "questions_sha256": sha256_file(self.run.path / "questions.jsonl"),
@@ -298,11 +305,6 @@ class Build:
                 **_given("more", [build.fingerprint["inputs"] for build in self.more]),
             },
         }
-
-
-def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
-    """Ids in an order by `seed` that depends on each id alone: more questions change no place."""
-    return sorted(ids, key=lambda i: (hashlib.sha256(f"{seed}/{i}".encode()).digest(), i))
 
 
 def _embedder(settings: ExampleSettings) -> dict[str, Any]:
@@ -334,7 +336,7 @@ def build_examples(
     more_filters: Sequence[Filter | str] = (),
     exclude: Sequence[Path | str] = (),
     retriever: Retriever | None = None,
-    judge: LanguageModel | None = None,
+    judge: LanguageModel | LMJudge | None = None,
     partial: bool = False,
     allow_code: bool = False,
     more_runs: Sequence[Run | Path | str] = (),
@@ -349,6 +351,7 @@ def build_examples(
     strategy; iteration raises InputError at a bad record.
     """
     settings = settings or ExampleSettings()
+    judge = judge if judge is None or isinstance(judge, LMJudge) else LMJudge(judge)
     recipe = recipe or RECIPES.find(settings.recipe)
     filters = own_settings(recipe, filters)
     if more_runs:
@@ -364,7 +367,7 @@ def build_examples(
         }
         first, *others = (build_examples(r, settings, filters, **how) for r in (run, *more_runs))
         check_alike(first, others)
-        return replace(first, more=tuple(replace(other, judge=first.judge) for other in others))
+        return replace(first, more=tuple(others))
     run = run if isinstance(run, Run) else Run(Path(run))
     made_with = run.made_with(partial)
     place = run.path / "manifest.json"
@@ -375,6 +378,8 @@ def build_examples(
     teacher, student = asked_strategies(recipe, settings, kind, own, prompt, str(place))
     check_recipe(recipe, settings, student, retriever is not None, judge is not None)
     check_filters(filters, run, judge is not None)
+    if judge is not None:
+        warn_of_own_work(judge.lm, made_with, run.path)
     embeds = recipe.labels and settings.labels == "embedding"
     return Build(
         run=run,
@@ -386,6 +391,6 @@ def build_examples(
         teacher=teacher,
         student=student,
         retriever=retriever,
-        judge=LMJudge(judge) if judge else None,
+        judge=judge,
         similarity=open_similarity(settings.embedder) if embeds else None,
     )

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from steper.recipes.labels import UNREADABLE
+
+MANY = 100
+"""Trajectories whose verdicts cannot be read, and none that can: more would be paid for nothing."""
+
+ALL_UNREADABLE = (
+    f"the verdicts on the first {MANY} trajectories are none of what was asked for, so no more is "
+    "asked; use a larger judge, or more --max-tokens (max_tokens) for one that thinks"
+)
 
 
 @dataclass
@@ -46,3 +56,21 @@ class BuildCounts:
     def drop_step(self, reason: str) -> None:
         """Count a dropped step of a trajectory that stays."""
         self.dropped_steps[reason] = self.dropped_steps.get(reason, 0) + 1
+
+    def add(self, part: BuildCounts) -> None:
+        """Count what was counted of a part of the trajectories, too; it has no judge's cost."""
+        for each in fields(self):
+            ours, theirs = getattr(self, each.name), getattr(part, each.name)
+            if isinstance(ours, int):
+                setattr(self, each.name, ours + theirs)
+            else:
+                ours.update({name: ours.get(name, 0) + n for name, n in theirs.items()})
+
+    def all_unreadable(self) -> bool:
+        """Whether a hundred trajectories and no other were judged, and no verdict could be read."""
+        judged = self.kept + sum(
+            reasons.get(reason, 0)
+            for reasons in (self.dropped, self.dropped_steps)
+            for reason in ("judged_wrong", "judged_unsupported")
+        )
+        return not judged and self.dropped.get(UNREADABLE, 0) >= MANY

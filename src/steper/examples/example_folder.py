@@ -9,7 +9,8 @@ messages.jsonl, messages.parquet, hf/     exports, where they were asked for
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,9 @@ def write_examples(
             counts = BuildCounts(**old["counts"])
             return Written(folder, counts, tuple(old["exports"]), up_to_date=True)
         wanted = tuple(e for e in EXPORTS if e in exports or (old and e in old["exports"]))
-        with recorded(build.judge, new.parent / VERDICTS, overwrite):
-            write_jsonl(new / EXAMPLES, _telling(build, progress) if progress else build)
+        # Closed before the journal is: what a judge is asked meanwhile ends with it.
+        with recorded(build.judge, new.parent / VERDICTS, overwrite), closing(iter(build)) as made:
+            write_jsonl(new / EXAMPLES, _telling(build, made, progress) if progress else made)
         if not build.counts.examples:
             reasons = _reasons(build.counts)
             raise InputError(
@@ -180,8 +182,10 @@ def _there(
     return old
 
 
-def _telling(build: Build, progress: Callable[[int], None]) -> Iterator[StepExample]:
-    for example in build:
+def _telling(
+    build: Build, made: Iterable[StepExample], progress: Callable[[int], None]
+) -> Iterator[StepExample]:
+    for example in made:
         progress(build.counts.trajectories)
         yield example
 

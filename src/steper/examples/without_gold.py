@@ -14,7 +14,7 @@ from steper.evaluation.gold_facts import claims, gold_facts, told_in
 from steper.evaluation.official_scores import normalize_answer, score_answer
 from steper.evaluation.samples import agreement, majority
 from steper.examples.filters import Filter, FilterSettings, grounded
-from steper.lm.judge import LMJudge
+from steper.lm.judge import LMJudge, read_word
 from steper.recipes.labels import UNREADABLE
 from steper.records import Question, Trajectory
 from steper.runs import Run
@@ -129,9 +129,7 @@ class Verdicts:
             said = self.judge(prompt, question_id)
         except QuestionDropped:  # the judge's server refused it
             return UNREADABLE
-        words = said.lower().split()
-        word = words[0].strip(".,:;!*\"'") if words else ""
-        return {"yes": "", "no": no}.get(word, UNREADABLE)
+        return {"yes": "", "no": no}.get(read_word(said, ("yes", "no")), UNREADABLE)
 
 
 def judging(judge: LMJudge | None, filters: FilterSettings) -> tuple[Filter, ...]:

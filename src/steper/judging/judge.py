@@ -28,6 +28,7 @@ from steper.journal import TRAJECTORIES, RunFolder
 from steper.judging.pairs import ABILITIES, RUBRICS, Ability, JudgedPair, pair_of
 from steper.judging.preferences import Key, Preferences, Verdicts, count_preferences
 from steper.lm.base import LanguageModel
+from steper.lm.judge import warn_of_own_work
 from steper.prompt.segments import Prompt
 from steper.records import Attempt, Question, Record, StopReason, Trajectory
 from steper.runs import Run, drive, make_strategy, questions_hash
@@ -137,6 +138,8 @@ def judge(
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
+    for path in runs.values():
+        warn_of_own_work(lm, Run(Path(path)).manifest["settings"], path)
     try:
         if folder.complete:
             warn_of_changes(folder.path, Run(folder.path).manifest)  # they are counted anew below

@@ -28,6 +28,10 @@ class FatalModelError(ModelError):
     """No request to this model can succeed (key refused, unknown model): the run should end."""
 
 
+class WithheldError(ModelError):
+    """A guard of the model or its server withheld the text, as it would each time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One generation asked of a model.

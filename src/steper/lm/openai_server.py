@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from steper.errors import ModelError, missing_extra
-from steper.lm.base import Completion, Request
+from steper.lm.base import Completion, Request, WithheldError
 from steper.lm.futures import CompletionFuture, settle
 from steper.lm.local_text import IN_THE_USERS_TURN
 from steper.lm.model_settings import GenerationSettings, OpenAISettings
@@ -343,7 +343,7 @@ class OpenAIModel:
             self._warn_once(advice)
         elif reason == "content_filter" or (answer.text is None and reason != "length"):
             why = answer.refusal or f"finish_reason {reason}"
-            raise ModelError(f"{self.name}: the server withheld the text: {why}")
+            raise WithheldError(f"{self.name}: the server withheld the text: {why}")
         if request.prompt.begun and self._chat:
             # Some servers (llama.cpp since 2026) answer with the whole turn.
             text = text.removeprefix(request.prompt.messages()[-1]["content"])

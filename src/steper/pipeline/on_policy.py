@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steper.examples.build import seeded_order
+from steper.examples.taken import seeded_order
 from steper.pipeline.plan import Advance
 from steper.pipeline.stages import ALLOWED, open_answering, open_teacher, outcome_line, told
 from steper.pipeline.workspace import EvalRun, Workspace

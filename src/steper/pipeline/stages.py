@@ -26,6 +26,7 @@ from steper.evaluation.tables import with_interval
 from steper.examples.build import build_examples
 from steper.examples.example_folder import write_examples
 from steper.lm.base import LanguageModel
+from steper.lm.judge import LMJudge
 from steper.lm.model_source import count_stored_parameters
 from steper.lm.open import open_model
 from steper.lm.shipped import locate_model
@@ -194,6 +195,7 @@ def make_examples(
     states = [at(data, student, m, seed) for m in ws.settings.rounds_of(method)]
     taught = [ws.folder("teach", data)] if recipe.learns == "trajectories" else []
     first, *more = [*taught, *states]
+    opened = open_teacher(ws, [], f"judge {method}", judge) if judge else None
     build = build_examples(
         first,
         settings,
@@ -203,7 +205,7 @@ def make_examples(
         more_filters=method_settings.more_filters,
         exclude=[write_test_questions(ws, data)],
         retriever=ws.retriever(data) if recipe.searches else None,
-        judge=open_teacher(ws, [], f"judge {method}", judge) if judge else None,
+        judge=opened and LMJudge(opened, in_flight=ws.settings.teacher.in_flight),
         more_runs=more,
     )
     out = ws.built(data, student, method, seed)

@@ -15,6 +15,7 @@ from steper.errors import InputError, QuestionDropped
 from steper.evaluation.retrieval import same_passage
 from steper.gold.alignment import without_qualifier
 from steper.grounding import Support, lexical_support, stands_whole, telling_words
+from steper.lm.judge import read_word
 from steper.records import Passage, Question
 
 Labels = Literal["auto", "gold", "lexical", "embedding", "judge"]
@@ -107,8 +108,6 @@ class Labeller:
         assert self.judge is not None
         asked = JUDGED.format(title=passage.title, text=passage.text, statement=statement)
         said = self.judge(asked)
-        words = said.lower().split()
-        word = words[0].strip(".,:;*\"'") if words else ""
-        if word in SUPPORTS:
+        if word := read_word(said, SUPPORTS):
             return SUPPORTS[word]
         raise QuestionDropped(UNREADABLE, said[:60])
