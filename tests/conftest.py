@@ -56,3 +56,20 @@ def no_certificates(tmp_path_factory):
         patch.setenv("SSL_CERT_FILE", "")
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
         yield
+
+
+def looked_at(file):
+    """As os.fsync, which takes what is open, and gives back nothing."""
+    os.fstat(file if isinstance(file, int) else file.fileno())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """Only a power failure tells what was synced; what is killed leaves its writes to the system.
+
+    Thousands of small files are written, and to wait for each takes longer than the tests do. What
+    is no open file is still an error.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", looked_at)
+        yield
