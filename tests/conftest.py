@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 
+import docstring_parser
 import pytest
 from hypothesis import settings
 
@@ -72,4 +74,13 @@ def no_wait_for_the_disk():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", looked_at)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sources_read_once():
+    """Each `--help` has pydantic's own source parsed, once a settings class, for docstrings."""
+    with pytest.MonkeyPatch.context() as patch:
+        parse_once = lru_cache(None)(docstring_parser.parse_from_object)
+        patch.setattr(docstring_parser, "parse_from_object", parse_once)
         yield
