@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 
+import docstring_parser
 import pytest
 from hypothesis import settings
 
@@ -55,4 +57,30 @@ def no_certificates(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", "")
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        yield
+
+
+def looked_at(file):
+    """As os.fsync, which takes what is open, and gives back nothing."""
+    os.fstat(file if isinstance(file, int) else file.fileno())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """Only a power failure tells what was synced; what is killed leaves its writes to the system.
+
+    Thousands of small files are written, and to wait for each takes longer than the tests do. What
+    is no open file is still an error.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", looked_at)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sources_read_once():
+    """Each `--help` has pydantic's own source parsed, once a settings class, for docstrings."""
+    with pytest.MonkeyPatch.context() as patch:
+        parse_once = lru_cache(None)(docstring_parser.parse_from_object)
+        patch.setattr(docstring_parser, "parse_from_object", parse_once)
         yield

@@ -1,8 +1,16 @@
-"""A teach run that its test kills: scripted model with sleeps, its calls logged."""
+"""Teach runs that their test kills: scripted model with sleeps, its calls logged.
+
+Each is a fork of this process, which has imported all of it. Reads a JSON list a line: output
+folder, log of calls, number of questions; writes the process's id, and its exit code when it has
+ended.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import traceback
 from pathlib import Path
 
 from doubles import FILM, DictRetriever, film_questions, film_script
@@ -11,17 +19,27 @@ from steper.prompt.render import PromptSettings
 from steper.runs import teach
 from steper.strategy.ircot import IRCoT
 
-out, log, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-model = ScriptedModel(
-    film_script, delay=seeded_delay(0.005, 0.1), call_log=log, identity="film", name="film"
-)
-print("ready", flush=True)
-teach(
-    film_questions(count),
-    IRCoT(prompt=PromptSettings(demos=0)),
-    model,
-    DictRetriever(FILM),
-    out,
-    in_flight=16,
-)
-model.close()
+
+def run(out: str, log: str, count: int) -> None:
+    """The whole run, or what is left of it."""
+    model = ScriptedModel(
+        film_script, delay=seeded_delay(0.005, 0.1), call_log=Path(log), identity="film"
+    )
+    strategy = IRCoT(prompt=PromptSettings(demos=0))
+    teach(film_questions(count), strategy, model, DictRetriever(FILM), Path(out), in_flight=16)
+    model.close()
+
+
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            run(*json.loads(line))
+            code = 0
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(code)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

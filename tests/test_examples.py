@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,22 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """A function that runs an example as a script, in this process: all is imported already."""
+
+    def run(name):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("STEPER_EXAMPLE_SIZE", "tiny")
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+        return capsys.readouterr().out
+
+    return run
+
+
 def run_example(name, folder):
-    """What an example prints."""
+    """What an example prints in a process of its own."""
     environment = {**os.environ, "STEPER_EXAMPLE_SIZE": "tiny"}
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name],
@@ -60,8 +75,8 @@ def test_quickstart_does_the_whole_job(tmp_path):
     assert "<html" in (out / "report.html").read_text("utf-8")
 
 
-def test_your_own_data_says_what_was_dropped_and_why(tmp_path):
-    said = run_example("your_own_data.py", tmp_path)
+def test_your_own_data_says_what_was_dropped_and_why(run_here):
+    said = run_here("your_own_data.py")
     assert "because gold_passage_not_retrieved: Rembrandt\n" in said
     assert "Answer: Le Roncole (answered)\n" in said
     assert "24 examples, 8 of 12 trajectories" in said
@@ -70,8 +85,8 @@ def test_your_own_data_says_what_was_dropped_and_why(tmp_path):
     assert said.endswith("Where was the architect of the Sydney Opera House born? Copenhagen\n")
 
 
-def test_your_own_strategy_trains_on_the_prompts_that_it_asks(tmp_path):
-    said = run_example("your_own_strategy.py", tmp_path)
+def test_your_own_strategy_trains_on_the_prompts_that_it_asks(run_here):
+    said = run_here("your_own_strategy.py")
     assert "3 steps, 'Christiania')" in said  # IRCoT in other words
     assert "4 steps, 'Oslo')" in said  # the one that looks again
     assert "8 training prompts are the 8 prompts that the model was asked\n" in said

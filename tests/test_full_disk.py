@@ -120,7 +120,7 @@ def undisturbed(made, tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("size", [0, 2_000, 30_000])
+@pytest.mark.parametrize("size", [0, pytest.param(2_000, marks=pytest.mark.slow), 30_000])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_on_a_full_disk_ends_in_one_line_and_goes_on(
     made, undisturbed, tmp_path, capsys, command, size

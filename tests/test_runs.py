@@ -1,4 +1,7 @@
+import json
 import os
+import random
+import select
 import signal
 import subprocess
 import sys
@@ -306,30 +309,45 @@ def test_differing_names_the_path():
 KILLED = Path(__file__).parent / "killed_run.py"
 
 
-def killed_runs(tmp_path, kills, count, seed=0):
-    """Kill a run `kills` times at random moments, then let it end; returns its folder."""
-    import random
+class Runs:
+    """A process that makes runs in forks."""
 
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, str(KILLED)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, *arguments):
+        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def has_ended(self):
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
+    def end(self):
+        return int(self.process.stdout.readline())
+
+
+def killed_runs(runs, tmp_path, kills, count, seed=0):
+    """Kill a run `kills` times at random moments, then let it end; returns its folder."""
     chance = random.Random(seed)
     out, log = tmp_path / "killed", tmp_path / "calls.jsonl"
-    command = [sys.executable, str(KILLED), str(out), str(log), str(count)]
+    asked = (str(out), str(log), count)
     done = 0
     journalled = []
     while done < kills:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()  # it is about to start
+        pid = runs.start(*asked)
         time.sleep(chance.uniform(0.0, 0.35))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            done += 1
-        process.wait()
-        process.stdout.close()
+        if not runs.has_ended():
+            os.kill(pid, signal.SIGKILL)
+        done += runs.end() == -signal.SIGKILL
         finished = known_generations(out)
         journalled.append((finished, len(log.read_bytes().splitlines()) if log.exists() else 0))
         if (out / "trajectories.jsonl").exists():
             break
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    runs.start(*asked)
+    assert runs.end() == 0
     return out, log, journalled, done
 
 
@@ -348,13 +366,11 @@ def known_generations(out):
 
 
 def check_kills(tmp_path, kills, count):
-    out, log, journalled, done = killed_runs(tmp_path, kills, count)
-    whole = tmp_path / "whole"
-    subprocess.run(
-        [sys.executable, str(KILLED), str(whole), str(tmp_path / "whole.log"), str(count)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    runs, whole = Runs(), tmp_path / "whole"
+    with runs.process:
+        out, log, journalled, done = killed_runs(runs, tmp_path, kills, count)
+        runs.start(str(whole), str(tmp_path / "whole.log"), count)
+        assert runs.end() == 0
     for name in ("trajectories.jsonl", "questions.jsonl"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     calls = [orjson.loads(line) for line in log.read_bytes().splitlines()]

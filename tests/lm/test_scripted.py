@@ -138,14 +138,21 @@ import os, signal
 from pathlib import Path
 from lm.asking import ask
 from steper.lm.scripted import ScriptedModel
-model = ScriptedModel(lambda r: "x", delay=lambda r: 9.0, call_log=Path({str(log)!r}))
-model.submit([ask(question_id=str(n)) for n in range(100)])
-os.kill(os.getpid(), signal.SIGKILL)
+for _ in range(2):
+    if os.fork():
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+        continue
+    model = ScriptedModel(lambda r: "x", delay=lambda r: 9.0, call_log=Path({str(log)!r}))
+    model.submit([ask(question_id=str(n)) for n in range(100)])
+    os.kill(os.getpid(), signal.SIGKILL)
 """
-    path = os.pathsep.join(sys.path)
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
-        assert done.returncode == -signal.SIGKILL
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * 2, done.stderr
     rows = [orjson.loads(line) for line in log.read_bytes().splitlines()]
     assert len(rows) == 200
     assert rows[0] == {"question_id": "0", "step": 1, "role": "reason"}
