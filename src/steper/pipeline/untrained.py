@@ -8,8 +8,8 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from steper.errors import InputError
-from steper.examples.build import seeded_order
 from steper.examples.filters import is_right
+from steper.examples.taken import seeded_order
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.prompt.render import PromptSettings
