@@ -341,9 +341,13 @@ class OpenAIModel:
             if reason != "length":
                 raise ModelError(f"{self.name}: {advice}")
             self._warn_once(advice)
-        elif reason == "content_filter" or (answer.text is None and reason != "length"):
+        elif reason == "content_filter" or (answer.refusal and answer.text is None):
             why = answer.refusal or f"finish_reason {reason}"
             raise WithheldError(f"{self.name}: the server withheld the text: {why}")
+        elif answer.text is None and reason != "length":
+            raise ModelError(
+                f"{self.name}: the server's answer has no text (finish_reason {reason})"
+            )
         if request.prompt.begun and self._chat:
             # Some servers (llama.cpp since 2026) answer with the whole turn.
             text = text.removeprefix(request.prompt.messages()[-1]["content"])
