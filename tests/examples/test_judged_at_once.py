@@ -160,6 +160,23 @@ def test_what_a_server_withholds_leaves_out_what_it_was_asked_about(run, tmp_pat
     assert "withheld the text: finish_reason content_filter" in caplog.text
 
 
+def test_what_is_too_long_for_a_judge_is_left_out_and_asked_again(run, tmp_path, caplog):
+    """Also where it is the first that is asked: nothing was paid for it."""
+    said = "This model's maximum context length is 4096 tokens. However, you requested 5000."
+
+    def refuses(number, body):
+        long = ", 0?" in body["messages"][-1]["content"]
+        return Reply(status=400, body={"error": {"message": said}}) if long else Reply("yes")
+
+    with fake_server(refuses) as server:
+        arguments = build(run, server, tmp_path / "out", "--judged", "answer", "--in-flight", "1")
+        assert command(arguments) == 0
+    counts = made(tmp_path / "out")[1]
+    assert (counts["kept"], counts["dropped"]) == (COUNT - 1, {"judge_unreadable": 1})
+    assert counts["judge"]["calls"] == COUNT - 1
+    assert said in caplog.text
+
+
 def test_a_key_that_a_server_repeats_is_written_nowhere(run, tmp_path, capsys, monkeypatch):
     key = "sk-0123456789abcdef"
     monkeypatch.setenv("OPENAI_API_KEY", key)

@@ -11,7 +11,7 @@ from lm.fake_server import Reply, fake_server
 from lm.serve import free_port
 from steper.errors import ModelError
 from steper.lm import openai_errors
-from steper.lm.base import FatalModelError, WithheldError
+from steper.lm.base import FatalModelError, TooLongError, WithheldError
 from steper.lm.model_settings import GenerationSettings, OpenAISettings, TokenPrice
 from steper.lm.openai_server import OpenAIModel
 from steper.records import Usage
@@ -172,7 +172,7 @@ def test_a_bad_request_fails_itself_alone():
     with fake_server(answer) as fake, model_of(fake) as model:
         bad, good = model.submit([ask("long", form="chat"), ask("short", form="chat")])
         assert good.result(30).text == "an answer"
-        assert type(bad.exception(30)) is ModelError
+        assert type(bad.exception(30)) is TooLongError
     assert len(fake.calls) == 2
 
 
@@ -345,3 +345,21 @@ def test_backoff_doubles_to_a_limit_and_reads_dates():
     assert 0.015 <= waits[0] <= 0.02
     assert 0.12 <= waits[1] <= 0.16
     assert 45 <= waits[2] <= 60
+
+
+@pytest.mark.parametrize(
+    ("said", "long"),
+    [
+        ("This model's maximum context length is 4096 tokens. However, you requested 5000.", True),
+        ("The input (5000 tokens) is longer than the model's context length (4096 tokens).", True),
+        ("the request exceeds the available context size, try increasing it", True),
+        ("prompt is too long: 210000 tokens > 200000 maximum", True),
+        ("Unsupported parameter: 'temperature'", False),
+        ("tokens must be a list", False),
+    ],
+)
+def test_servers_words_for_a_prompt_without_room(said, long):
+    """Of vLLM and OpenAI, SGLang, llama.cpp, Anthropic; then what has nothing to do with it."""
+    reply = Reply(status=400, body={"error": {"message": said}})
+    with fake_server(lambda n, body: reply) as fake, model_of(fake) as model:
+        assert type(error_of(model)) is (TooLongError if long else ModelError)

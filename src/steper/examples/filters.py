@@ -40,7 +40,7 @@ REASONS = {
     "wrong_answer": "the answer is wrong",
     "not_consistent": "too few samples of its question agree, or it is not among those that do",
     "judged_wrong": "the judge takes its answer for wrong",
-    "judge_unreadable": "the judge's answer is none of those that were asked for",
+    "judge_unreadable": "the judge's answer is none of those asked for, or had no room",
     "judged_unsupported": "the judge does not find a step supported",
     "not_verified": "a step is not verified, or stands on one that is not",
     "too_many_steps": "more steps than --max-steps",

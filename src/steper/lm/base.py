@@ -28,6 +28,10 @@ class FatalModelError(ModelError):
     """No request to this model can succeed (key refused, unknown model): the run should end."""
 
 
+class TooLongError(ModelError):
+    """The model has no room for this prompt, and would not have any the next time."""
+
+
 class WithheldError(ModelError):
     """A guard of the model or its server withheld the text, as it would each time."""
 

@@ -23,8 +23,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from steper.doors import fingerprint_of
-from steper.errors import ModelError
-from steper.lm.base import Completion, LanguageModel, Request, WithheldError
+from steper.errors import ModelError, QuestionDropped
+from steper.lm.base import Completion, LanguageModel, Request, TooLongError, WithheldError
 from steper.lm.futures import outcome_of
 from steper.prompt.segments import Prompt, Segment
 from steper.records import Usage
@@ -98,7 +98,7 @@ class LMJudge:
         """Ask, where it is not known yet, and wait.
 
         A text that the server withholds is "", for good. Raises ModelError where the model gives no
-        answer, QuestionDropped where it refuses one.
+        answer, QuestionDropped where it refuses one or has no room for the prompt.
         """
         key = hashlib.sha256(self._settings + prompt.encode()).hexdigest()
         if key not in self.known:
@@ -130,6 +130,9 @@ class LMJudge:
         if isinstance(said, WithheldError):  # asked again it would be as well, at each attempt
             log.warning("%s", said)
             return Completion(text="")
+        if isinstance(said, TooLongError):  # nothing was paid, and a larger window may have room
+            log.warning("%s", said)
+            raise QuestionDropped("judge_has_no_room", str(said))
         if isinstance(said, BaseException):
             raise said
         return said

@@ -8,12 +8,13 @@ off, and `wait_before_retry` decides.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from random import random
 from typing import Any
 
 from steper.errors import ModelError
-from steper.lm.base import FatalModelError
+from steper.lm.base import FatalModelError, TooLongError
 from steper.lm.openai_answers import BadAnswerError
 from steper.text import seconds_to_wait
 
@@ -38,6 +39,10 @@ WAYS_OUT = {
     "top_logprobs": "; lower top_logprobs, or use another server",
 }
 """What to do about a field that a model does not take (o3, gpt-5)."""
+_TOO_LONG = re.compile(
+    r"context[_ ](length|size|window)|longer than|too (long|large|many tokens)", re.IGNORECASE
+)
+"""How OpenAI, vLLM, SGLang and llama.cpp say that a prompt has no room."""
 FATAL_CODES = ("insufficient_quota", "model_not_found", "invalid_api_key")
 
 
@@ -109,7 +114,8 @@ def explain(
     if status is not None:
         asked = retry_after(error.response.headers)  # type: ignore[attr-defined]
         wait = f"; it asks to wait {asked:.0f} s" if asked else ""
-        return ModelError(
+        too_long = status in (400, 413, 422) and _TOO_LONG.search(said)
+        return (TooLongError if too_long else ModelError)(
             f"{name}: {status} from {address}{tried}: {said}{wait}{_way_out(error, said)}"
         )
     if is_timeout(error):
