@@ -104,6 +104,15 @@ def test_a_failing_server_is_one_line_and_what_was_answered_is_not_asked_again(
     assert made(out)[1]["judge"]["calls"] == COUNT
 
 
+@pytest.fixture
+def heeded():
+    """SIGINT as a terminal's: jobs in the background ignore it, with their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_build_ends_at_once_and_goes_on(kind, run, tmp_path):
     out, hang, answered = tmp_path / "out", threading.Event(), threading.Event()
@@ -122,8 +131,11 @@ def test_an_interrupted_build_ends_at_once_and_goes_on(kind, run, tmp_path):
         while not (answered.wait(0.1) and len(server.calls) == 8):
             assert process.poll() is None
         process.send_signal(kind)
-        error = process.communicate(timeout=20)[1]
-        hang.set()
+        try:
+            error = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()
+            hang.set()
     assert process.returncode == 130
     assert error == "steper: interrupted; the same command goes on from here\n"
     with fake_server(lambda *_: Reply("yes")) as again:
