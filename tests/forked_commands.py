@@ -1,14 +1,12 @@
 """Runs commands for a test that kills them, each in a fork: this process has imported all of it.
 
-Reads a JSON list of arguments a line; writes the process's id, and its exit code when it has ended.
+A line of input is a JSON list of arguments.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import traceback
 
 import openai  # noqa: F401 (it takes a second, which no kill is to fall into)
 import torch
@@ -18,21 +16,16 @@ import steper.cli.main
 import steper.pipeline.pipeline
 import steper.reporting.page
 import steper.training.job
+from forking import fork_for_each_line
 
 torch.set_num_threads(1)
-for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        os.dup2(2, 1)
-        sys.argv = ["steper", *json.loads(line)]
-        code = 1
-        try:
-            steper.cli.main.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        except BaseException:  # noqa: BLE001
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(code)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def run(*arguments: str) -> None:
+    """A command, all of whose output goes to the log."""
+    os.dup2(2, 1)
+    sys.argv = ["steper", *arguments]
+    steper.cli.main.main()
+
+
+fork_for_each_line(run)

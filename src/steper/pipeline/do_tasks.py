@@ -14,6 +14,7 @@ from steper.pipeline.plan import (
     Task,
     check_plan,
     make_plan,
+    stages_left,
 )
 from steper.pipeline.side_by_side import Room, SideBySide
 from steper.pipeline.watching import Clerk, Watcher, do
@@ -40,7 +41,7 @@ def do_tasks(
     stamps = Stamps(workspace.out)
     planned_tasks = make_plan(tasks, stamps, stages, overwrite_from)
     check_plan(planned_tasks, workspace.out)
-    check({p.task.stage for p in planned_tasks if p.wanted and p.state != "done"})
+    check(stages_left(planned_tasks))
     with stamps.locked():
         try:
             if overwrite_from:

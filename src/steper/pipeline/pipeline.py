@@ -15,7 +15,15 @@ from steper.pipeline.beforehand import check_beforehand, check_models
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
-from steper.pipeline.plan import PlannedTask, Stage, Stamps, Task, check_plan, make_plan
+from steper.pipeline.plan import (
+    PlannedTask,
+    Stage,
+    Stamps,
+    Task,
+    check_plan,
+    make_plan,
+    stages_left,
+)
 from steper.pipeline.tasks import TaskList
 from steper.pipeline.watching import Nobody, Watcher
 from steper.pipeline.workspace import Workspace
@@ -58,8 +66,7 @@ class Pipeline:
         """
         self.workspace.check_questions()
         plan = make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
-        to_do: set[Stage] = {p.task.stage for p in plan if p.wanted and p.state != "done"}
-        check_models(self.settings, to_do, self.tasks.digests)
+        check_models(self.settings, stages_left(plan), self.tasks.digests)
         return plan
 
     def _check(self, stages: Collection[Stage]) -> None:

@@ -186,6 +186,11 @@ def _state(task: Task, stamps: Stamps) -> tuple[State, list[str]]:
     return ("done", []) if task.output.exists() else ("to do", [])
 
 
+def stages_left(plan: Iterable[PlannedTask]) -> set[Stage]:
+    """The stages of which a wanted task is not done."""
+    return {p.task.stage for p in plan if p.wanted and p.state != "done"}
+
+
 def check_plan(plan: Sequence[PlannedTask], out: Path) -> None:
     """Refuse a plan that mixes settings, or whose wanted stages lack what they build on.
 

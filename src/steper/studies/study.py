@@ -20,7 +20,7 @@ from steper.artifact import as_json, settings_hash
 from steper.errors import SettingsError
 from steper.pipeline.beforehand import check_beforehand, check_models
 from steper.pipeline.do_tasks import do_tasks
-from steper.pipeline.plan import Advance, PlannedTask, Stage, Stamps, Task, make_plan
+from steper.pipeline.plan import Advance, PlannedTask, Stage, Stamps, Task, make_plan, stages_left
 from steper.pipeline.watching import Nobody, Watcher
 from steper.pipeline.workspace import Workspace
 from steper.store import read_json, write_json
@@ -102,9 +102,8 @@ class Study:
         for cell in self.cells.values():
             cell.workspace.check_questions()
         plan = make_plan(self.tasks, Stamps(self.out), stages, overwrite_from)
-        to_do: set[Stage] = {p.task.stage for p in plan if p.wanted and p.state != "done"}
         for cell in self.cells.values():
-            check_models(cell.workspace.settings, to_do, cell.unmade)
+            check_models(cell.workspace.settings, stages_left(plan), cell.unmade)
         return plan
 
     def run(
