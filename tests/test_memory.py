@@ -2,7 +2,6 @@
 
 import gc
 import json
-import shutil
 import tracemalloc
 
 import pytest
@@ -24,6 +23,10 @@ def says(request):
     return "Ann Lee was born in 1950. So the answer is: 1950."
 
 
+def says_otherwise(request):
+    return f"Surely {says(request)}"
+
+
 def prefers(request):
     return "Both say the same. Verdict: tie"
 
@@ -38,8 +41,8 @@ def write_questions(path, count):
             file.write(json.dumps(row) + "\n")
 
 
-def teach(folder, name="run", overwrite=False):
-    options = {"strategy": "one_shot", "model": says, "corpus": DictRetriever(FILM)}
+def teach(folder, name="run", overwrite=False, model=says):
+    options = {"strategy": "one_shot", "model": model, "corpus": DictRetriever(FILM)}
     options |= {"in_flight": 4, "overwrite": overwrite}
     run = api.teach(folder / "questions.jsonl", out=folder / name, **options)
     assert run.manifest["counts"]["answered"] in (FEW, MANY)
@@ -90,7 +93,7 @@ def folders(tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"of-{count}")
         write_questions(folder / "questions.jsonl", count)
         teach(folder)
-        shutil.copytree(folder / "run", folder / "other")
+        teach(folder, "other", model=says_otherwise)
         found.append(folder)
     return found
 

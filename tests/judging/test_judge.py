@@ -25,7 +25,9 @@ from steper.strategy.one_shot import OneShot
 
 N = 40
 WORSE = 20
-"""The first so many questions b answers wrong; the others are equal in both runs."""
+"""The first so many questions b answers wrong; the others are as good, in other words."""
+
+REWORDED = ("Gold Rain was directed by one Ann Lee.", "Ann Lee, then, was born in 1950.")
 
 BARE = PromptSettings(instruction=False, demos=0)
 AGGREGATION = JudgeSettings(abilities=("aggregation",))
@@ -35,9 +37,10 @@ AGGREGATION = JudgeSettings(abilities=("aggregation",))
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     asked = [question(i) for i in range(N)]
-    wrong = {f"q{i}": [*IRCOT[:2], "So the answer is: 1949."] for i in range(WORSE)}
+    ends = ("So the answer is: 1949.", "Hence the answer is: 1950.")
+    said = {f"q{i}": [*REWORDED, ends[i >= WORSE]] for i in range(N)}
     a, _ = run_case(Case("ircot", IRCOT, {}), folder / "a", BARE, questions=asked)
-    b, _ = run_case(Case("ircot", IRCOT, {}), folder / "b", BARE, questions=asked, texts=wrong)
+    b, _ = run_case(Case("ircot", IRCOT, {}), folder / "b", BARE, questions=asked, texts=said)
     return {"a": a.path, "b": b.path}
 
 
@@ -153,6 +156,32 @@ def _parts(text):
     head, _, rest = text.removesuffix("\n\nWhy: ").partition("\n\n# First\n")
     first, _, second = rest.partition("\n\n# Second\n")
     return head, first, second
+
+
+def test_what_is_shown_twice_alike_is_a_tie_and_not_asked(runs, tmp_path):
+    """Like a in all but the last step of the first questions."""
+    texts = {f"q{i}": [*IRCOT[:2], "So the answer is: 1949."] for i in range(WORSE)}
+    asked = [question(i) for i in range(N)]
+    like, _ = run_case(Case("ircot", IRCOT, {}), tmp_path / "c", BARE, questions=asked, texts=texts)
+    calls = []
+
+    def say(request):
+        calls.append(request)
+        return "Verdict: second" if request.sample % 2 else "Verdict: first"
+
+    both = {"a": runs["a"], "c": like.path}
+    found = judge(both, ScriptedModel(say), tmp_path / "j")
+    assert len(calls) == 2 * WORSE
+    assert [(one.n, one.ties, one.alike, one.asked) for one in found.abilities] == [
+        (N, N, N, 0),
+        (N, N, N, 0),
+        (N, N - WORSE, N - WORSE, 2 * WORSE),
+    ]
+    last = found.abilities[-1]
+    assert last.difference.value == pytest.approx(WORSE / N)
+    assert (last.same, last.gold.n) == (1, WORSE)
+    with pytest.raises(InputError, match="a and again show the same wherever"):
+        judge({"a": runs["a"], "again": runs["a"]}, ScriptedModel(say), tmp_path / "k")
 
 
 def test_who_answers_at_once_shows_no_expansion(runs, tmp_path):

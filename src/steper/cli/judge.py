@@ -89,6 +89,7 @@ def judge(
     from steper.evaluation.methods import parse_methods
     from steper.judging.judge import PREFERENCES
     from steper.judging.judge import judge as judge_runs
+    from steper.runs import Run
 
     at_least(1, in_flight=in_flight)
     _refuse_gold(model)
@@ -96,6 +97,8 @@ def judge(
     intervals = bootstrap_settings(resamples, seed)
     runs = {name: paths[0] for name, paths in parse_methods([a, b]).items()}
     chosen = Chosen(MODEL_SECTIONS, config, settings)
+    for path in runs.values():  # before the judge is loaded
+        Run(path).made_with()
     with ExitStack() as stack:
         lm = open_lm(chosen, model)
         stack.callback(lm.close)
@@ -161,6 +164,8 @@ def _show(found: Preferences, out: Path) -> None:
     cost = "" if counts["dollars"] is None else f", ${counts['dollars']:.2f}"
     tokens = counts["prompt_tokens"] + counts["completion_tokens"]
     console.print(f"{counts['generations']} verdicts asked, {tokens:,} tokens{cost}")
+    if alike := sum(one.alike for one in found.abilities):
+        console.print(f"{alike} ties were not asked: both show the same")
     for error, number in sorted(counts["errors"].items(), key=lambda item: -item[1]):
         console.print(f"  {number} × {error}")
     asked = sum(one.asked for one in found.abilities)

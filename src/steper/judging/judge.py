@@ -1,7 +1,8 @@
 """Ask a judge about two runs, in both orders: a run folder of verdicts, resumed as any other.
 
 In: two run folders over the same questions, and a language model. Out: a folder with a trajectory
-for each question, ability and order, whose answer is the verdict. Asking in both orders is
+for each question, ability and order, whose answer is the verdict. Where both show the same, that
+is a tie and not asked. Asking in both orders is
 MT-Bench's remedy (Zheng et al., NeurIPS 2023, §3.4) for judges that prefer a place: a preference
 counts where it survives the exchange, else it is a tie.
 """
@@ -120,6 +121,10 @@ def judge(
     pairs = _Pairs(methods, settings)
     if not pairs.keys:
         names = " and ".join(runs)
+        if pairs.alike:
+            raise InputError(
+                f"{names} show the same wherever both show something; nothing to judge"
+            )
         raise InputError(f"{names}: no question on which both show {', '.join(settings.abilities)}")
     asked = pairs.questions()
     chosen = make_strategy(Judge, lm, StepSettings(max_tokens=settings.max_tokens))
@@ -152,7 +157,7 @@ def judge(
     a, b = methods
     counts = Counter(ability for _, ability, _ in pairs.keys)
     each = {name: counts[name] for name in ABILITIES if name in settings.abilities}
-    result = count_preferences(a, b, each, found, bootstrap)
+    result = count_preferences(a, b, each, found, bootstrap, pairs.alike)
     write_json(Path(out) / PREFERENCES, result.model_dump(mode="json"))
     return result
 
@@ -163,7 +168,10 @@ def _number(key: Key) -> int:
 
 
 class _Pairs:
-    """All that is asked (`keys`, question by question); trajectories stay in their files."""
+    """All that is asked (`keys`, question by question); trajectories stay in their files.
+
+    `alike` counts, for each ability, the questions in which both show the same.
+    """
 
     def __init__(self, methods: Sequence[Method], settings: JudgeSettings) -> None:
         self._questions = shared_questions(methods)
@@ -174,10 +182,14 @@ class _Pairs:
         self._a, self._b = map(_first_samples, methods)
         abilities = [ability for ability in ABILITIES if ability in settings.abilities]
         self.keys: list[Key] = []
+        self.alike: Counter[Ability] = Counter()
         for i in ids:
             question, a, b = self._questions[i], self._a[i], self._b[i]
             for ability in abilities:
-                if pair_of(question, a, b, ability):
+                pair = pair_of(question, a, b, ability)
+                if pair and pair.alike(settings.passage_words):
+                    self.alike[ability] += 1
+                elif pair:
                     self.keys += [(i, ability, swapped) for swapped in (False, True)]
 
     def questions(self) -> Stored[Question]:

@@ -51,6 +51,10 @@ class JudgedPair:
         text = "\n\n".join(parts)
         return Prompt(form, (Segment("user", text if form == "chat" else f"{text}\n\nWhy: "),))
 
+    def alike(self, words: int) -> bool:
+        """Whether a judge would be shown the same twice: a tie, whatever it says."""
+        return self._shown(self.a, words) == self._shown(self.b, words)
+
     def _shown(self, trajectory: Trajectory, words: int) -> str:
         """The passages, what was said before and the steps that are compared, of one of the two."""
         steps = asked_steps(trajectory)

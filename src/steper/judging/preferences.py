@@ -35,7 +35,9 @@ Verdicts = Mapping[Key, str]
 class Preference(Record):
     """What a judge thinks of two runs in one ability, over `n` questions judged in both orders.
 
-    `wins` of a, `losses`, and `ties`: a win is a win in both orders, or in one beside a tie.
+    `wins` of a, `losses`, and `ties`: a win is a win in both orders, or in one beside a tie. In
+    `alike` of the ties both show the same, so that none was asked; they count in `n` and in the
+    difference, in nothing else.
     `difference` is (wins - losses) / n with the bootstrap's interval, `p_value` the sign-flip
     test's, `p_holm` corrected for the abilities. `same`: the share of questions with the same
     verdict in both orders; `first`: of the verdicts that are no tie, those for what stands first
@@ -49,6 +51,7 @@ class Preference(Record):
     wins: int
     losses: int
     ties: int
+    alike: int = 0
     difference: Estimate | None
     p_value: float | None
     p_holm: float | None = None
@@ -84,9 +87,17 @@ def count_preferences(
     asked: Mapping[Ability, int],
     verdicts: Verdicts,
     settings: Bootstrap,
+    alike: Mapping[Ability, int] | None = None,
 ) -> Preferences:
-    """All abilities' lines, with how many verdicts were asked; Holm's correction is over them."""
-    lines = [_count(a, b, *one, verdicts, settings) for one in asked.items()]
+    """All abilities' lines, with how many verdicts were asked; Holm's correction is over them.
+
+    `alike`: for each ability, the questions in which both show the same.
+    """
+    alike = alike or {}
+    lines = [
+        _count(a, b, ability, number, alike.get(ability, 0), verdicts, settings)
+        for ability, number in asked.items()
+    ]
     known = [i for i, line in enumerate(lines) if line.p_value is not None]
     if len(known) > 1:
         adjusted = holm([lines[i].p_value or 0.0 for i in known])
@@ -96,7 +107,13 @@ def count_preferences(
 
 
 def _count(
-    a: Method, b: Method, ability: Ability, asked: int, verdicts: Verdicts, settings: Bootstrap
+    a: Method,
+    b: Method,
+    ability: Ability,
+    asked: int,
+    alike: int,
+    verdicts: Verdicts,
+    settings: Bootstrap,
 ) -> Preference:
     """One ability's line."""
     said = {key: verdict for key, verdict in verdicts.items() if key[1] == ability}
@@ -108,15 +125,16 @@ def _count(
             own, other = _for_a(both[0], False), _for_a(both[1], True)
             scores[i] = float(np.sign(own + other))
             same.append(own == other)
-    values = np.array(list(scores.values()))
-    paired = compare_paired(values, np.zeros(len(values)), settings) if scores else None
+    values = np.array([*scores.values(), *[0.0] * alike])
+    paired = compare_paired(values, np.zeros(len(values)), settings) if len(values) else None
     placed = [verdict for verdict in said.values() if verdict in ("first", "second")]
     return Preference(
         ability=ability,
-        n=len(scores),
+        n=len(values),
         wins=int((values > 0).sum()),
         losses=int((values < 0).sum()),
         ties=int((values == 0).sum()),
+        alike=alike,
         difference=paired.difference if paired else None,
         p_value=paired.p_value if paired else None,
         same=float(np.mean(same)) if same else None,
