@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from steper.data import read_question_file
-from steper.data.retrievers import open_corpus
+from steper.data.retrievers import check_corpus, open_corpus
 from steper.engine import Engine
 from steper.errors import InputError, SettingsError
 from steper.evaluation import compare as comparing
@@ -41,7 +41,7 @@ from steper.lm.judge import MAX_TOKENS, LMJudge
 from steper.lm.open import as_model, open_model
 from steper.lm.shipped import locate_model
 from steper.prompt.render import PromptSettings
-from steper.recipes import Recipe
+from steper.recipes import RECIPES, Recipe
 from steper.records import Question, Trajectory
 from steper.relabelling import relabel as relabel_run
 from steper.retrieve import Retriever
@@ -181,10 +181,14 @@ def build(
     the form, `settings` are ExampleSettings'. A `judge` is asked up to `in_flight` things at once,
     each with room for `max_tokens`. See `build_examples` and `write_examples`.
     """
-    if student is not None:
-        settings = {"form": student_form(locate_model(fspath(student))), **settings}
+    for folder in (run, *_listed(more_runs)):  # before a hub is asked for the student
+        Run(Path(folder)).made_with(partial)
     given = recipe if isinstance(recipe, Recipe) else None
     name = given.name if given else recipe
+    if given is None:
+        RECIPES.find(recipe)
+    if student is not None:
+        settings = {"form": student_form(locate_model(fspath(student))), **settings}
     with ExitStack() as stack:
         made = build_examples(
             Path(run),
@@ -275,6 +279,8 @@ def judge(
     `steper.judging.judge`. The same call again goes on where an interrupted one stopped.
     """
     named = {name: paths[0] for name, paths in _folders(runs).items()}
+    for path in named.values():  # before the judge is loaded
+        Run(path).made_with()
     asked, intervals = as_settings(JudgeSettings, settings), as_settings(Bootstrap, bootstrap)
     with ExitStack() as stack:
         lm = _lm(model, (), stack)
@@ -370,6 +376,7 @@ def _opened(
     if made is not None and (settings or prompt):
         raise SettingsError("a made strategy has its settings: give it those")
     named = strategy if not isinstance(strategy, Strategy) else type(strategy)
+    check_corpus(corpus)
     options = StudentOptions(named, as_values(settings), as_values(prompt), allow_code=allow_code)
     with ExitStack() as stack:
         lm, how = open_asked(model, options, questions)

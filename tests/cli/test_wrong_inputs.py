@@ -215,6 +215,23 @@ def test_one_clear_line_and_nothing_written(here, capsys, arguments, said):
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "nope", "--student", "none/such"], "nope is not a run folder"),
+        (["judge", "nope", "none", "--model", "openai:m"], "nope is not a run folder"),
+        (
+            ["teach", "--questions", "good.jsonl", "--corpus", "nope", "--model", "openai:m"],
+            "nope: no such file or folder",
+        ),
+    ],
+)
+def test_what_is_missing_is_told_before_a_model_is_opened(here, capsys, arguments, said):
+    """That takes minutes; here neither the model nor its key is there."""
+    assert run([*arguments, "--out", "out"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_an_address_of_the_environment_is_named(here, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_BASE_URL", "foo")
     assert run(SERVER.split()) == 2

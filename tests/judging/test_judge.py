@@ -180,7 +180,7 @@ def test_what_is_shown_twice_alike_is_a_tie_and_not_asked(runs, tmp_path):
     last = found.abilities[-1]
     assert last.difference.value == pytest.approx(WORSE / N)
     assert (last.same, last.gold.n) == (1, WORSE)
-    with pytest.raises(InputError, match="a and again show the same wherever"):
+    with pytest.raises(InputError, match="a and again show the same on every"):
         judge({"a": runs["a"], "again": runs["a"]}, ScriptedModel(say), tmp_path / "k")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steper.data.retrievers import open_corpus
+from steper.data.retrievers import check_corpus, open_corpus
 from steper.errors import InputError
 from steper.lm.base import LanguageModel
 from steper.lm.model_settings import (
@@ -57,6 +57,8 @@ class TeachingJob:
     @contextmanager
     def opened(self) -> Iterator[Asking]:
         """The job with its model and its corpus open; both are closed at the end."""
+        if self.strategy.searches:
+            check_corpus(self.corpus)
         with ExitStack() as stack:
             lm = open_model(
                 self.model,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.data.corpus import build_corpus, load_corpus
+from steper.errors import InputError
 from steper.records import Question
 from steper.retrieve import BM25Index, Retriever, open_retriever
 from steper.retrieve.opening import as_retriever, names_code
@@ -15,6 +16,14 @@ from steper.retrieve.opening import as_retriever, names_code
 log = logging.getLogger(__name__)
 
 LARGE_CORPUS = 100_000
+
+
+def check_corpus(corpus: Any) -> None:
+    """Raise InputError where `corpus` names a file that is not there: before a model is loaded."""
+    if not isinstance(corpus, (str, Path)) or corpus == "auto":
+        return
+    if not ("://" in str(corpus) or names_code(corpus) or Path(corpus).exists()):
+        raise InputError(f"{corpus}: no such file or folder")
 
 
 def open_corpus(corpus: Any, questions: Iterable[Question] = ()) -> Retriever:

@@ -122,9 +122,7 @@ def judge(
     if not pairs.keys:
         names = " and ".join(runs)
         if pairs.alike:
-            raise InputError(
-                f"{names} show the same wherever both show something; nothing to judge"
-            )
+            raise InputError(f"{names} show the same on every question: nothing to judge")
         raise InputError(f"{names}: no question on which both show {', '.join(settings.abilities)}")
     asked = pairs.questions()
     chosen = make_strategy(Judge, lm, StepSettings(max_tokens=settings.max_tokens))
