@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -143,6 +144,37 @@ def test_a_command_on_a_full_disk_ends_in_one_line_and_goes_on(
     assert run(line) == 0
     assert written(out) == expected
     assert not temporary(out)
+
+
+VERDICTS: list[str] = []
+
+
+def says_yes(request):
+    """A judge that counts what it is asked."""
+    VERDICTS.append(request.prompt.text())
+    return "yes"
+
+
+def test_a_judged_build_on_a_full_disk_keeps_its_verdicts(made, tmp_path, capsys):
+    """What could not be recorded is asked once more; it was the last at each end."""
+    line = f"build {made}/run --judge test_full_disk:says_yes --judged steps --in-flight 1 --out"
+    VERDICTS.clear()
+    assert run([*line.split(), str(tmp_path / "undisturbed")]) == 0
+    asked = sorted(VERDICTS)
+    VERDICTS.clear()
+    codes = []
+    for size in (0, 500, 1_500, 3_000, 1 << 40):
+        with largest_file(size):
+            codes.append(run([*line.split(), str(tmp_path / "disturbed")]))
+        error = capsys.readouterr().err
+        assert codes[-1] == 0 or "cannot be written (File too large)" in error.splitlines()[-1]
+        assert "Traceback" not in error
+    assert (codes[0], codes[-1]) == (2, 0)
+    repeated = Counter(VERDICTS) - Counter(asked)
+    assert not set(asked) - set(VERDICTS)
+    assert repeated.total() <= sum(code == 2 for code in codes)
+    assert contents(tmp_path / "disturbed") == contents(tmp_path / "undisturbed")
+    assert not temporary(tmp_path)
 
 
 def written(folder):

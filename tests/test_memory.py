@@ -72,6 +72,14 @@ COMMANDS = {
         overwrite=True,
     ),
     "build": lambda folder: api.build(folder / "run", out=folder / "examples"),
+    "judged build": lambda folder: api.build(
+        folder / "run",
+        out=folder / "judged",
+        judge=lambda request: "yes",
+        filters={"judged": "steps"},
+        in_flight=4,
+        overwrite=True,
+    ),
 }
 
 
@@ -98,7 +106,7 @@ def folders(tmp_path_factory):
     return found
 
 
-SLOW = ("build", "again", "compare", "report", "relabel", "judge")
+SLOW = ("build", "judged build", "again", "compare", "report", "relabel", "judge")
 
 
 @pytest.mark.parametrize(
