@@ -112,7 +112,7 @@ def whole(tmp_path_factory):
         with pytest.raises(SystemExit):
             run(f"{TEACH}half".split())
         patched.undo()
-        shutil.copytree("run", "rerun")
+        assert run(f"{TEACH}rerun --k 2".split()) == 0  # a judge is asked where runs differ
         assert run(f"{JUDGE}verdicts".split()) == 0
         assert run(["run", "pipeline.yaml", "--out", "all", "--stages", "world,index,teach"]) == 0
     return folder

@@ -49,6 +49,8 @@ MADE = (
     "world --out {made}/world --train 30 --dev 1 --test 2 --benchmark 2wikimultihopqa",
     "index --corpus {made}/world/corpus.jsonl --out {made}/index",
     "teach --questions {made}/world/train.json --model gold --corpus {made}/index --out {made}/run",
+    "teach --questions {made}/world/train.json --model gold --corpus {made}/index --k 2 "
+    "--out {made}/rerun",
     "build {made}/run --out {made}/examples",
     *(
         "teach --questions {made}/world/train.json --model gold --corpus {made}/index "
@@ -71,7 +73,6 @@ def made(tmp_path_factory, commands):
     (folder / "pipeline.yaml").write_text(PIPELINE.replace("TINY", str(folder / "tiny")))
     for line in MADE:
         commands.run(line.format(made=folder))
-    shutil.copytree(folder / "run", folder / "rerun")
     return folder
 
 
