@@ -170,6 +170,8 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
         console.print()
         console.print(title, style="bold")
         console.print(closing_table(comparison))
+        for line in comparison.tuned:
+            console.print(f"Tuned: {line}", soft_wrap=True)
         for line in differences(comparison):
             console.print(line)
     if outcome.comparisons or outcome.reports:

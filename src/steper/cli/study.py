@@ -125,13 +125,15 @@ def show_outcome(outcome: StudyOutcome, console: Console) -> None:
     """Print the table of scores, the headline of each set of test questions, and the files."""
     from steper.cli.run import from_here
     from steper.studies.page import headline
-    from steper.studies.tables import score_table
+    from steper.studies.tables import score_table, tuned_of
 
     if outcome.results is not None:
         console.print()
         console.print(table_of(score_table(outcome.results)))
         for name, test in outcome.results.tests.items():
             console.print(headline(name, test), soft_wrap=True)
+        for row, told in tuned_of(outcome.results).items():
+            console.print(f"Tuned: {row}: {told}", soft_wrap=True)
         console.print()
         console.print(f"Report: {from_here(outcome.report)}", soft_wrap=True)
     console.print(f"Everything is in {from_here(outcome.out)}", soft_wrap=True)

@@ -23,9 +23,11 @@ from steper.pipeline.config import PipelineSettings, StudentSettings, TeacherSet
 from steper.pipeline.data_settings import AskedSettings, DataSettings
 from steper.pipeline.pipeline import Pipeline
 from steper.pipeline.plan import Task
+from steper.pipeline.tune_settings import TuneSettings
 from steper.store import sha256_file
 
 QUESTIONS = 10
+DEV_QUESTIONS = 3
 STEPS = 3
 BATCH = 2
 MAX_TOKENS = 32
@@ -72,6 +74,7 @@ class _Smaller:
             name: method.model_copy(update={"train": _kept(method.train)})
             for name, method in old.recipes.items()
         }
+        tune = self._tune()
         evaluate = {
             "teacher_model": teacher_model,
             "further": self._further(),
@@ -92,14 +95,27 @@ class _Smaller:
                 "train": type(old.train).model_validate(train),
                 "recipes": recipes,
                 "seeds": old.seeds[:1],
+                "tune": tune,
                 "evaluate": old.evaluate.model_copy(update=evaluate),
                 "jobs": 1,  # each task takes less time than a process of its own to start
             }
         )
 
+    def _tune(self) -> TuneSettings | None:
+        """Two values at the most of what is tried, asked about a few questions."""
+        old = self._old.tune
+        left_out = {f"train.{name}" for name in LENGTHS | CLUSTER}
+        grid = (
+            {place: v[:2] for place, v in old.grid.items() if place not in left_out} if old else {}
+        )
+        if old is None or not grid:
+            return None
+        self.notes.append(f"each setting is tuned by two values on {DEV_QUESTIONS} questions")
+        return old.model_copy(update={"grid": grid, "questions": DEV_QUESTIONS})
+
     def _data(self, name: str, old: DataSettings) -> DataSettings:
         """A data set of ten training and ten test questions."""
-        whole = {"train_size": None, "test_size": None}
+        whole = {"train_size": None, "test_size": None, "dev": None}
         if old.world is not None:
             train, test = min(QUESTIONS, old.world.train), min(QUESTIONS, old.world.test)
             self.notes.append(f"{name}: a world of {train} + {test} questions")

@@ -116,10 +116,11 @@ class Comparison(GrownRecord):
     of each method that others lack, left out. `not_answered`: shared trajectories of each method
     that capped, failed or were dropped: they count as an empty answer. `step_end`: who ended a
     step in each method's runs, "" where nobody knows. `shared_gold` questions share a gold passage
-    with what was trained on; `others` are the means over the questions without these.
+    with what was trained on; `others` are the means over the questions without these. `tuned`: what
+    was chosen for each method, a line each, where a pipeline chose settings.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("shared_gold", "others")
+    later: ClassVar[tuple[str, ...]] = ("shared_gold", "others", "tuned")
 
     version: int = 1
     baseline: str
@@ -131,6 +132,7 @@ class Comparison(GrownRecord):
     metrics: tuple[MetricComparison, ...]
     shared_gold: int = 0
     others: tuple[MetricComparison, ...] = ()
+    tuned: tuple[str, ...] = ()
     bootstrap: Bootstrap
     warnings: tuple[str, ...] = ()
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from steper.errors import InputError, ModelError, SettingsError
-from steper.examples.asked import asked_strategies, check_recipe
 from steper.examples.student_form import model_tokenizer
 from steper.lm.model_source import check_source
 from steper.lm.open import check_model
 from steper.lm.shipped import locate_model, without_scheme
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.plan import Stage
+from steper.pipeline.tune_settings import described, values_of
+from steper.pipeline.tuning import check_asked, values_tried
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.segments import Form
 from steper.recipes import RECIPES
@@ -38,7 +39,7 @@ def check_beforehand(
         for method in settings.recipes:
             _check_examples(settings, method)
     check_models(settings, stages, unmade)
-    if "train" in stages:
+    if {"tune", "train"} & set(stages):
         import_module("steper.training.job")
         for method, student in product(settings.recipes, settings.students):
             _check_tokens(settings, method, student)
@@ -72,7 +73,7 @@ def _models_needed(
 ) -> Iterator[tuple[str, str, Callable[[str], object]]]:
     """(place in the configuration, model, how it is looked for) of all that is opened."""
     asked, needed = settings.evaluate, set(stages)
-    if {"build", "train", "eval"} & needed:
+    if {"build", "tune", "train", "eval"} & needed:
         for name, student in settings.students.items():
             yield f"students.{name}.model", student.model, _check_local
     evaluated = "eval" in needed and asked.teacher
@@ -83,7 +84,7 @@ def _models_needed(
     for name, method in settings.recipes.items():
         if "build" in needed and method.judge is not None:
             yield f"recipes.{name}.judge", method.judge, check_model
-        if "train" in needed and method.student_of is None:
+        if {"tune", "train"} & needed and method.student_of is None:
             for what in ("teacher", "reranker"):
                 own = f"recipes.{name}." * (what in method.train)
                 if model := method.train.get(what, getattr(settings.train, what)):
@@ -96,31 +97,33 @@ def _check_local(model: str) -> None:
 
 
 def _check_examples(settings: PipelineSettings, method: str) -> None:
-    """Refuse what a method's recipe cannot make; say where its students are asked otherwise."""
-    examples, place = settings.example_settings(method), f"recipes.{method}"
-    recipe, kind = RECIPES.find(examples.recipe), settings.strategy_kind
-    judge, prompt = settings.recipes[method].judge is not None, settings.teacher.prompt
+    """Refuse what a method's recipe cannot make; say where its students are asked otherwise.
 
-    def check(more: dict[str, Any]) -> None:
-        own = {**settings.strategy_settings.model_dump(), **more}
-        _, student = asked_strategies(recipe, examples, kind, own, prompt, place)
-        check_recipe(recipe, examples, student, kind.searches, judge)
-
+    With all values that tuning may choose for it.
+    """
+    place, kind = f"recipes.{method}", settings.strategy_kind
     of = settings.recipes[method].states_of
     if of is not None and settings.asked_by(of) is not kind:
         raise SettingsError(
             f"{place}.states_of: students of {of} are asked by the strategy "
             f"{settings.asked_by(of).name}, the teacher by {kind.name}; it cannot go on from theirs"
         )
-    try:
-        check({})
-    except SettingsError as error:
-        raise SettingsError(f"{place}: {error}") from None
-    for name, asked in settings.evaluate.also.items():
+    forms = _unique(values_of(v, "examples") for v in values_tried(settings, method))
+    for over in forms:
         try:
-            check(asked)
+            check_asked(settings, method, over, {})
+        except SettingsError as error:
+            told = f" with {described(over)} (tune.grid)" if over else ""
+            raise SettingsError(f"{place}{told}: {error}") from None
+    for (name, asked), over in product(settings.evaluate.also.items(), forms):
+        try:
+            check_asked(settings, method, over, asked)
         except SettingsError as error:
             log.warning("evaluate.also.%s asks what %s did not teach: %s", name, place, error)
+
+
+def _unique(values: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({repr(one): one for one in values}.values())
 
 
 def _check_tokens(settings: PipelineSettings, method: str, student: str) -> None:
@@ -154,7 +157,7 @@ def _template_uses(settings: PipelineSettings, stages: Collection[Stage]) -> Ite
     if "teach" in stages and (spec.startswith("hf:") or Path(spec).is_dir()):
         options = hf.model_dump(include={"revision", "trust_remote_code"})
         yield _TemplateUse("teacher.hf", teacher.model, hf.form, hf.chat_template_kwargs, options)
-    if not {"train", "eval"} & set(stages):
+    if not {"tune", "train", "eval"} & set(stages):
         return
     for name, student in settings.students.items():
         for method, own in settings.recipes.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +21,7 @@ from steper.pipeline.data_settings import AskedSettings, DataSettings
 from steper.pipeline.method_settings import MethodSettings, check_methods, with_rounds
 from steper.pipeline.places import Jobs
 from steper.pipeline.sections import checked_section
+from steper.pipeline.tune_settings import TuneSettings
 from steper.prompt.render import PromptSettings
 from steper.recipes import RECIPES, Recipe
 from steper.reporting import ReportSettings
@@ -138,6 +139,9 @@ class PipelineSettings(Settings):
     filters: FilterSettings = FilterSettings()
     train: TrainSettings = TrainSettings()
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="a student is trained for each")
+    tune: TuneSettings | None = Field(
+        None, description="choose settings for each method by its scores on development questions"
+    )
     evaluate: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
     launch: LaunchSettings = LaunchSettings()
@@ -278,29 +282,44 @@ class PipelineSettings(Settings):
         for name, asked in self.evaluate.also.items():
             checked_section(self.strategy_kind.settings_type, asked, ("evaluate", "also", name))
 
-    def example_settings(self, method: str) -> ExampleSettings:
-        """Settings of a method's examples; `form` is the student's where none is given."""
+    def example_settings(
+        self, method: str, over: Mapping[str, Any] | None = None
+    ) -> ExampleSettings:
+        """Settings of a method's examples; `form` is the student's where none is given.
+
+        `over` are tuned values over its own, as in `train_settings`.
+        """
         recipe = self.recipes[method].recipe or method
-        return self._for_method(method, "examples", self.examples, recipe=recipe)
+        return self._for_method(method, "examples", self.examples, over, recipe=recipe)
 
     def filter_settings(self, method: str) -> FilterSettings:
         """Settings of a method's filters."""
         return self._for_method(method, "filters", self.filters)
 
-    def train_settings(self, method: str, seed: int, student: str) -> TrainSettings:
+    def train_settings(
+        self, method: str, seed: int, student: str, over: Mapping[str, Any] | None = None
+    ) -> TrainSettings:
         """Settings of a student's training by a method with a seed.
 
         Its chat template gets the arguments that it is asked with, unless there are others.
         """
-        settings = self._for_method(method, "train", self.train, seed=seed)
+        settings = self._for_method(method, "train", self.train, over, seed=seed)
         own = self.students[student].hf.chat_template_kwargs
         if not own or settings.chat_template_kwargs:
             return settings
         return settings.model_copy(update={"chat_template_kwargs": own})
 
-    def _for_method(self, method: str, section: str, common: M, **more: Any) -> M:
+    def _for_method(
+        self,
+        method: str,
+        section: str,
+        common: M,
+        over: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> M:
         """A common section with what a method says over it."""
         values = common.model_dump(exclude_unset=True) | getattr(self.recipes[method], section)
+        values |= over or {}
         return checked_section(type(common), values | more, ("recipes", method, section))
 
     def student_prompt(self) -> PromptSettings:

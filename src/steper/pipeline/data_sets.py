@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +27,15 @@ HELD_OUT = 500
 class DataSet:
     """A data set's questions, read when they are first needed.
 
-    `world` is the folder of its generated world, where it has one.
+    `world` is the folder of its generated world, where it has one. `dev_size` development questions
+    are asked, 0 where nothing is tuned; those of a world are made in the file `dev_made`.
     """
 
     name: str
     settings: DataSettings
     world: Path | None = None
+    dev_size: int = 0
+    dev_made: Path | None = None
 
     @property
     def train_file(self) -> Path:
@@ -48,9 +51,17 @@ class DataSet:
         return self.world / "test.json" if self.world is not None else self.settings.test
 
     @property
+    def dev_file(self) -> Path | None:
+        """Where development questions are read from; None where they are held out, or not asked."""
+        if not self.dev_size:
+            return None
+        return self.dev_made if self.world is not None else self.settings.dev
+
+    @property
     def files(self) -> list[Path]:
-        """All question files."""
-        return [self.train_file, *([self.test_file] if self.test_file else [])]
+        """All question files that are there from the start."""
+        dev = None if self.world is not None else self.dev_file
+        return [self.train_file, *filter(None, (self.test_file, dev))]
 
     @property
     def is_made(self) -> bool:
@@ -73,8 +84,28 @@ class DataSet:
     def _later(self, digest: Callable[[Path], Any]) -> dict[str, Any]:
         """What came later; left out at its default, as in the keys made before."""
         files = [digest(path) for path in self.settings.pretrained_on]
-        told = {"pretrained_on": files} if files else {}
-        return told if self.settings.overlap == "refuse" else {**told, "overlap": "drop"}
+        told: dict[str, Any] = {"pretrained_on": files} if files else {}
+        if self.settings.overlap == "drop":
+            told["overlap"] = "drop"
+        return {**told, "dev": self._dev_from(digest)} if self._dev_shortens_train else told
+
+    @property
+    def _dev_shortens_train(self) -> bool:
+        """Whether training questions are fewer or others for the development questions' sake."""
+        if not self.dev_size or self.world is not None:
+            return False
+        if self.dev_file is not None:
+            return self.settings.overlap == "drop"
+        return self.settings.train_size is None
+
+    def _dev_from(self, digest: Callable[[Path], Any]) -> Any:
+        if self.world is not None:
+            return {"world's": self.dev_size}
+        return {"asked": self.dev_size, "of": digest(self.dev_file) if self.dev_file else "train"}
+
+    def dev_key(self, digest: Callable[[Path], Any] = sha256_file) -> dict[str, Any]:
+        """All that decides which development questions are asked, as JSON values."""
+        return {**self.key(digest), "dev": self._dev_from(digest)}
 
     def test_key(self) -> dict[str, Any]:
         """All that decides which questions are asked, as JSON values."""
@@ -82,6 +113,7 @@ class DataSet:
         unasked = (
             "train_size",
             "pretrained_on",
+            "dev",
             *(["questions", "overlap"] * bool(self.test_file)),
         )
         for name in unasked:
@@ -104,19 +136,25 @@ class DataSet:
         return train, self._read_bare(self.test_file) if self.test_file else None
 
     @cached_property
-    def _split(self) -> tuple[Sequence[Question], Sequence[Question]]:
+    def _split(self) -> tuple[Sequence[Question], Sequence[Question], Sequence[Question]]:
+        """(train, test, the development questions that are held out)."""
         first, second = self._files
         settings = self.settings
         if second is None:
-            return hold_out(self, first.questions)
-        if settings.overlap == "drop":
-            train = without_test(first.questions, second.questions, self.train_file)
+            train, test = hold_out(self, first.questions)
+        elif settings.overlap == "drop":
+            train = without(first.questions, second.questions, self.train_file, "test")
+            test = _sampled(second.questions, settings.test_size, settings.seed, self.test_file)
         else:
             check_apart(f"data.{self.name}", self, first.questions, self, second.questions)
             train = first.questions
-        train = _sampled(train, settings.train_size, settings.seed, self.train_file)
-        test = _sampled(second.questions, settings.test_size, settings.seed, self.test_file)
-        return train, test
+            test = _sampled(second.questions, settings.test_size, settings.seed, self.test_file)
+        if self._dev_shortens_train and self.dev_file is not None:
+            train = without(train, self.dev, self.train_file, "development")
+        dev: Sequence[Question] = []
+        if self.dev_size and self.world is None and self.dev_file is None:
+            train, dev = hold_out_dev(self, train)
+        return _sampled(train, settings.train_size, settings.seed, self.train_file), test, dev
 
     @property
     def train(self) -> Sequence[Question]:
@@ -129,6 +167,23 @@ class DataSet:
         return self._split[1]
 
     @cached_property
+    def _dev(self) -> QuestionFile | None:
+        return None if self.dev_file is None else self._read_bare(self.dev_file)
+
+    @property
+    def dev(self) -> Sequence[Question]:
+        """The questions to choose settings by."""
+        if self._dev is None:
+            return self._split[2]
+        every = self._dev.questions
+        if self.dev_size > len(every):
+            raise InputError(
+                f"data.{self.name}: tune.questions is {self.dev_size}, but {self.dev_file} holds "
+                f"{len(every)} development questions; ask fewer, or name another `dev`"
+            )
+        return _sampled(every, self.dev_size, self.settings.seed, self.dev_file)
+
+    @cached_property
     def learnt_from(self) -> dict[str, Sequence[Question]]:
         """The questions that students learn from, and models learnt from elsewhere, by file."""
         elsewhere = {str(p): self._read_bare(p).questions for p in self.settings.pretrained_on}
@@ -138,6 +193,8 @@ class DataSet:
         """File, hash, format and counts of a question file, for a run's manifest."""
         first, second = self._files
         file = second if second is not None and path == self.test_file else first
+        if path is not None and path == self.dev_file:
+            file = self._dev or first
         return file.describe(path or self.train_file)
 
     def corpus(self) -> list[Passage]:
@@ -186,9 +243,9 @@ class AskedSet(DataSet):
         return file, file
 
     @cached_property
-    def _split(self) -> tuple[Sequence[Question], Sequence[Question]]:
+    def _split(self) -> tuple[Sequence[Question], Sequence[Question], Sequence[Question]]:
         every, settings = self._files[0].questions, self.settings
-        return [], _sampled(every, settings.test_size, settings.seed, self.test_file)
+        return [], _sampled(every, settings.test_size, settings.seed, self.test_file), []
 
 
 def _sampled(
@@ -201,22 +258,24 @@ def _sampled(
     return sample_questions(questions, test=size, dev=0, seed=seed).test
 
 
-def without_test(
-    questions: Sequence[Question], test: Sequence[Question], path: Path
+def without(
+    questions: Sequence[Question], others: Sequence[Question], path: Path, whose: str
 ) -> Sequence[Question]:
-    """The questions that have neither id, text nor all gold passages of a test question.
+    """The questions that have neither id, text nor all gold passages of one of the others.
 
-    Raises InputError where none is left; says how many were left out.
+    `whose` the others are: test, development. Raises InputError where none is left; says how many
+    were left out.
     """
-    seen = Seen(test)
+    seen = Seen(others)
     fit = [n for n, q in enumerate(questions) if seen.common(q) not in GRAVE]
     train = choose(questions, fit)
     if len(train) < len(questions):
         log.warning(
-            "%s: %d questions repeat a test question, or all of its gold passages, and are not "
+            "%s: %d questions repeat a %s question, or all of its gold passages, and are not "
             "trained on",
             path,
             len(questions) - len(train),
+            whose,
         )
     if not train:
         raise InputError(f"{path}: no question is left to train on")
@@ -226,7 +285,7 @@ def without_test(
 def hold_out(
     data: DataSet, questions: Sequence[Question]
 ) -> tuple[Sequence[Question], Sequence[Question]]:
-    """(train, test) of one file; what repeats a test question or its facts is not trained on."""
+    """(others, test) of one file; what repeats a test question or its facts is left out."""
     settings = data.settings
     size = settings.test_size or HELD_OUT
     if size >= len(questions):
@@ -235,10 +294,57 @@ def hold_out(
             f"{data.train_file} holds {len(questions)}; name a `test` file, or a smaller test_size"
         )
     test = sample_questions(questions, test=size, dev=0, seed=settings.seed).test
-    ids = {q.id for q in test}
-    others = choose(questions, [n for n, q in enumerate(questions) if q.id not in ids])
-    train = without_test(others, test, data.train_file)
-    return _sampled(train, settings.train_size, settings.seed, data.train_file), test
+    return without(_but(questions, test), test, data.train_file, "test"), test
+
+
+def hold_out_dev(
+    data: DataSet, questions: Sequence[Question]
+) -> tuple[Sequence[Question], Sequence[Question]]:
+    """(train, dev) of the questions that may be trained on, nothing grave in common.
+
+    Where `train_size` is given the training questions are those that they would be without `dev`,
+    so that what was taught of them stays; else all others are.
+    """
+    settings, size = data.settings, data.dev_size
+    train, fit = questions, questions
+    if settings.train_size is not None:
+        train = _sampled(questions, settings.train_size, settings.seed, data.train_file)
+        seen = Seen(train)
+        fit = choose(questions, [n for n, q in enumerate(questions) if seen.common(q) not in GRAVE])
+    if size > len(fit) - (settings.train_size is None):
+        beside = f" beside the {len(train)} to train on" if settings.train_size else ""
+        raise InputError(
+            f"data.{data.name}: tune.questions is {size}, but {data.train_file} has {len(fit)} "
+            f"to hold out{beside}; ask fewer, or name a `dev` file"
+        )
+    dev = sample_questions(fit, test=0, dev=size, seed=settings.seed).dev
+    if settings.train_size is None:
+        train = without(_but(questions, dev), dev, data.train_file, "development")
+    return train, dev
+
+
+def _but(questions: Sequence[Question], taken: Sequence[Question]) -> Sequence[Question]:
+    ids = {q.id for q in taken}
+    return choose(questions, [n for n, q in enumerate(questions) if q.id not in ids])
+
+
+def check_dev(data: DataSet, asked: Mapping[str, Sequence[Question]]) -> None:
+    """Refuse, as an InputError, development questions that are trained on or tested on.
+
+    `asked` are further test questions by name. What `Seen.common` calls grave counts.
+    """
+    for what, others in {"training": data.train, "test": data.test, **asked}.items():
+        seen = Seen(others)
+        found = ((q.id, seen.common(q)) for q in data.dev)
+        shared = {i: GRAVE[common] for i, common in found if common is not None and common in GRAVE}
+        if shared:
+            first, how = next(iter(shared.items()))
+            raise InputError(
+                f"data.{data.name}.dev: {len(shared)} of {len(data.dev)} development questions of "
+                f"{data.dev_file or data.train_file} are {what} questions, too, {how} (the first "
+                f"is {first!r}); settings are chosen by them, so they must be neither: name "
+                "another file, or leave `dev` out to hold some out"
+            )
 
 
 def check_apart(

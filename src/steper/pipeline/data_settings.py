@@ -61,11 +61,17 @@ class DataSettings(AskedSettings):
     """A data set: questions to learn from, questions to test on, and a corpus to search.
 
     Either a `world` is generated, or `questions` names a file. Without `test`, `test_size`
-    questions of `questions` are held out. Sizes take a sample by `seed`; none takes all.
+    questions of `questions` are held out. Sizes take a sample by `seed`; none takes all. `dev` is
+    for a pipeline that tunes.
     """
 
     questions: Path | None = Field(None, description="file of training questions")
     test: Path | None = Field(None, description="file of test questions")
+    dev: Path | None = Field(
+        None,
+        description="file of development questions, by which section `tune` chooses (none: a "
+        "world's own, or held out of the training questions)",
+    )
     train_size: int | None = Field(None, ge=1, description="training questions (none: all)")
     test_size: int | None = Field(
         None, ge=1, description="test questions (none: all of `test`, or 500 held out)"
@@ -83,6 +89,6 @@ class DataSettings(AskedSettings):
 
     @model_validator(mode="after")
     def _worlds_test(self) -> DataSettings:
-        if self.world is not None and self.test:
+        if self.world is not None and (self.test or self.dev):
             raise ValueError("a world brings its own test questions, aliases and corpus")
         return self

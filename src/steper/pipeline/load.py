@@ -22,7 +22,8 @@ from steper.errors import InputError, SettingsError, unknown_name
 from steper.lm.shipped import without_scheme
 from steper.pipeline.config import BASE_DEMOS, PipelineSettings
 from steper.pipeline.data_settings import AUTO
-from steper.pipeline.sections import SectionError, known_fields
+from steper.pipeline.sections import PlacedError, SectionError, known_fields
+from steper.pipeline.tuning import check_tuning
 from steper.recipes import RECIPES
 from steper.retrieve.opening import names_code
 from steper.store import field_error, read_yaml
@@ -39,6 +40,7 @@ STUDIES = "studies"
 PATHS = (
     "data.*.questions",
     "data.*.test",
+    "data.*.dev",
     "data.*.aliases",
     "data.*.pretrained_on",
     "data.*.corpus",
@@ -151,17 +153,9 @@ def settings_of(value: dict[str, Any], path: Path, given: Mapping[Place, str]) -
         raise _located(path, error.error, error.place, error.cls, given) from None
     except ValidationError as error:
         raise _located(path, error, (), PipelineSettings, given) from None
-    except _PlacedError as error:
+    except PlacedError as error:
         raise SettingsError(f"{_source(path, error.place, str(error), given)}: {error}") from None
     return settings
-
-
-class _PlacedError(SettingsError):
-    """A wrong value that the setting at `place` has."""
-
-    def __init__(self, place: Place, error: SettingsError) -> None:
-        super().__init__(str(error))
-        self.place = place
 
 
 @contextmanager
@@ -169,10 +163,10 @@ def _at(*place: str) -> Iterator[None]:
     """Give a place to a SettingsError that has none."""
     try:
         yield
-    except (SectionError, _PlacedError):
+    except (SectionError, PlacedError):
         raise
     except SettingsError as error:
-        raise _PlacedError(place, error) from None
+        raise PlacedError(place, str(error)) from None
 
 
 def resolve_paths(value: dict[str, Any], base: Path) -> None:
@@ -272,6 +266,7 @@ def _check_sections(settings: PipelineSettings) -> None:
             raise SettingsError(
                 f"evaluate.baseline: {unknown_name('method', settings.baseline, known)}"
             )
+    check_tuning(settings)
 
 
 def _check_method(settings: PipelineSettings, method: str) -> None:
@@ -335,7 +330,10 @@ def lines_of(path: Path) -> dict[Place, str]:
         elif isinstance(node, yaml.SequenceNode):
             inside = [(inner, number, inner) for number, inner in enumerate(node.value)]
         for begin, name, inner in inside:
-            yield (*place, name), f"{path}, line {begin.start_mark.line + 1}"
+            line = f"{path}, line {begin.start_mark.line + 1}"
+            yield (*place, name), line
+            if place == ("tune", "grid"):
+                yield (*place, *str(name).split(".")), line  # train.lr is train: {lr: …}
             yield from walk(inner, (*place, name))
 
     node = yaml.compose(path.read_text("utf-8", errors="replace"), Loader=yaml.SafeLoader)

@@ -72,7 +72,7 @@ class Pipeline:
     def _check(self, stages: Collection[Stage]) -> None:
         """Look for what these stages would fail on late."""
         check_beforehand(self.settings, stages, self.tasks.digests)
-        if {"teach", "eval"} & set(stages):
+        if {"teach", "tune", "eval"} & set(stages):
             self.workspace.check_questions()
 
     def run(

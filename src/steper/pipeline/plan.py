@@ -34,6 +34,7 @@ Stage = Literal[
     "index",
     "teach",
     "build",
+    "tune",
     "train",
     "collect",
     "relabel",
@@ -65,6 +66,7 @@ class Task:
     """One piece of a stage: `work(workspace, overwrite, advance)` does it and says what came out.
 
     `output` is a file that is there when it is done; `needs` are the ids of the tasks before it.
+    One that is `derived` costs nothing, as those of the stages DERIVED.
     """
 
     stage: Stage
@@ -74,6 +76,7 @@ class Task:
     work: Callable[[Workspace, bool, Advance], str] = field(repr=False)
     needs: tuple[str, ...] = ()
     load: Load = "none"
+    derived: bool = False
 
     @property
     def id(self) -> str:
@@ -180,7 +183,8 @@ def _state(task: Task, stamps: Stamps) -> tuple[State, list[str]]:
         return "again", []
     reasons = stamps.differences(task)
     if reasons:
-        return ("again" if task.stage in DERIVED else "differs"), reasons
+        derived = task.derived or task.stage in DERIVED
+        return ("again" if derived else "differs"), reasons
     if status == "running":
         return "resume", []
     return ("done", []) if task.output.exists() else ("to do", [])

@@ -19,6 +19,14 @@ class SectionError(SettingsError):
         self.place, self.error, self.cls = place, error, cls
 
 
+class PlacedError(SettingsError):
+    """A wrong value that the setting at `place` has."""
+
+    def __init__(self, place: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(problem)
+        self.place = place
+
+
 def checked_section(cls: type[M], values: dict[str, Any], place: tuple[str | int, ...]) -> M:
     """The settings that a section holds; SectionError at its `place` where a value is bad."""
     try:

@@ -7,19 +7,14 @@ returns one line that says what came out.
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from steper.artifact import MANIFEST, model_digest
+from steper.artifact import MANIFEST
 from steper.engine import Stats
-from steper.errors import ModelError, SettingsError
 from steper.evaluation.compare import compare
 from steper.evaluation.methods import load_methods
 from steper.evaluation.tables import with_interval
@@ -27,84 +22,30 @@ from steper.examples.build import build_examples
 from steper.examples.example_folder import write_examples
 from steper.lm.base import LanguageModel
 from steper.lm.judge import LMJudge
-from steper.lm.model_source import count_stored_parameters
 from steper.lm.open import open_model
 from steper.lm.shipped import locate_model
+from steper.pipeline import choices
 from steper.pipeline.data_sets import DataSet
 from steper.pipeline.plan import Advance
+from steper.pipeline.tune_settings import Trial
 from steper.pipeline.untrained import base_prompt, right_trajectories
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.prompt.render import PromptSettings
 from steper.recipes import RECIPES
 from steper.records import Question
 from steper.reporting import write_report
-from steper.retrieve.bm25 import BM25Index
-from steper.retrieve.index_folder import replacing_index
 from steper.runs import Run, make_strategy, teach
 from steper.store import read_json, write_json, write_jsonl
 from steper.strategy import Strategy
 from steper.student import StudentOptions, open_asked, score_and_write, student_retriever
 from steper.text import counted
 
+if TYPE_CHECKING:
+    from steper.training.job import Trained
+    from steper.training.train_settings import TrainSettings
+
 ALLOWED = StudentOptions(allow_code=True)
 """The code that a pipeline's students name is what its own configuration names."""
-
-
-def make_base(ws: Workspace, overwrite: bool, advance: Advance, *, student: str) -> str:
-    """Run the command that makes an untrained student; one that is there already stays."""
-    settings = ws.settings.students[student]
-    folder = Path(settings.model)
-    if overwrite or not (folder / "config.json").exists():
-        assert settings.made_by is not None
-        command = shlex.split(settings.made_by)
-        if command[:1] == ["python"]:
-            command[0] = sys.executable
-        try:
-            code = subprocess.run(command, stdout=2, check=False).returncode
-        except OSError as error:
-            raise SettingsError(
-                f"students.{student}.made_by: {command[0]} cannot be run ({error.strerror})"
-            ) from None
-        if code or not (folder / "config.json").exists():
-            ended = f"ended with exit code {code}" if code else f"made no model in {folder}"
-            raise ModelError(f"students.{student}.made_by: {settings.made_by!r} {ended}")
-    parameters = count_stored_parameters(folder)
-    known = f"{parameters:,} parameters" if parameters else "a model"
-    return f"{known}, sha256 {model_digest(folder)[:16]}"
-
-
-def make_world(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
-    """Generate a data set's world and write it."""
-    from steper.data.world import make_world as generate
-    from steper.data.world import write_world
-
-    settings, out = ws.data_set(data).settings.world, ws.data_set(data).world
-    assert settings is not None
-    assert out is not None
-    counts = {"train": settings.train, "test": settings.test}
-    world = generate(settings.seed, settings.domain, counts)
-    write_world(world, out)
-    return (
-        f"{len(world.passages)} articles, {settings.train} training and {settings.test} test "
-        "questions"
-    )
-
-
-def make_index(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) -> str:
-    """Index a data set's corpus."""
-    out = ws.index(data)
-    assert out is not None
-    ws.release(data)
-    passages = ws.passages(data)
-
-    def progress(n: int) -> None:
-        advance(n, len(passages), None)
-
-    with replacing_index(out) as new:
-        built = BM25Index.build(passages, ws.settings.index, spool=new.parent, on_progress=progress)
-        with closing(built):
-            built.write(new)
-    return f"{len(built):,} passages, {built.n_terms:,} terms"
 
 
 def open_teacher(
@@ -181,13 +122,15 @@ def make_examples(
     student: str,
     method: str,
     seed: int,
+    trial: Trial | None = None,
 ) -> str:
     """Make a recipe's examples of the teacher's trajectories, test questions kept out.
 
     Those of an on-policy method are of the teacher's steps at students' states, too; preference
     pairs of these alone; `own` steps of the students' runs.
     """
-    settings, method_settings = ws.settings.example_settings(method), ws.settings.recipes[method]
+    whose, method_settings = (data, student, method, seed), ws.settings.recipes[method]
+    settings = choices.example_settings(ws, whose, trial)
     recipe, judge = RECIPES.find(settings.recipe), method_settings.judge
     if "form" not in settings.model_fields_set and recipe.asked(settings.target).form is None:
         settings = settings.model_copy(update={"form": ws.form(student)})
@@ -208,7 +151,7 @@ def make_examples(
         judge=opened and LMJudge(opened, in_flight=ws.settings.teacher.in_flight),
         more_runs=more,
     )
-    out = ws.built(data, student, method, seed)
+    out = choices.built(ws, whose, trial)
     asked = build.run.manifest["counts"]
     total = asked.get("trajectories", asked["questions"])
     written = write_examples(
@@ -239,28 +182,54 @@ def train_student(
     method: str,
     seed: int,
 ) -> str:
-    """Train a student on a recipe's examples."""
+    """Train a student on a recipe's examples; what a trial of tuning trained is taken from it."""
+    whose = (data, student, method, seed)
+    done = choices.trained_trial(ws, whose)
+    if done is not None:
+        from steper.training.taken import copy_student
+
+        if int(os.environ.get("RANK", "0")):
+            return ""  # the first process of several takes it
+        copy_student(done, ws.trained(*whose))
+        choices.record_choice(ws, whose)
+        return f"{trained_line(read_json(done / MANIFEST))}; trained as a trial"
+    settings = choices.train_settings(ws, whose)
+    lengths = ws.settings.length_of(method)
+    if lengths and settings.max_steps is None:  # a dry run takes a few steps of each
+        manifests = [read_json(ws.trained(data, student, m, seed) / MANIFEST) for m in lengths]
+        tokens = _tokens(*(manifest["trained"] for manifest in manifests))
+        settings = settings.model_copy(update={"max_tokens": tokens})
+    begins, out = ws.begins_with(*whose), ws.trained(*whose)
+    trained = train_on(ws, ws.built(*whose), begins, out, settings, overwrite, advance)
+    if not int(os.environ.get("RANK", "0")):
+        choices.record_choice(ws, whose)
+    return trained_line(trained.manifest)
+
+
+def train_on(
+    ws: Workspace,
+    examples: Path,
+    begins_with: str,
+    out: Path,
+    settings: TrainSettings,
+    overwrite: bool,
+    advance: Advance,
+) -> Trained:
+    """Train a model on a folder of examples, in as many processes as section `launch` says."""
     from steper.training.job import train
     from steper.training.launch import train_in_processes
 
     ws.close_model()
-    settings = ws.settings.train_settings(method, seed, student)
-    lengths = ws.settings.length_of(method)
-    if lengths and settings.max_steps is None:  # a dry run takes a few steps of each
-        done = [read_json(ws.trained(data, student, m, seed) / MANIFEST) for m in lengths]
-        tokens = _tokens(*(manifest["trained"] for manifest in done))
-        settings = settings.model_copy(update={"max_tokens": tokens})
     processes = ws.settings.launch.processes
     start = partial(train_in_processes, processes) if processes > 1 else train
-    trained = start(
-        ws.built(data, student, method, seed),
-        ws.begins_with(data, student, method, seed),
-        ws.trained(data, student, method, seed),
+    return start(
+        examples,
+        begins_with,
+        out,
         settings,
         overwrite=overwrite,
         progress=lambda row: advance(row.get("step", 0), row.get("steps"), row),
     )
-    return trained_line(trained.manifest)
 
 
 def take_other_student(
@@ -282,6 +251,7 @@ def take_other_student(
     assert other is not None
     trained = ws.trained(data, student, other, seed)
     take_student(ws.built(*whose), trained, ws.trained(*whose), overwrite)
+    choices.record_choice(ws, whose)
     return f"the student of {other}, asked otherwise"
 
 
@@ -309,27 +279,41 @@ def evaluate(
     ws: Workspace, overwrite: bool, advance: Advance, *, data: str, eval_run: EvalRun
 ) -> str:
     """Ask somebody a data set's test questions and score the answers."""
-    source, retriever = ws.data_set(data), ws.retriever(data)
+    source = ws.data_set(data)
     if eval_run.data is not None and data in ws.asked:
         ws.check_apart(eval_run.data, data)
+    run = ask(ws, data, eval_run, source.test, source.test_file, overwrite, advance)
+    scores = score_and_write(run.path, ws.settings.evaluate.bootstrap).metrics.overall.answers
+    if scores is None:
+        return outcome_line(run)
+    return f"EM {with_interval(scores.em)}, F1 {with_interval(scores.f1)}; {outcome_line(run)}"
+
+
+def ask(
+    ws: Workspace,
+    data: str,
+    eval_run: EvalRun,
+    questions: Sequence[Question],
+    file: Path | None,
+    overwrite: bool,
+    advance: Advance,
+) -> Run:
+    """Ask somebody questions of a data set, which are from `file` (None: held out)."""
+    source, retriever = ws.data_set(data), ws.retriever(data)
     lm, strategy = open_answering(ws, source, eval_run)
     if eval_run.trained is not None and retriever is not None:
         retriever = student_retriever(eval_run.trained, retriever, ALLOWED.allow_code)
-    run = teach(
-        source.test,
+    return teach(
+        questions,
         strategy,
         lm,
         retriever,
         eval_run.path,
         in_flight=ws.settings.evaluate.in_flight,
         overwrite=overwrite,
-        inputs={"questions": source.inputs(source.test_file), "corpus": source.settings.corpus},
+        inputs={"questions": source.inputs(file), "corpus": source.settings.corpus},
         progress=told(advance),
     )
-    scores = score_and_write(run.path, ws.settings.evaluate.bootstrap).metrics.overall.answers
-    if scores is None:
-        return outcome_line(run)
-    return f"EM {with_interval(scores.em)}, F1 {with_interval(scores.f1)}; {outcome_line(run)}"
 
 
 def open_answering(
@@ -372,6 +356,7 @@ def compare_runs(ws: Workspace, overwrite: bool, advance: Advance, *, data: str)
     methods = load_methods(ws.methods(data), bootstrap=settings.bootstrap)
     against, apart = ws.against(data), ws.leakage(data).shared_gold
     comparison = compare(methods, baseline, settings.metrics, settings.bootstrap, against, apart)
+    comparison = comparison.model_copy(update={"tuned": choices.notes(ws, data)})
     write_json(ws.comparison_file(data), comparison.model_dump(mode="json"))
     shared = comparison.shared_gold
     told = f"; {shared} share a gold passage with training questions" if shared else ""
@@ -385,6 +370,7 @@ def make_report(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
         "baseline": ws.baseline(data),
         "against": ws.against(data),
         "shared_gold": ws.leakage(data).shared_gold,
+        "tuned": choices.notes(ws, data),
     }
     settings = ws.settings.report.model_copy(update=update)
     methods = load_methods(ws.methods(data), bootstrap=bootstrap)

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from steper.artifact import as_json, settings_hash
-from steper.doors import fingerprint_of, origin
-from steper.examples.filters import FILTERS
 from steper.lm.model_settings import HFSettings
-from steper.lm.model_source import local_digest
-from steper.lm.shipped import SHIPPED, locate_model
-from steper.pipeline import on_policy, stages
-from steper.pipeline.config import StudentSettings, TeacherSettings
-from steper.pipeline.model_keys import Key, local_key, settings_key
+from steper.pipeline import choices, first_stages, on_policy, stages, trials
+from steper.pipeline.choices import Whose
+from steper.pipeline.model_keys import Key, local_key
 from steper.pipeline.places import load_of, load_of_local
 from steper.pipeline.plan import Load, Stage, Task, in_order
-from steper.pipeline.untrained import base_prompt, shown_key
+from steper.pipeline.task_keys import Keys
+from steper.pipeline.tune_settings import Trial
+from steper.pipeline.tuning import trials_of, tuned_as
 from steper.pipeline.workspace import EvalRun, Workspace
-from steper.recipes import RECIPES
-from steper.retrieve import open_retriever
 from steper.retrieve.index_folder import MANIFEST_FILE
-from steper.retrieve.opening import names_code
-from steper.store import sha256_file
 from steper.student import STEPER
-
-Whose = tuple[str, str, str, int]
-"""Data set, student, method and seed."""
 
 
 @dataclass
@@ -44,6 +35,10 @@ class TaskList:
     before: tuple[Task, ...] = ()
     digests: dict[str, Any] = field(default_factory=dict)
     _made: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def _keys(self) -> Keys:
+        return Keys(self.ws, self.digests)
 
     def all(self) -> list[Task]:
         """Every task, stage by stage."""
@@ -84,7 +79,7 @@ class TaskList:
                 folder = Path(student.model)
                 key = {"made_by": student.made_by, "model": folder.name}
                 self.digests.setdefault(student.model, key)
-                work = partial(stages.make_base, student=name)
+                work = partial(first_stages.make_base, student=name)
                 output = folder / "config.json"
                 bases[name] = self._task("base", name, output, key, work, load="small")
         return bases
@@ -97,7 +92,7 @@ class TaskList:
             if data.world is None or data.settings.world is None:
                 continue
             key = data.settings.world.model_dump(mode="json")
-            work = partial(stages.make_world, data=name)
+            work = partial(first_stages.make_world, data=name)
             worlds[name] = self._task("world", name, data.world / "world.json", key, work)
         return worlds
 
@@ -109,57 +104,10 @@ class TaskList:
             if folder is None or not self.ws.settings.strategy_kind.searches:
                 continue
             bm25 = self.ws.settings.index.model_dump(mode="json")
-            key = {"corpus": self._corpus_key(name), "bm25": bm25}
-            work, world = partial(stages.make_index, data=name), self._worlds.get(name)
+            key = {"corpus": self._keys.corpus(name), "bm25": bm25}
+            work, world = partial(first_stages.make_index, data=name), self._worlds.get(name)
             indexes[name] = self._task("index", name, folder / MANIFEST_FILE, key, work, world)
         return indexes
-
-    def _corpus_key(self, name: str) -> Any:
-        data = self.ws.data_set(name)
-        corpus = data.settings.corpus
-        if data.world is not None:
-            return "the world's"
-        if corpus == "auto":
-            return {path.name: self._hash(path) for path in data.files}
-        if "://" in corpus:  # by the name that is stated behind an address, if any
-            return corpus.partition("#")[2] or corpus
-        if names_code(corpus):
-            return fingerprint_of(open_retriever(corpus))
-        path = Path(corpus)
-        return self._hash(path / MANIFEST_FILE if path.is_dir() else path)
-
-    def _hash(self, path: Path) -> Any:
-        """A file's hash; what stands for it where it is yet to be made."""
-        return self.digests.get(str(path)) or sha256_file(path)
-
-    def _digest(self, spec: str) -> Any:
-        """What stands for a local model's files, short; None for other models."""
-        return self.digests.get(spec) or (local_digest(spec) or "")[:16] or None
-
-    def _asking_key(self, name: str) -> Key:
-        """What every run over a data set's questions depends on."""
-        settings = self.ws.settings
-        key: Key = {
-            "questions": self.ws.data_set(name).key(self._hash),
-            "strategy": {
-                "name": settings.strategy_name,
-                **settings.strategy_settings.model_dump(mode="json"),
-                **origin(settings.strategy_kind),
-            },
-        }
-        if self.ws.index(name) is None:
-            key["corpus"] = self._corpus_key(name)
-        return key
-
-    def _model_key(self, spec: str, settings: TeacherSettings | StudentSettings) -> Key:
-        """What decides what a model writes."""
-        found = locate_model(spec)
-        # A shipped one is known by its name: another installation has it in another place.
-        named = {
-            "model": spec if spec.startswith(SHIPPED) else found,
-            "digest": self._digest(found),
-        }
-        return {**named, **settings_key(found, settings)}
 
     @cached_property
     def _taught(self) -> dict[str, Task]:
@@ -167,8 +115,8 @@ class TaskList:
         taught = {}
         for name in self.ws.data:
             key = {
-                **self._asking_key(name),
-                "teacher": self._model_key(teacher.model, teacher),
+                **self._keys.asking(name),
+                "teacher": self._keys.model(teacher.model, teacher),
                 "prompt": teacher.prompt.model_dump(mode="json"),
                 **({"samples": teacher.samples} if teacher.samples > 1 else {}),
             }
@@ -194,7 +142,8 @@ class TaskList:
         ]
         # Those that take their length from another's come after it.
         last = sorted(every, key=lambda whose: not settings.recipes[whose[2]].by_itself)
-        tasks = [*map(self._built, every), *map(self._trained, last)]
+        chosen = filter(None, map(self._chosen, every))
+        tasks = [*map(self._built, every), *chosen, *map(self._trained, last)]
         return in_order(tasks, self._made)
 
     def _once(self, stage: Stage, name: str, make: Callable[[], Task]) -> Task:
@@ -204,26 +153,83 @@ class TaskList:
             self._made[task_id] = make()
         return self._made[task_id]
 
-    def _built(self, whose: Whose) -> Task:
-        """The examples of a student's method; of an on-policy one they have its seed, too."""
+    def _built(self, whose: Whose, trial: Trial | None = None) -> Task:
+        """The examples of a student's method; of an on-policy one they have its seed, too.
+
+        Those of a trial where one is given that has examples of its own.
+        """
         data, student, method, seed = whose
         settings = self.ws.settings
+        trial = trial if trial and trial.built else None
         rounds = settings.rounds_of(method)
         name = f"{data}/{student}/{method}" + (f"-{seed}" if rounds else "")
+        name += f".{trial.built}" if trial else ""
 
         def make() -> Task:
             form_of = settings.students[student].model
-            key = {"form of": form_of, **self._recipe_key(method)}
-            output = self.ws.built(*whose) / "manifest.json"
-            work = partial(stages.make_examples, **_named(whose))
+            key = {"form of": form_of, **self._keys.recipe(method, trial)}
+            output = choices.built(self.ws, whose, trial) / "manifest.json"
+            work = partial(stages.make_examples, **_named(whose), trial=trial)
             own = settings.recipe_of(method).learns == "own"
             at = self._collected if own else self._relabelled
             states = [at((data, student, m, seed)) for m in rounds]
             taught = None if settings.trains_on(method) else self._taught[data]
-            before = taught, self._bases.get(student), *states
+            waits = trial is None and self._keys.chosen(method, "examples")
+            chosen = self._chosen(whose) if waits else None
+            before = taught, self._bases.get(student), *states, chosen
             return self._task("build", name, output, key, work, *before)
 
         return self._once("build", name, make)
+
+    def _chosen(self, whose: Whose) -> Task | None:
+        """The choice of a method's values, by its own trials or those of the method it follows."""
+        data, student, method, _ = whose
+        settings, by = self.ws.settings, tuned_as(self.ws.settings, method)
+        if settings.tune is None or by is None:
+            return None
+        found, name = trials_of(settings, by), f"{data}/{student}/{by}"
+        whose = data, student, by, settings.tune.seed
+
+        def make() -> Task:
+            key = {**self._keys.tuned(by), "refused": found.refused}
+            output = choices.choice_file(self.ws, data, student, by)
+            work = partial(trials.choose, data=data, student=student, method=by)
+            tried = [self._tried(whose, trial) for trial in found.tried]
+            task = self._task("tune", name, output, key, work, *tried)
+            return replace(task, derived=True)
+
+        return self._once("tune", name, make)
+
+    def _tried(self, whose: Whose, trial: Trial) -> Task:
+        """A training with a trial's values, and its run over the development questions."""
+        data, student, method, seed = whose
+        settings = self.ws.settings
+        train = settings.train_settings(method, seed, student, trial.over("train"))
+        key = {
+            **self._keys.training(student, train),
+            **self._keys.asking(data, dev=True),
+            "model": local_key(settings.students[student]),
+        }
+        folder = choices.trial_folder(self.ws, data, student, method, trial.name)
+        before = self._dev(data), *self._before_asking(data), self._built(whose, trial)
+        name = f"{data}/{student}/{method}/{trial.name}"
+        work = partial(trials.run_trial, data=data, student=student, method=method, trial=trial)
+        output, load = folder / trials.TRIAL, self._training_load(student)
+        return self._once(
+            "tune",
+            name,
+            lambda: self._task("tune", name, output, key, work, *before, load=load),
+        )
+
+    def _dev(self, data: str) -> Task | None:
+        """The development questions of a generated world; others are there."""
+        source = self.ws.data[data]
+        if source.dev_made is None or source.settings.world is None:
+            return None
+        key = {"dev": source.dev_size}
+        output, work = source.dev_made, partial(trials.make_dev, data=data)
+        world = self._worlds.get(data)
+        return self._once("tune", data, lambda: self._task("tune", data, output, key, work, world))
 
     def _collected(self, whose: Whose) -> Task:
         """The run in which students of the round before come to the states of an on-policy one."""
@@ -232,7 +238,7 @@ class TaskList:
         assert method_settings.states_of is not None
         examples = self.ws.settings.example_settings(method)
         key = {
-            **self._asking_key(data),
+            **self._keys.asking(data),
             "model": local_key(self.ws.settings.students[student]),
             "teacher_share": method_settings.teacher_share,
             "of": {"questions": examples.questions, "seed": examples.seed},
@@ -253,7 +259,7 @@ class TaskList:
         data, student, method, seed = whose
         teacher = self.ws.settings.teacher
         key = {
-            "teacher": self._model_key(teacher.model, teacher),
+            "teacher": self._keys.model(teacher.model, teacher),
             "prompt": teacher.prompt.model_dump(mode="json"),
         }
         name, output = "/".join((data, student, f"{method}-{seed}")), self.ws.relabelled(*whose)
@@ -266,24 +272,6 @@ class TaskList:
             lambda: self._task("relabel", name, output, key, work, collected, load=load),
         )
 
-    def _recipe_key(self, method: str) -> Key:
-        """A method's settings of examples and filters, and its own code and models, if any."""
-        method_settings = self.ws.settings.recipes[method]
-        examples = self.ws.settings.example_settings(method)
-        left_out = set() if "form" in examples.model_fields_set else {"form"}
-        parts = {
-            "recipe_from": origin(RECIPES.find(examples.recipe).make),
-            "more_filters": [
-                {name: origin(FILTERS.find(name))} for name in method_settings.more_filters
-            ],
-            "judge": method_settings.judge,
-        }
-        return {
-            "examples": examples.model_dump(mode="json", exclude=left_out),
-            "filters": self.ws.settings.filter_settings(method).model_dump(mode="json"),
-            **{name: value for name, value in parts.items() if value},
-        }
-
     def _trained(self, whose: Whose) -> Task:
         """The training of a student by a method with a seed."""
         data, student, method, seed = whose
@@ -291,20 +279,18 @@ class TaskList:
         name = f"{data}/{student}/{method}-{seed}"
 
         def make() -> Task:
-            spec = locate_model(settings.students[student].model)
             train = settings.train_settings(method, seed, student)
-            key = {"training": train.fingerprint(), "student": self._digest(spec) or spec}
-            for what in filter(lambda name: getattr(train, name), ("reranker", "teacher")):
-                model = locate_model(getattr(train, what))
-                key[what] = self._digest(model) or model
+            left_out = self._keys.chosen(method, "train")
+            key = {**self._keys.training(student, train, left_out), **self._keys.tuned(method)}
             taken = settings.recipes[method].student_of is not None
             stage = stages.take_other_student if taken else stages.train_student
             work = partial(stage, **_named(whose))
             others = self.ws.trained_before(method)
             before = [self._trained((data, student, m, seed)) for m in others]
-            built = self._built(whose)
+            needs = self._built(whose), *before, self._chosen(whose)
+            taken = taken or choices.is_trial(self.ws, method, seed)
             load: Load = "none" if taken else self._training_load(student)
-            return self._task("train", name, folder / STEPER, key, work, built, *before, load=load)
+            return self._task("train", name, folder / STEPER, key, work, *needs, load=load)
 
         return self._once("train", name, make)
 
@@ -318,8 +304,8 @@ class TaskList:
         tasks, before = [], self._before_asking(data)
         for run in self.ws.eval_runs(data):
             key = {
-                **self._asking_key(data),
-                **self._answering_key(run),
+                **self._keys.asking(data),
+                **self._keys.answering(run),
                 "bootstrap": self.ws.settings.evaluate.bootstrap.model_dump(mode="json"),
             }
             work = partial(stages.evaluate, data=data, eval_run=run)
@@ -348,20 +334,6 @@ class TaskList:
         if settings.made_by and not Path(settings.model).is_dir():
             return "small"
         return load_of_local(settings.model, hf)
-
-    def _answering_key(self, run: EvalRun) -> Key:
-        """Who answers, and how it is prompted; a trained student is part of the tasks before."""
-        settings = self.ws.settings
-        if run.student is None:
-            teacher = settings.teacher
-            model = self._model_key(self.ws.model_of(run), teacher)
-            return {"model": model, "prompt": teacher.prompt.model_dump(mode="json")}
-        student = settings.students[run.student]
-        if run.trained is not None:
-            return {"model": local_key(student), **({"asked": run.asked} if run.asked else {})}
-        prompt = base_prompt(settings, run).model_dump(mode="json")
-        shown = {"shown": shown_key(settings)} if run.data else {}
-        return {"model": self._model_key(student.model, student), "prompt": prompt, **shown}
 
     def _compared(self, data: str) -> list[Task]:
         """The comparison; none of a single method."""

@@ -13,7 +13,7 @@ from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
 from steper.lm.shipped import locate_model
 from steper.pipeline.config import BASE_DEMOS, PipelineSettings
-from steper.pipeline.data_sets import AskedSet, DataSet, check_apart
+from steper.pipeline.data_sets import AskedSet, DataSet, check_apart, check_dev
 from steper.pipeline.plan import Stage
 from steper.prompt.segments import Form
 from steper.records import Passage
@@ -56,6 +56,7 @@ class Workspace:
     """One pipeline at work in the folder `out`.
 
         world/DATA/   index/DATA/   teach/DATA/   build/DATA/STUDENT/RECIPE/
+        tune/DATA/STUDENT/RECIPE/…
         train/DATA/STUDENT/RECIPE-SEED/   eval/DATA/…   compare/DATA.json   report.html
         collect/DATA/STUDENT/RECIPE-SEED/   relabel/…   (on-policy)
 
@@ -74,7 +75,9 @@ class Workspace:
     def __post_init__(self) -> None:
         for name, settings in self.settings.data.items():
             world = self.folder("world", name) if settings.world else None
-            self.data[name] = DataSet(name, settings, world)
+            dev = self.settings.tune.questions if self.settings.tune else 0
+            made = self.folder("tune", name, "dev.json") if dev and world else None
+            self.data[name] = DataSet(name, settings, world, dev, made)
         for name, asked in self.settings.evaluate.further.items():
             world = self.folder("world", name) if asked.world else None
             self.asked[name] = AskedSet(name, asked, world)
@@ -106,9 +109,16 @@ class Workspace:
     def check_learnt(self, data: str) -> None:
         """The same of the questions of one data set, which are there."""
         self.leakage(data).check(f"data.{data}")
+        if self.data[data].dev_size and self.data[data].is_made:
+            self.check_dev(data)
         for asked in self.asked.values():
             if asked.is_made:
                 self.check_apart(data, asked.name)
+
+    def check_dev(self, data: str) -> None:
+        """Refuse, as an InputError, development questions that are trained on or tested on."""
+        asked = {name: found.test for name, found in self.asked.items() if found.is_made}
+        check_dev(self.data[data], asked)
 
     def folder(self, stage: Stage, *names: str) -> Path:
         """Where a stage writes what has these names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from markupsafe import Markup
 from pydantic import Field
@@ -16,7 +16,7 @@ from steper.evaluation.methods import METRIC_NAMES, RETRIEVAL_METRICS, Method, s
 from steper.evaluation.statistics import Bootstrap
 from steper.evaluation.summaries import partition
 from steper.evaluation.tables import leakage_line
-from steper.records import Question, Record
+from steper.records import GrownRecord, Question
 from steper.reporting import charts, score_tables
 from steper.reporting.provenance import RunFacts, compare_settings, flatten, run_facts
 from steper.reporting.svg import colour, key_mark
@@ -32,17 +32,21 @@ BENCHMARK_NAMES = {
 }
 
 
-class ReportSettings(Record):
+class ReportSettings(GrownRecord):
     """What a report shows: `examples` trajectories drawn by `seed`, differences from `baseline`.
 
     `against` names another method for single ones to be compared with. `shared_gold` are questions
     that share a gold passage with what was trained on: the scores of the others stand beside.
+    `tuned` has a line for each method, where settings were chosen, with what was chosen.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("tuned",)
 
     title: str = "Multi-step question answering: the methods compared"
     baseline: str | None = None
     against: dict[str, str] = Field(default_factory=dict)
     shared_gold: tuple[str, ...] = ()
+    tuned: tuple[str, ...] = ()
     examples: int = 20
     seed: int = 0
 

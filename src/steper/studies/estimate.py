@@ -17,7 +17,10 @@ from typing import Any
 from steper.errors import InputError
 from steper.lm.model_source import count_stored_parameters
 from steper.lm.shipped import model_folder
+from steper.pipeline.config import PipelineSettings
 from steper.pipeline.plan import STAGES, PlannedTask, Stage, Stamps, Task
+from steper.pipeline.tune_settings import Trial, values_of
+from steper.pipeline.tuning import values_tried
 from steper.store import package_yaml, read_yaml
 from steper.studies.cells import CellWorkspace
 from steper.studies.study import Study
@@ -45,10 +48,14 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class Size:
-    """What a task goes through: so many questions or trajectories, with this model."""
+    """What a task goes through: so many questions or trajectories, with this model.
+
+    The rate is that of the `stage`.
+    """
 
     count: float
     model: str
+    stage: Stage
 
 
 class Rates:
@@ -99,14 +106,16 @@ def estimate(
         hours = 0.0
         sources, unknown = dict[str, None](), dict[str, None]()
         for task in waiting:
-            size = size_of(study, task)
-            here = measured.get((stage, size.model))
-            rate = rates.seconds(stage, size.model) if here is None else here
-            if rate is None:
-                unknown[size.model] = None
-                continue
-            sources[rates.about if here is None else HERE] = None
-            hours += max(rate * size.count - stamps.seconds(task), 0.0) / 3600
+            seconds = 0.0
+            for size in sizes_of(study, task):
+                here = measured.get((size.stage, size.model))
+                rate = rates.seconds(size.stage, size.model) if here is None else here
+                if rate is None:
+                    unknown[size.model] = None
+                    continue
+                sources[rates.about if here is None else HERE] = None
+                seconds += rate * size.count
+            hours += max(seconds - stamps.seconds(task), 0.0) / 3600
         found.append(StageEstimate(stage, len(waiting), hours, tuple(sources), tuple(unknown)))
     return found
 
@@ -118,40 +127,70 @@ def _measured(
     spent: dict[tuple[Stage, str], tuple[float, float]] = {}
     for planned in plan:
         task = planned.task
-        if planned.state == "done" and task.stage not in QUICK:
-            size = size_of(study, task)
+        sizes = sizes_of(study, task) if planned.state == "done" and task.stage not in QUICK else []
+        if len(sizes) == 1:  # of several nobody knows what each took
+            (size,) = sizes
             cores = (os.cpu_count() or 1) if task.load in ("large", "alone") else 1
-            seconds, count = spent.get((task.stage, size.model), (0.0, 0.0))
+            seconds, count = spent.get((size.stage, size.model), (0.0, 0.0))
             total = seconds + cores * stamps.seconds(task)
-            spent[task.stage, size.model] = total, count + size.count
+            spent[size.stage, size.model] = total, count + size.count
     return {key: seconds / count for key, (seconds, count) in spent.items() if count}
 
 
-def size_of(study: Study, task: Task) -> Size:
-    """What a task of a study goes through."""
+def sizes_of(study: Study, task: Task) -> list[Size]:
+    """What a task of a study goes through: of most one thing, of a trial its training and a run."""
     cell, given = _given(study, task)
     settings = cell.settings
+    if task.stage == "tune":
+        return _tuning_sizes(cell, **given)
+    if task.stage == "train" and task.load == "none":
+        return []  # it is taken from elsewhere
+    return [Size(*_size(cell, settings, task, given), task.stage)]
+
+
+def _size(
+    cell: CellWorkspace, settings: PipelineSettings, task: Task, given: dict[str, Any]
+) -> tuple[float, str]:
+    """(count, model) of a task."""
     if task.stage == "base":
-        return Size(1, settings.students[given["student"]].model)
+        return 1, settings.students[given["student"]].model
     if task.stage == "world":
         world = cell.data_set(given["data"]).settings.world
         assert world is not None
-        return Size(world.train + world.test, "")
+        return world.train + world.test, ""
     if task.stage == "teach":
-        return Size(_train_count(cell, given["data"]), settings.teacher.model)
+        return _train_count(cell, given["data"]), settings.teacher.model
     if task.stage == "build":
-        return Size(_train_count(cell, given["data"]), "")
+        return _train_count(cell, given["data"]), ""
     if task.stage == "train":
-        model = settings.students[given["student"]].model
-        return Size(_passes(cell, **given), model)
+        return _passes(cell, **given), settings.students[given["student"]].model
     if task.stage in ("collect", "relabel"):
         share = settings.recipes[given["method"]].teacher_share
         student = settings.students[given["student"]].model
         model = student if task.stage == "collect" else settings.teacher.model
-        return Size((1 - share) * _train_count(cell, given["data"]), model)
+        return (1 - share) * _train_count(cell, given["data"]), model
     if task.stage == "eval":
-        return Size(_test_count(cell, given["data"]), cell.model_of(given["eval_run"]))
-    return Size(0, "")
+        return _test_count(cell, given["data"]), cell.model_of(given["eval_run"])
+    return 0, ""
+
+
+def _tuning_sizes(
+    cell: CellWorkspace,
+    data: str,
+    student: str = "",
+    method: str = "",
+    trial: Trial | None = None,
+) -> list[Size]:
+    """Of a world's development questions, a choice or a trial."""
+    tune = cell.settings.tune
+    assert tune is not None
+    if not student:
+        return [Size(tune.questions, "", "world")]
+    if trial is None:
+        return []
+    model = cell.settings.students[student].model
+    passes = _passes(cell, data, student, method, tune.seed, values_of(trial.values, "train"))
+    return [Size(passes, model, "train"), Size(tune.questions, model, "eval")]
 
 
 def _given(study: Study, task: Task) -> tuple[CellWorkspace, dict[str, Any]]:
@@ -172,10 +211,23 @@ def _test_count(cell: CellWorkspace, data: str) -> int:
     return settings.test_size or every or len(cell.data_set(data).test)
 
 
-def _passes(cell: CellWorkspace, data: str, student: str, method: str, seed: int) -> float:
-    """Trajectories that a training goes through, each pass counted; all questions' are taken."""
-    train = cell.settings.train_settings(method, seed, student)
-    if train.max_steps is not None:
-        return train.max_steps * train.batch_size
+def _passes(
+    cell: CellWorkspace,
+    data: str,
+    student: str,
+    method: str,
+    seed: int,
+    over: dict[str, Any] | None = None,
+) -> float:
+    """Trajectories that a training goes through, each pass counted; all questions' are taken.
+
+    `over` are a trial's values. What is chosen later is taken as the longest that it may be.
+    """
+    tried = [values_of(values, "train") for values in values_tried(cell.settings, method)]
     learnt = cell.settings.example_settings(method).questions or math.inf
-    return train.epochs * min(_train_count(cell, data), learnt)
+    counts = []
+    for values in tried if over is None else [over]:
+        train = cell.settings.train_settings(method, seed, student, values)
+        passes = train.epochs * min(_train_count(cell, data), learnt)
+        counts.append(train.max_steps * train.batch_size if train.max_steps else passes)
+    return max(counts)

@@ -23,6 +23,7 @@ from steper.studies.tables import (
     metric_table,
     score_table,
     seeds_of,
+    tuned_rows,
 )
 from steper.text import percent
 
@@ -73,6 +74,7 @@ def _part(name: str, test: TestResults) -> dict[str, Any]:
             for one in comparison.metrics
         ],
         "effort": effort_table(test),
+        "tuned": "; ".join(f"{row}: {told}" for row, told in tuned_rows(test).items()),
         "each_seed": seed_table(comparison),
         "runs": {row: [Path(path) for path in paths] for row, paths in comparison.methods.items()},
     }

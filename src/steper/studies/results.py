@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from steper.artifact import MANIFEST
 from steper.errors import InputError, SettingsError, unknown_name
@@ -17,8 +18,9 @@ from steper.evaluation.methods import Method, Metric, load_methods
 from steper.evaluation.statistics import Bootstrap
 from steper.lm.model_source import count_stored_parameters
 from steper.lm.shipped import model_folder
+from steper.pipeline.choices import note
 from steper.pipeline.workspace import EvalRun, Workspace, also_named
-from steper.records import Record
+from steper.records import GrownRecord, Record
 from steper.reporting.score_tables import effort
 from steper.store import read_json
 from steper.studies.study_file import Measure, StudySettings
@@ -38,13 +40,16 @@ class Row:
         return tuple(run.path for run in self.runs)
 
 
-class RowFacts(Record):
+class RowFacts(GrownRecord):
     """What a row is and what it took; means over seeds, None where nobody knows.
 
     `tokens` (prompt and completion), `seconds` (wall time of the run, many questions under way at
     once) and `dollars` are of a question; `trajectories` were learnt from, with `trained_tokens`
-    computed in `trained_seconds`.
+    computed in `trained_seconds`. `tuned`: the settings that were chosen for it on development
+    questions, in words; empty where nothing was tuned.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("tuned",)
 
     name: str
     cells: tuple[str, ...]
@@ -60,6 +65,7 @@ class RowFacts(Record):
     tokens: float
     seconds: float
     dollars: float | None
+    tuned: str = ""
 
     def measure(self, name: Measure) -> float | None:
         """What is drawn on a plot's axis."""
@@ -203,6 +209,7 @@ def _facts(
         tokens=took.prompt.value + took.completion.value,
         seconds=(_mean(seconds) or 0.0) / took.questions,
         dollars=took.dollars.value if took.dollars else None,
+        tuned=note(cells[row.cells[0]], first),
     )
 
 

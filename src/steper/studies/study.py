@@ -138,7 +138,7 @@ class Study:
         """Look in each cell for what these stages would fail on late."""
         for cell in self.cells.values():
             check_beforehand(cell.workspace.settings, stages, cell.unmade)
-            if {"teach", "eval"} & set(stages):
+            if {"teach", "tune", "eval"} & set(stages):
                 cell.workspace.check_questions()
 
     def outcome(self) -> StudyOutcome:

@@ -13,6 +13,7 @@ from pathlib import Path
 from steper.evaluation.compare import Difference, MethodMean, MetricComparison
 from steper.evaluation.methods import METRIC_NAMES
 from steper.evaluation.tables import leakage_line, least, p_value, signed, within
+from steper.pipeline.choices import NOT_TUNED
 from steper.store import atomic_writer
 from steper.studies.results import RowFacts, StudyResults, TestResults
 from steper.text import percent
@@ -123,6 +124,21 @@ def amount(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) < 100 and value != int(value) else f"{value:,.0f}"
 
 
+TUNED = "Settings chosen on development questions"
+
+
+def tuned_of(results: StudyResults) -> dict[str, str]:
+    """The settings chosen for each trained row, in words; empty where nothing was tuned."""
+    return {n: told for test in results.tests.values() for n, told in tuned_rows(test).items()}
+
+
+def tuned_rows(test: TestResults) -> dict[str, str]:
+    """The same of the rows on one set of test questions."""
+    rows = [row for row in test.rows if row.trained]
+    tuned = any(row.tuned for row in rows)
+    return {row.name: row.tuned or NOT_TUNED for row in rows if tuned}
+
+
 def _mean_of(one: MetricComparison, row: str) -> MethodMean | None:
     return next((mean for mean in one.means if mean.method == row), None)
 
@@ -159,6 +175,10 @@ def _markdown_of(name: str, test: TestResults) -> list[str]:
     level = f"{100 * comparison.bootstrap.confidence:g}"
     questions = f"{comparison.shared} questions, {seeds_of(test)}; %"
     parts = [f"## {name}", questions, markdown_table(metric_table(test))]
+    tuned = tuned_rows(test)
+    if tuned:
+        parts.append(TUNED + ":")
+        parts.append("\n".join(f"- {row}: {told}" for row, told in tuned.items()))
     for one in comparison.metrics:
         metric = METRIC_NAMES[one.metric]
         parts.append(f"{metric}: differences in points, with {level} % intervals over questions")
@@ -228,12 +248,15 @@ def latex_table(table: Table, caption: str) -> str:
 def csv_text(results: StudyResults) -> str:
     """Every number: a line for each row, test and metric; scores are fractions."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    tuned = tuned_of(results)
+    columns = [*CSV_COLUMNS, "tuned"] if tuned else CSV_COLUMNS
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for name, test in results.tests.items():
         for one in test.comparison.metrics:
             for facts in test.rows:
-                writer.writerow({"test": name, **_csv_row(facts, one, test.comparison.baseline)})
+                row = {"test": name, **_csv_row(facts, one, test.comparison.baseline)}
+                writer.writerow({**row, **({"tuned": tuned.get(facts.name)} if tuned else {})})
     return text.getvalue()
 
 

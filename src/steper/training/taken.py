@@ -10,11 +10,19 @@ import shutil
 from itertools import zip_longest
 from pathlib import Path
 
-from steper.artifact import MANIFEST, as_json, begun, model_checksums, replacing_folder
+from steper.artifact import (
+    LOCK,
+    MANIFEST,
+    WORK,
+    as_json,
+    begun,
+    model_checksums,
+    replacing_folder,
+)
 from steper.errors import InputError, SettingsError
 from steper.examples.example_folder import EXAMPLES, ExampleFolder
 from steper.store import read_json, sha256_file, write_json
-from steper.training.train_folder import LOG, STEPER, TrainFolder, student_card
+from steper.training.train_folder import CHECKPOINTS, LOG, STEPER, TrainFolder, student_card
 
 
 def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> None:
@@ -53,6 +61,18 @@ def take_student(examples: Path, trained: Path, out: Path, overwrite: bool) -> N
                 "sha256": model_checksums(new),
             },
         )
+
+
+def copy_student(trained: Path, out: Path) -> None:
+    """Copy a complete training to `out`, whatever is there; without its checkpoints.
+
+    Raises InputError where `trained` is no complete training.
+    """
+    if not TrainFolder(trained, {}).complete:
+        raise InputError(f"{trained} is no complete training")
+    left_out = shutil.ignore_patterns(CHECKPOINTS, WORK, LOCK)
+    with replacing_folder(out) as new:
+        shutil.copytree(trained, new, ignore=left_out, dirs_exist_ok=True)
 
 
 def _check_same(own: ExampleFolder, learnt: ExampleFolder) -> None:
