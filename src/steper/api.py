@@ -184,9 +184,9 @@ def build(
     for folder in (run, *_listed(more_runs)):  # before a hub is asked for the student
         Run(Path(folder)).made_with(partial)
     given = recipe if isinstance(recipe, Recipe) else None
-    name = given.name if given else recipe
+    name = recipe.name if isinstance(recipe, Recipe) else recipe
     if given is None:
-        RECIPES.find(recipe)
+        RECIPES.find(name)
     if student is not None:
         settings = {"form": student_form(locate_model(fspath(student))), **settings}
     with ExitStack() as stack:

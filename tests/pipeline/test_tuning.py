@@ -109,9 +109,20 @@ def test_the_best_trial_is_a_seed_s_student_and_the_others_are_trained_as_it_was
 def test_tables_say_what_was_tried_and_chosen(made):
     _, out, _, _, outcome = made
     lr = read_json(out / "tune/small/tiny/steper/choice.json")["chosen"]["train.lr"]
-    told = f"steper: lr {lr:g} (of 2 tried on 3 dev questions)"
+    edge = "least" if lr == 1e-3 else "most"
+    told = f"steper: lr {lr:g} (of 2 tried on 3 dev questions, the {edge} lr tried)"
     assert outcome.comparisons["small"].tuned == (told,)
     assert told in (out / "report.html").read_text()
+
+
+def test_what_is_chosen_at_the_grid_s_edge_is_told():
+    tried = [
+        {"train.lr": lr, "examples.reasoning": r} for lr in (1, 2, 3) for r in ("user", "anew")
+    ]
+    chosen = [{"train.lr": lr, "examples.reasoning": "user"} for lr in (1, 2, 3)]
+    told = [choices.at_edge(one, tried) for one in chosen]
+    assert told == [["the least lr tried"], [], ["the most lr tried"]]
+    assert choices.at_edge(chosen[0], tried[:2]) == []  # a single rate has no edge
 
 
 def test_a_wider_grid_tries_what_is_new_and_refuses_what_was_trained(made, tiny):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steper.artifact import MANIFEST
 from steper.examples.example_settings import ExampleSettings
-from steper.pipeline.tune_settings import Trial, TuneMetric, described, values_of
+from steper.pipeline.tune_settings import Trial, TuneMetric, described, split, values_of
 from steper.pipeline.tuning import taken_values, tuned_as
 from steper.pipeline.workspace import EvalRun, Workspace
 from steper.records import Record
@@ -134,8 +135,25 @@ def record_choice(ws: Workspace, whose: Whose) -> None:
 NOT_TUNED = "not tuned"
 
 
+def at_edge(values: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`the least lr tried`, for each chosen number beyond which none was tried on one side.
+
+    What is best may then lie outside the grid.
+    """
+    found = []
+    for place, value in values.items():
+        others = {one[place] for one in tried if place in one}
+        if len(others) < 2 or not all(isinstance(o, (int, float)) for o in others):
+            continue
+        name = split(place)[1].replace("_", " ")
+        if value in (min(others), max(others)):
+            found.append(f"the {'least' if value == min(others) else 'most'} {name} tried")
+    return found
+
+
 def note(ws: Workspace, run: EvalRun) -> str:
-    """What tables say of a trained student: `lr 0.00075 (of 3 tried on 500 dev questions)`.
+    """What tables say of a trained student: `lr 0.00075 (of 3 tried on 500 dev questions)`, and
+    where that is at the grid's edge.
 
     Of one that follows another method: `lr 0.00075 (as steper)`. Empty for all others, and where
     nothing is tuned.
@@ -148,6 +166,7 @@ def note(ws: Workspace, run: EvalRun) -> str:
     how = f"of {len(told['tried'])} tried on {told['questions']} dev questions"
     if told["by"] != told["method"]:
         how = f"as {told['by']}"
+    how = ", ".join([how, *at_edge(told["values"], [one["values"] for one in told["tried"]])])
     return f"{described(told['values'])} ({how})"
 
 
