@@ -9,7 +9,7 @@ from steper.cli.main import run as command
 from steper.studies.estimate import sizes_of
 from steper.studies.study import Study
 from steper.studies.study_file import load_study
-from steper.studies.tables import csv_text, effort_table, markdown, tuned_of
+from steper.studies.tables import csv_text, effort_table, latex, markdown, tuned_of
 from studies.made_study import made_up, write_study
 
 TUNE = "tune={questions: 3, grid: {train.lr: [1.0e-3, 1.0e-2]}}"
@@ -63,6 +63,7 @@ def test_tables_name_what_was_chosen_and_who_was_not_tuned():
     assert f"- steper: {told}\n" in markdown(tuned)
     assert "- kard: not tuned\n" in markdown(tuned)
     assert "- teacher: " not in markdown(tuned)
+    assert f"steper: {told}; " in latex(tuned)
     rows = {row["row"]: row for row in csv.DictReader(csv_text(tuned).splitlines())}
     assert (rows["steper"]["tuned"], rows["kard"]["tuned"]) == (told, "not tuned")
     assert rows["teacher"]["tuned"] == ""

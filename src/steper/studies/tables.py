@@ -200,6 +200,8 @@ def latex(results: StudyResults) -> str:
     """The scores on all tests, and the differences on each, as LaTeX (package booktabs)."""
     metric = METRIC_NAMES[results.metric]
     caption = f"{results.title}: {metric}, %, mean ± standard deviation over seeds"
+    if tuned := tuned_of(results):
+        caption += f". {TUNED}: " + "; ".join(f"{row}: {told}" for row, told in tuned.items())
     parts = [latex_table(score_table(results), caption)]
     for name, test in results.tests.items():
         for one in test.comparison.metrics:
