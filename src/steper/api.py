@@ -33,7 +33,7 @@ from steper.examples.example_settings import ExampleSettings
 from steper.examples.export import Export
 from steper.examples.filters import Filter, FilterSettings
 from steper.examples.student_form import student_form
-from steper.judging.judge import JudgeSettings
+from steper.judging.judge import JudgeSettings, judged_runs
 from steper.judging.judge import judge as ask_judge
 from steper.judging.preferences import Preferences
 from steper.lm.base import LanguageModel
@@ -182,11 +182,9 @@ def build(
     each with room for `max_tokens`. See `build_examples` and `write_examples`.
     """
     for folder in (run, *_listed(more_runs)):  # before a hub is asked for the student
-        Run(Path(folder)).made_with(partial)
-    given = recipe if isinstance(recipe, Recipe) else None
-    name = recipe.name if isinstance(recipe, Recipe) else recipe
-    if given is None:
-        RECIPES.find(name)
+        Run(Path(folder)).check(partial)
+    made_by = RECIPES.find(recipe) if isinstance(recipe, str) else recipe
+    name = recipe if isinstance(recipe, str) else recipe.name
     if student is not None:
         settings = {"form": student_form(locate_model(fspath(student))), **settings}
     with ExitStack() as stack:
@@ -194,7 +192,7 @@ def build(
             Path(run),
             as_settings(ExampleSettings, settings, recipe=name),
             as_settings(FilterSettings, filters),
-            recipe=given,
+            recipe=made_by,
             strategy=strategy,
             more_filters=more_filters,
             exclude=[Path(file) for file in _listed(exclude)],
@@ -256,8 +254,7 @@ def compare(
     comparing.check_several(folders)
     intervals = as_settings(Bootstrap, bootstrap)
     methods = load_methods(folders, partial, intervals)
-    files = [Path(file) for file in _listed(trained_on)]
-    sources = {str(file): read_question_file(file).questions for file in files}
+    sources = {str(Path(f)): read_question_file(Path(f)).questions for f in _listed(trained_on)}
     leakage = find_leakage(shared_questions(methods).values(), sources)
     leakage.check("the runs")
     apart = leakage.shared_gold
@@ -278,9 +275,7 @@ def judge(
     `settings` are JudgeSettings', `options` in_flight, overwrite, retry_failed and progress; see
     `steper.judging.judge`. The same call again goes on where an interrupted one stopped.
     """
-    named = {name: paths[0] for name, paths in _folders(runs).items()}
-    for path in named.values():  # before the judge is loaded
-        Run(path).made_with()
+    named = judged_runs(_folders(runs))
     asked, intervals = as_settings(JudgeSettings, settings), as_settings(Bootstrap, bootstrap)
     with ExitStack() as stack:
         lm = _lm(model, (), stack)
@@ -294,7 +289,7 @@ def relabel(run: Place, model: Model, out: Place, prompt: Values = None, **optio
     `steper.relabelling.relabel`.
     """
     source = Run(Path(run))
-    source.made_with()
+    source.check()
     with ExitStack() as stack:
         lm = _lm(model, source.questions(), stack)
         return relabel_run(source, lm, Path(out), as_settings(PromptSettings, prompt), **options)
@@ -370,8 +365,7 @@ def _opened(
     allow_code: bool,
 ) -> Iterator[tuple[Strategy[Any], LanguageModel, Retriever | None]]:
     """Strategy, model and retriever; what was not open before is closed."""
-    if isinstance(model, (str, PathLike)):
-        model = Path(model)
+    model = Path(model) if isinstance(model, (str, PathLike)) else model
     made = strategy if isinstance(strategy, Strategy) else None
     if made is not None and (settings or prompt):
         raise SettingsError("a made strategy has its settings: give it those")

@@ -91,6 +91,12 @@ class Run:
         return manifest
 
     def made_with(self, partial: bool = False) -> dict[str, Any]:
+        """What `check` gives; warns of files that were changed since."""
+        made_with = self.check(partial)
+        warn_of_changes(self.path, self.manifest)
+        return made_with
+
+    def check(self, partial: bool = False) -> dict[str, Any]:
         """The settings that the run was made with.
 
         Raises InputError where it is none, or, unless `partial`, is unfinished.
@@ -108,7 +114,6 @@ class Run:
                 f"{self.path} is unfinished (its status is {status!r}): finish it with the same "
                 "`steper teach`, or use --partial"
             )
-        warn_of_changes(self.path, manifest)
         return made_with
 
     def refuse(self, *kinds: str) -> None:

@@ -87,18 +87,15 @@ def judge(
         Print JSON instead of tables.
     """
     from steper.evaluation.methods import parse_methods
-    from steper.judging.judge import PREFERENCES
+    from steper.judging.judge import PREFERENCES, judged_runs
     from steper.judging.judge import judge as judge_runs
-    from steper.runs import Run
 
     at_least(1, in_flight=in_flight)
     _refuse_gold(model)
     asked = _asked(ability, questions, passage_words, max_tokens, seed)
     intervals = bootstrap_settings(resamples, seed)
-    runs = {name: paths[0] for name, paths in parse_methods([a, b]).items()}
+    runs = judged_runs(parse_methods([a, b]))
     chosen = Chosen(MODEL_SECTIONS, config, settings)
-    for path in runs.values():  # before the judge is loaded
-        Run(path).made_with()
     with ExitStack() as stack:
         lm = open_lm(chosen, model)
         stack.callback(lm.close)

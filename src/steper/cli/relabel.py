@@ -68,7 +68,7 @@ def relabel(
     chosen = Chosen(SECTIONS, config, settings)
     _, chosen.own = adopt_student(model, None, {key: {} for key in SECTIONS}, allow_code)
     source = Run(run)
-    source.made_with()
+    source.check()
     with ExitStack() as stack:
         lm = open_lm(chosen, model, source.questions())
         stack.callback(lm.close)

@@ -83,6 +83,14 @@ class Judge(Strategy[StepSettings]):
         return prompt
 
 
+def judged_runs(methods: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """Each method's run; InputError where it is none, which is told before a judge is loaded."""
+    runs = {name: paths[0] for name, paths in methods.items()}
+    for path in runs.values():
+        Run(path).check()
+    return runs
+
+
 def read_verdict(text: str) -> str:
     """`first`, `second` or `tie`: the last one that a text names as its verdict, or all it says.
 

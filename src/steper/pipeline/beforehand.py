@@ -15,7 +15,7 @@ from steper.lm.model_source import check_source
 from steper.lm.open import check_model
 from steper.lm.shipped import locate_model, without_scheme
 from steper.pipeline.config import PipelineSettings
-from steper.pipeline.plan import Stage
+from steper.pipeline.plan import TRAINS, Stage
 from steper.pipeline.tune_settings import described, values_of
 from steper.pipeline.tuning import check_asked, values_tried
 from steper.prompt.chat_template import check_arguments
@@ -39,7 +39,7 @@ def check_beforehand(
         for method in settings.recipes:
             _check_examples(settings, method)
     check_models(settings, stages, unmade)
-    if {"tune", "train"} & set(stages):
+    if TRAINS & set(stages):
         import_module("steper.training.job")
         for method, student in product(settings.recipes, settings.students):
             _check_tokens(settings, method, student)
@@ -73,7 +73,7 @@ def _models_needed(
 ) -> Iterator[tuple[str, str, Callable[[str], object]]]:
     """(place in the configuration, model, how it is looked for) of all that is opened."""
     asked, needed = settings.evaluate, set(stages)
-    if {"build", "tune", "train", "eval"} & needed:
+    if (TRAINS | {"build", "eval"}) & needed:
         for name, student in settings.students.items():
             yield f"students.{name}.model", student.model, _check_local
     evaluated = "eval" in needed and asked.teacher
@@ -84,7 +84,7 @@ def _models_needed(
     for name, method in settings.recipes.items():
         if "build" in needed and method.judge is not None:
             yield f"recipes.{name}.judge", method.judge, check_model
-        if {"tune", "train"} & needed and method.student_of is None:
+        if TRAINS & needed and method.student_of is None:
             for what in ("teacher", "reranker"):
                 own = f"recipes.{name}." * (what in method.train)
                 if model := method.train.get(what, getattr(settings.train, what)):
@@ -157,7 +157,7 @@ def _template_uses(settings: PipelineSettings, stages: Collection[Stage]) -> Ite
     if "teach" in stages and (spec.startswith("hf:") or Path(spec).is_dir()):
         options = hf.model_dump(include={"revision", "trust_remote_code"})
         yield _TemplateUse("teacher.hf", teacher.model, hf.form, hf.chat_template_kwargs, options)
-    if not {"tune", "train", "eval"} & set(stages):
+    if not (TRAINS | {"eval"}) & set(stages):
         return
     for name, student in settings.students.items():
         for method, own in settings.recipes.items():

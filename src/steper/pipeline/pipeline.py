@@ -16,6 +16,7 @@ from steper.pipeline.config import PipelineSettings
 from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
 from steper.pipeline.plan import (
+    ASKS,
     PlannedTask,
     Stage,
     Stamps,
@@ -72,7 +73,7 @@ class Pipeline:
     def _check(self, stages: Collection[Stage]) -> None:
         """Look for what these stages would fail on late."""
         check_beforehand(self.settings, stages, self.tasks.digests)
-        if {"teach", "tune", "eval"} & set(stages):
+        if ASKS & set(stages):
             self.workspace.check_questions()
 
     def run(

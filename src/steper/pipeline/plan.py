@@ -44,6 +44,12 @@ Stage = Literal[
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+TRAINS: frozenset[Stage] = frozenset(("tune", "train"))
+"""Stages in which students are trained."""
+
+ASKS: frozenset[Stage] = frozenset(("teach", "tune", "eval"))
+"""Stages that ask a data set's questions."""
+
 DERIVED: tuple[Stage, ...] = ("compare", "report")
 """Stages that cost nothing: they are done anew without asking where something has changed."""
 

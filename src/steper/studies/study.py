@@ -20,7 +20,16 @@ from steper.artifact import as_json, settings_hash
 from steper.errors import SettingsError
 from steper.pipeline.beforehand import check_beforehand, check_models
 from steper.pipeline.do_tasks import do_tasks
-from steper.pipeline.plan import Advance, PlannedTask, Stage, Stamps, Task, make_plan, stages_left
+from steper.pipeline.plan import (
+    ASKS,
+    Advance,
+    PlannedTask,
+    Stage,
+    Stamps,
+    Task,
+    make_plan,
+    stages_left,
+)
 from steper.pipeline.watching import Nobody, Watcher
 from steper.pipeline.workspace import Workspace
 from steper.store import read_json, write_json
@@ -138,7 +147,7 @@ class Study:
         """Look in each cell for what these stages would fail on late."""
         for cell in self.cells.values():
             check_beforehand(cell.workspace.settings, stages, cell.unmade)
-            if {"teach", "tune", "eval"} & set(stages):
+            if ASKS & set(stages):
                 cell.workspace.check_questions()
 
     def outcome(self) -> StudyOutcome:
