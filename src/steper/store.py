@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import tempfile
@@ -21,6 +22,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from steper.errors import InputError, SettingsError, writing_to
+from steper.redaction import each_string
+from steper.text import without_surrogates
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -125,12 +128,29 @@ def read_json(path: Path | str) -> Any:
         return parse_json(path, file.read())
 
 
-def parse_json(path: Path | str, text: bytes) -> Any:
-    """The JSON value of a file's text, which may begin with a byte-order mark."""
+def parse_json(path: Path | str, text: bytes, *, foreign: bool = False) -> Any:
+    """The JSON value of a file's text, which may begin with a byte-order mark.
+
+    `foreign`: of a file of the user's, see `_foreign_json`.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
     try:
-        return orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if foreign and (value := _foreign_json(text)) is not None:
+            return value
         raise _not_json(path, text, error) from None
+
+
+def _foreign_json(text: bytes) -> Any:
+    """The value of what Python's `json` writes and JSON has not: NaN, halves of a character (�).
+
+    None where that cannot read it either.
+    """
+    try:
+        return each_string(json.loads(text.decode("utf-8")), without_surrogates)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _not_json(
@@ -161,9 +181,12 @@ def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse_json_lines(
-    path: Path | str, lines: Iterable[bytes]
+    path: Path | str, lines: Iterable[bytes], *, foreign: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """`read_json_lines` of a file's lines; the first may begin with a byte-order mark."""
+    """`read_json_lines` of a file's lines; the first may begin with a byte-order mark.
+
+    `foreign`: of a file of the user's, see `_foreign_json`.
+    """
     for number, line in enumerate(lines, start=1):
         line = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
         if not line.strip():
@@ -171,7 +194,9 @@ def parse_json_lines(
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise _not_json(path, line, error, number) from None
+            value = _foreign_json(line) if foreign else None
+            if value is None:
+                raise _not_json(path, line, error, number) from None
         if not isinstance(value, dict):
             raise InputError(
                 f"{path}, line {number}: a JSON object was expected, not {type(value).__name__}"

@@ -238,3 +238,15 @@ def test_a_pipe_is_read_once(tmp_path):
     writer.start()
     assert len(list(load_corpus(path))) == len(PASSAGES)
     writer.join()
+
+
+@pytest.mark.parametrize("wrap", ["{}\n", "[{}]\n"], ids=["lines", "array"])
+def test_what_pythons_json_writes_is_read(tmp_path, wrap):
+    """NaN, and half of a character, which JSON has not: rows are not refused for fields beside."""
+    row = '{"id": "a", "score": NaN, "question": "Who is \\ud83d?", "answers": ["Bo"]}'
+    (tmp_path / "q.json").write_text(wrap.format(row), "utf-8")
+    [(_, read)] = read_rows(tmp_path / "q.json")
+    assert read["question"] == "Who is \ufffd?"
+    assert (read["id"], read["answers"]) == ("a", ["Bo"])
+    (tmp_path / "q.json").write_text(wrap.format(row.replace("NaN", "nan")), "utf-8")
+    refused(lambda: read_rows(tmp_path / "q.json"), "line 1", "not JSON")

@@ -29,4 +29,4 @@ def read_array(path: Path | str, file: IO[bytes]) -> Iterator[Any]:
         # Read whole, it says where; or it is right but for what ijson alone refuses (numbers
         # beyond 64 bits).
         file.seek(begins)
-        yield from parse_json(path, file.read())[read:]
+        yield from parse_json(path, file.read(), foreign=True)[read:]

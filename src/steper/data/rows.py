@@ -34,7 +34,8 @@ ID_COLUMNS = ("id", "_id", "docid", "doc_id", "pid", "passage_id")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 
 NOT_READ = {
-    b"PK\x03\x04": "a zip archive: unpack it and name a file that was in it",
+    b"PK\x03\x04": "a zip archive: unpack it and name a file that was in it "
+    "(a spreadsheet: write its table as JSON lines)",
     b"BZh": "compressed by bzip2: unpack it (bunzip2)",
     b"\xfd7zXZ": "compressed by xz: unpack it (unxz)",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it (unzstd)",
@@ -126,7 +127,7 @@ def _text_rows(path: Path, file: BufferedReader, tables: bool) -> Iterator[Row]:
     elif start.startswith(b"["):
         yield from _array(path, file)
     else:
-        for number, row in parse_json_lines(path, file):
+        for number, row in parse_json_lines(path, file, foreign=True):
             yield f"line {number}", row
 
 

@@ -18,9 +18,10 @@ from steper.text import sentences, strip_full_stop
 PATTERN_SECONDS = 1.0
 """How long a user's regular expression may search one text, in which ours take milliseconds."""
 
-# "1. FC Köln" and its like are names.
+# "1. FC Köln" and its like are names; "1.Ann Lee was" has a mark, "1.FC" has none.
 _MARK = re.compile(
-    r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|\Z)|\(\d{1,2}\)\s|\d{1,2}[．、]|[a-h]\)\s|"
+    r"(?:\d{1,2}[.)](?:\s(?!(?:F?FC|FSV)\b)|(?=[A-Z][a-z])|\Z)"
+    r"|\(\d{1,2}\)(?:\s|(?=[A-Z]))|\d{1,2}[．、]|[a-h]\)\s|"
     r"[-*•–—]\s|#{1,6}\s|>+)\s*"
 )
 
@@ -76,8 +77,16 @@ _NO_ANSWER = re.compile(
 
 # "No, No, Nanette" and "Yes, the River Knows" are titles.
 _YES_OR_NO = re.compile(
-    r"(?i:yes|no)(?:[.!](?=\s+[^\W\d])"
-    r"|(?=,\s(?:both|they|neither|because|since|(?:he|she|it) (?:is|was|has|did|does))\b))"
+    r"(?i:yes|no)(?:[.!](?=\s+[^\W\d])|(?=;\s)"
+    r"|(?=(?:,|\s[-–—])\s(?:both|they|neither|because|since|(?:he|she|it) (?:is|was|has|did|does))\b))"
+)
+
+
+_TAGS = re.compile(r"</?(?:b|strong|i|em)>", re.IGNORECASE)
+# What may stand between "the answer is" and the answer; titles begin with a capital.
+_LEAD = re.compile(
+    r"[,;:\s]{0,9}(?:(?:therefore|thus|hence|then|likely|most likely|very likely|probably|clearly"
+    r"|indeed|simply|apparently)(?:,\s{1,3}|\s{1,3})){0,2}(?:\(?\d{1,2}\)\s{1,3})?"
 )
 
 
@@ -87,8 +96,9 @@ def after_thoughts(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` without white space around it, Markdown's bold marks and closed `<think>` blocks."""
-    return after_thoughts(text).replace("**", "").replace("__", "").strip()
+    """`text` without white space around it, marks of emphasis and closed `<think>` blocks."""
+    text = after_thoughts(text).replace("**", "").replace("__", "")
+    return _TAGS.sub("", text).strip()
 
 
 def says_something(text: str) -> bool:
@@ -185,7 +195,10 @@ def clean_answer(value: str) -> str:
     "" where it says that there is no answer.
     """
     value = without_preamble(_unboxed(value), marks=False).removeprefix("- ").removeprefix("> ")
-    value = _first_sentence(_untagged(value))
+    value = _untagged(value)
+    if (lead := _LEAD.match(value)) and says_something(value[lead.end() :]):
+        value = value[lead.end() :]
+    value = _first_sentence(value)
     # A mark may stand within the full stop or after it.
     value = _without_stop(_without_marks(_without_stop(value)))
     return "" if _NO_ANSWER.match(value) or not says_something(value) else value
@@ -250,4 +263,4 @@ def _without_marks(text: str) -> str:
 
 def _without_stop(text: str) -> str:
     text = strip_full_stop(text)
-    return text[:-1].rstrip() if text.endswith("。") else text
+    return text[:-1].rstrip() if text.endswith(("。", "．")) else text

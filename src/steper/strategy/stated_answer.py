@@ -21,10 +21,15 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 _AGAIN = re.compile(
-    r"(?:[.,;!?。]|\b(?:and|so|thus|therefore|hence))\s{1,3}"
+    r"(?:[.,;!?。]|\b(?:and|so|thus|therefore|hence|believe|think|conclude|that))\s{1,3}"
     r"(?:(?:so|and|thus|therefore|hence),?\s{1,3})?"
     rf"the (?:final |correct )?answer{_OF_QUESTION} is(?!\w)\s{{0,9}}[:：]?",
     re.IGNORECASE,
+)
+# "The answer is based on the first passage": said of an answer, no answer.
+_REMARK = re.compile(
+    r"\s*(?:based on|derived from|found in|taken from|(?:given|stated|supported|confirmed) (?:in|by)"
+    r"|(?:in|from|according to) (?:the|this|passage)\b|correct|consistent|clear|because|as follows)"
 )
 _AT_ONCE = re.compile(
     r"\s*(?:(?:"
@@ -131,7 +136,7 @@ def _after_marker(line: str) -> tuple[str, str] | None:
         return (_unboxed_line(line), line) if is_boxed(line) else None
     end, length = found.end(), len(line.rstrip())
     for again in _AGAIN.finditer(line, end):
-        if again.end() < length:
+        if again.end() < length and not _REMARK.match(line, again.end()):
             end = again.end()
     if once := _AT_ONCE.match(line, end):
         end = once.end()
