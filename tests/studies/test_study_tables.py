@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from steper.reporting.svg import log_axis, score_axis, short_number
-from steper.studies.page import headline, write_page
+from steper.studies.page import contents, headline, write_page
 from steper.studies.plots import plot, plots_of, write_plots
 from steper.studies.results import StudyResults
 from steper.studies.tables import (
@@ -183,3 +183,24 @@ def test_axes_of_scores_end_around_them():
         "6.4M",
         "8B",
     ]
+
+
+def test_who_ended_the_steps_is_a_column():
+    results = made_up()
+    test = results.tests["musique"]
+    ends = {"teacher": "cut", "steper": "model"}
+    told = test.comparison.model_copy(update={"step_end": ends})
+    tests = {**results.tests, "musique": test.model_copy(update={"comparison": told})}
+    results = results.model_copy(update={"tests": tests})
+    assert score_table(results)[0][:3] == ["", "step end", "hotpotqa, EM"]
+    rows = {row[0]: row[1] for row in score_table(results)}
+    assert (rows["teacher"], rows["steper"], rows["vanilla_kd"]) == ("cut", "model", "–")
+    assert "|  | step end | EM |" in markdown(results)
+    assert " & step end & " in latex(results)
+    csv_rows = list(csv.DictReader(csv_text(results).splitlines()))
+    found = {(r["test"], r["row"]): r["step_end"] for r in csv_rows}
+    assert found["musique", "steper"] == "model"
+    assert found["musique", "vanilla_kd"] == found["hotpotqa", "steper"] == ""
+    page = contents(results, {})
+    first = page["scores"][0].index("hotpotqa, EM")
+    assert {place for _, place in page["best"]} == {first, first + 1, first + 2}

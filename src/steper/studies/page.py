@@ -50,7 +50,11 @@ def contents(results: StudyResults, cells: dict[str, dict[str, str]]) -> dict[st
         "headlines": [headline(name, test) for name, test in tests.items()],
         "several": any(m.spread is not None for c in comparisons for m in c.metrics[0].means),
         "scores": scores,
-        "best": {("scores", i): best(test) for i, test in enumerate(tests.values(), start=1)},
+        "best": {
+            ("scores", i): best(test)
+            for i, test in enumerate(tests.values(), start=len(scores[0]) - len(tests))
+        },
+        "step_ends": any(end for c in comparisons for end in c.step_end.values()),
         "charts": [chart for _, _, chart in plots_of(results)],
         "parts": [_part(name, test) for name, test in tests.items()],
         "cells": cells,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from steper.evaluation.compare import Difference, MethodMean, MetricComparison
@@ -25,7 +25,7 @@ _CSV_COLUMNS = """
 test row cells recipe student parameters trajectories trained_tokens trained_seconds metric n mean
 low high sd seeds against difference difference_low difference_high relative p p_holm
 seeded_low seeded_high p_over_seeds p_over_seeds_holm detectable steps searches tokens seconds
-dollars
+dollars step_end
 """
 CSV_COLUMNS = _CSV_COLUMNS.split()
 
@@ -46,19 +46,29 @@ def score_table(results: StudyResults) -> Table:
     tests = results.tests
     metrics = [METRIC_NAMES[test.comparison.metrics[0].metric] for test in tests.values()]
     headings = [f"{name}, {metric}" for name, metric in zip(tests, metrics, strict=True)]
-    table = [["", *headings]]
+    ends = {k: v for test in tests.values() for k, v in test.comparison.step_end.items() if v}
+    table = [["", *_ends(ends), *headings]]
     for row in results.row_names:
         means = (_mean_of(test.comparison.metrics[0], row) for test in tests.values())
-        table.append([row, *(mean_sd(mean) if mean else "–" for mean in means)])
+        cells = (mean_sd(mean) if mean else "–" for mean in means)
+        table.append([row, *_ends(ends, row), *cells])
     return table
+
+
+def _ends(ends: Mapping[str, str], row: str | None = None) -> list[str]:
+    """The cell of `row` that says who ended its steps, or the heading; none where no row says."""
+    if not any(ends.values()):
+        return []
+    return ["step end"] if row is None else [ends.get(row) or "–"]
 
 
 def metric_table(test: TestResults) -> Table:
     """Every row on one set of test questions by all metrics."""
     shown = test.comparison.metrics
-    table = [["", *(METRIC_NAMES[one.metric] for one in shown)]]
+    ends = test.comparison.step_end
+    table = [["", *_ends(ends), *(METRIC_NAMES[one.metric] for one in shown)]]
     for i, row in enumerate(test.rows):
-        table.append([row.name, *(mean_sd(one.means[i]) for one in shown)])
+        table.append([row.name, *_ends(ends, row.name), *(mean_sd(one.means[i]) for one in shown)])
     return table
 
 
@@ -103,6 +113,7 @@ EFFORT: dict[str, Callable[[RowFacts], float | None]] = {
     "trained tokens": lambda row: row.trained_tokens,
     "trained, s": lambda row: row.trained_seconds,
     "steps": lambda row: row.steps,
+    "searches": lambda row: row.searches,
     "tokens": lambda row: row.tokens,
     "s": lambda row: row.seconds,
     "$": lambda row: row.dollars,
@@ -258,6 +269,7 @@ def csv_text(results: StudyResults) -> str:
         for one in test.comparison.metrics:
             for facts in test.rows:
                 row = {"test": name, **_csv_row(facts, one, test.comparison.baseline)}
+                row["step_end"] = test.comparison.step_end.get(facts.name) or None
                 writer.writerow({**row, **({"tuned": tuned.get(facts.name)} if tuned else {})})
     return text.getvalue()
 
