@@ -77,7 +77,9 @@ def test_shards_part_the_questions_by_their_ids_alone():
     assert numbers == [4, 3, 4, 4, 4, 2, 2, 4]
 
 
-@pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "1/", "/4", "1/0", "-1/4", "1/4/2"])
+@pytest.mark.parametrize(
+    "text", ["0/4", "5/4", "3", "a/b", "1/", "/4", "1/0", "-1/4", "1/4/2", "٣/8"]
+)
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(SettingsError, match="NUMBER/OF was expected, such as 3/8"):
         Shard.parse(text)

@@ -94,8 +94,10 @@ def _not_written(path: Path, error: Exception) -> InputError:
 
 
 def brief_reason(error: BaseException, longest: int) -> str:
-    """The first line of what an error says, for a message of one line."""
-    return next((line for line in str(error).splitlines() if line.strip()), "")[:longest]
+    """The first line of what an error says, and the next if it ends in ":", as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    return " ".join(lines[: 1 + first.endswith(":")])[:longest]
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

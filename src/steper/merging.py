@@ -22,7 +22,7 @@ from steper.journal import ACTIONS, TRAJECTORIES, ActionRow, RunFolder, comparab
 from steper.records import Question
 from steper.runs import Run, RunCounts, questions_hash
 from steper.shards import Shard, read_ids
-from steper.store import open_input, parse_records, read_json, sha256_file
+from steper.store import check_apart, open_input, parse_records, read_json, sha256_file
 from steper.stored import Stored, stored_questions
 
 NAMED = 5
@@ -59,6 +59,7 @@ def merge(runs: Sequence[Path | str], out: Path | str, *, overwrite: bool = Fals
     made with differing settings.
     """
     out = Path(out)
+    check_apart(out, *runs)
     parts = [_read(Run(Path(run))) for run in runs]
     if not parts:
         raise InputError("there are no runs to merge")
@@ -98,7 +99,11 @@ def _read(run: Run) -> _Part:
             f"{run.path}: shard {shard} is not finished; its own command goes on with it"
         )
     _check_whole(run.path, manifest)
-    return _Part(run, manifest, Shard.parse(shard), run.questions())
+    try:
+        part = Shard.parse(shard)
+    except SettingsError as error:
+        raise InputError(f"{place}: {error}") from None
+    return _Part(run, manifest, part, run.questions())
 
 
 def _check_whole(path: Path, manifest: dict[str, Any]) -> None:

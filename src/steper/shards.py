@@ -36,7 +36,7 @@ class Shard:
     def parse(cls, text: str) -> Shard:
         """The shard that is written `3/8`. Raises SettingsError for anything else."""
         number, slash, of = text.partition("/")
-        if not (slash and number.isdecimal() and of.isdecimal()):
+        if not (slash and text.isascii() and number.isdecimal() and of.isdecimal()):
             raise _no_shard(text)
         return cls(int(number), int(of))
 

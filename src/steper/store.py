@@ -103,6 +103,14 @@ def cut_unfinished_line(fd: int) -> int:
     return end
 
 
+def check_apart(out: Path | str, *inputs: Path | str) -> None:
+    """Raise InputError where `out` is one of the `inputs`: it would be gone before it is read."""
+    place = Path(out).resolve()
+    for one in inputs:
+        if Path(one).resolve() == place:
+            raise InputError(f"--out {out} is what is to be read; name another place")
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write one indented JSON value atomically."""
     with atomic_writer(path) as out:

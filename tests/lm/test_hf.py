@@ -192,6 +192,28 @@ def results_of_copy(folder, copy, eos):
     return done
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value", "said"),
+    [
+        ("generation_config.json", "eos_token_id", "x", "eos_token_id is 'x'; an id, or a list"),
+        ("tokenizer_config.json", "model_max_length", "x", "model_max_length is 'x'; a number"),
+        ("tokenizer.json", "added_tokens", 3, "reading its tokenizer.json and tokenizer_config"),
+        ("config.json", "hidden_size", "x", "reading its config.json .*'hidden_size': "),
+    ],
+)
+def test_a_models_files_are_told_by_file_and_field(folders, tmp_path, name, field, value, said):
+    shutil.copytree(folders["chat"], tmp_path / "m")
+    path = tmp_path / "m" / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(ModelError, match=said) as caught:
+        HFModel(str(tmp_path / "m"))
+    assert "\n" not in str(caught.value)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ModelError, match=f"{name}: a file was expected|no config.json"):
+        HFModel(str(tmp_path / "m"))
+
+
 def test_the_models_own_sampling_defaults_are_left_out(folders, chat, tmp_path):
     shutil.copytree(folders["chat"], tmp_path / "m")
     path = tmp_path / "m" / "generation_config.json"

@@ -243,7 +243,9 @@ def test_a_server_that_is_down_at_the_start_is_refused():
 
 def test_an_address_that_comes_twice_is_refused():
     with fake_server(slow()) as fake, pytest.raises(FatalModelError, match="twice"):
-        OpenAIModel("m", settings=OpenAISettings(base_url=[fake.url, fake.url]))
+        OpenAIModel("m", settings=OpenAISettings(base_url=[fake.url, f"{fake.url}/"]))
+    with pytest.raises(FatalModelError, match="base_url names no server"):
+        OpenAIModel("m", settings=OpenAISettings(base_url=[]))
 
 
 def test_servers_that_continue_turns_in_different_ways_are_refused():

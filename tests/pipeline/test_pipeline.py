@@ -181,6 +181,29 @@ def test_lora_in_shards_with_added_tokens_is_told_before_the_first_task(config, 
     check_beforehand(asked, {"build", "eval"}, ())
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.sharding=fsdp2", "train.device=cpu"], "train: FSDP2 was asked for"),
+        (["launch.processes=3", "train.batch_size=4"], "train: batch_size is 4, which 3 processes"),
+        (
+            ["recipes={steper: {train: {batch_size: 3}}}", "launch.processes=2"],
+            "recipes.steper.train: ",
+        ),
+    ],
+)
+def test_trainings_that_could_not_start_are_told_before_the_first_task(
+    config, tiny, tmp_path, overrides, said
+):
+    asked = settings(config, tiny, *overrides, "evaluate.baseline=null")
+    pipeline = Pipeline(asked, tmp_path / "out")
+    for do in (pipeline.run, pipeline.plan):
+        with pytest.raises(SettingsError, match=f"^{said}"):
+            do()
+    assert not (tmp_path / "out").exists()
+    pipeline.plan(["world", "teach", "build"])
+
+
 def test_students_that_are_also_asked_what_they_did_not_learn_are_told(config, tiny, caplog):
     also = "evaluate.also={ends_steps: {keep: all}}"
     asked = settings(config, tiny, "examples.end_of_turn=last_step", also)

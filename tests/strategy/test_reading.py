@@ -196,7 +196,12 @@ ROWS = [
     ("ircot", f"<b>{IS}</b> Oslo", f"{IS} Oslo", "Oslo"),
     ("ircot", f"{IS} Oslo．", f"{IS} Oslo．", "Oslo"),
     # After the forced cue.
-    ("ircot, forced", "I believe the answer is Oslo.", f"{IS} I believe the answer is Oslo.", "Oslo"),
+    (
+        "ircot, forced",
+        "I believe the answer is Oslo.",
+        f"{IS} I believe the answer is Oslo.",
+        "Oslo",
+    ),
     (
         "ircot, forced",
         "Oslo. The answer is based on the first passage.",

@@ -78,6 +78,10 @@ def test_a_training_is_known_by_what_the_configuration_says(tmp_path):
         ({"scheduler": {"type": "WarmupLR"}}, "scheduler: the settings schedule and warmup"),
         ({"optimizer": {"type": "Lamb"}}, "optimizer.type is 'Lamb'"),
         ({"zero_optimization": {"stage": 3}}, "gather_16bit_weights_on_model_save must be true"),
+        ({"zero_optimization": {"stage": "3"}}, r"stage is '3'; 0, 1, 2 or 3 was expected"),
+        ({"zero_optimization": {"stage": 7}}, "stage is 7; 0, 1"),
+        ({"zero_optimization": {"stage": True}}, "stage is True; 0, 1"),
+        ({"zero_optimization": [3]}, r"zero_optimization is \[3\]; a mapping was expected"),
     ],
 )
 def test_what_steper_decides_itself_is_refused(change, message, tmp_path):
@@ -88,6 +92,7 @@ def test_what_is_no_configuration_is_refused(tmp_path):
     refused("unknown sharding or file 'zero4'.*zero3", "zero4")
     refused("a DeepSpeed configuration, a mapping, was expected", file(tmp_path, [1]))
     refused("settings of FSDP, a mapping", file(tmp_path, [1], "f.yaml"))
+    refused("version is 7; 1 or 2 was expected", file(tmp_path, {"version": 7}, "f.yaml"))
     with pytest.raises(InputError, match=r"no\.json"):
         TrainSettings(sharding=str(tmp_path / "no.json")).asked_sharding()
     with pytest.raises(ValueError, match=r"sharding and trainer\.fsdp exclude each other"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from steper.lm.shipped import without_scheme
 from steper.store import read_json
 
 ADAPTER_CONFIG, GENERATION_CONFIG = "adapter_config.json", "generation_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 GGUF = ".gguf"
 BASE = "base_model_name_or_path"
@@ -58,15 +60,17 @@ class ModelSource:
         """Its transformers configuration; the options are those of `from_pretrained`."""
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(self.weights, **self._file, **options)
+        with _reading("config.json"):
+            return AutoConfig.from_pretrained(self.weights, **self._file, **options)
 
     def tokenizer(self, **options: Any) -> Any:
         """Its tokenizer: the adapter's own where it has one."""
         from transformers import AutoTokenizer
 
-        if self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file():
-            return AutoTokenizer.from_pretrained(self.adapter, **options)
-        return AutoTokenizer.from_pretrained(self.weights, **self._file, **options)
+        with _reading("tokenizer.json and tokenizer_config.json"):
+            if self.adapter is not None and (self.adapter / TOKENIZER_CONFIG).is_file():
+                return AutoTokenizer.from_pretrained(self.adapter, **options)
+            return AutoTokenizer.from_pretrained(self.weights, **self._file, **options)
 
     def model(self, **options: Any) -> Any:
         """The causal LM, unpacked and merged; ModelError where some of its weights are missing."""
@@ -74,7 +78,7 @@ class ModelSource:
 
         if self.gguf and hasattr(transformers, "GgufConfig"):  # older ones always unpack
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        with _no_unpacking_bar():
+        with _no_unpacking_bar(), _reading("weights, config.json and generation_config.json"):
             model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 self.weights, output_loading_info=True, **self._file, **options
             )
@@ -159,10 +163,40 @@ def is_path(name: str) -> bool:
 
 def _folder(name: str, path: Path) -> ModelSource:
     if (path / "config.json").is_file():
+        _check_beside(path)
         return ModelSource(name, str(path))
     packed = sorted(path.glob(f"*{GGUF}"))
     hint = f"; name the file: {packed[0]}" if packed else ""
     raise ModelError(f"{name}: the folder has no config.json, so it holds no model{hint}")
+
+
+def _check_beside(folder: Path) -> None:
+    """Refuse files beside a model's weights that transformers passes over, or fails on later.
+
+    Raises ModelError, or InputError for what is no JSON, each with the file and the field.
+    """
+    for name in (GENERATION_CONFIG, TOKENIZER_CONFIG, "tokenizer.json", "special_tokens_map.json"):
+        if os.path.lexists(folder / name) and not (folder / name).is_file():
+            raise ModelError(f"{folder / name}: a file was expected")
+    for name, fields, fits, expected in (
+        (GENERATION_CONFIG, ("eos_token_id", "pad_token_id"), _are_ids, "an id, or a list of ids,"),
+        (TOKENIZER_CONFIG, ("model_max_length",), _is_number, "a number"),
+    ):
+        values = read_json(folder / name) if (folder / name).is_file() else {}
+        if not isinstance(values, dict):
+            raise ModelError(f"{folder / name}: a JSON object was expected")
+        for field in fields:
+            if (value := values.get(field)) is not None and not fits(value):
+                raise ModelError(f"{folder / name}: {field} is {value!r}; {expected} was expected")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_ids(value: Any) -> bool:
+    ids = value if isinstance(value, list) else [value]
+    return all(type(one) is int for one in ids)
 
 
 def _gguf(name: str, path: Path) -> ModelSource:
@@ -184,6 +218,7 @@ def _gguf(name: str, path: Path) -> ModelSource:
 
 
 def _adapter(name: str, path: Path) -> ModelSource:
+    _check_beside(path)
     found = find_source(base_of(path))
     if found.adapter is not None:
         raise ModelError(
@@ -335,6 +370,16 @@ def _joined(adapter: str, base: str) -> str:
 
 
 @contextmanager
+def _reading(files: str) -> Iterator[None]:
+    """Note at what goes wrong meanwhile which files of the model were read."""
+    try:
+        yield
+    except Exception as error:
+        error.model_files = files  # type: ignore[attr-defined]
+        raise
+
+
+@contextmanager
 def one_line(name: object, kind: str) -> Iterator[None]:
     """Turn whatever loading a model of some `kind` raises into a ModelError of one line."""
     try:
@@ -342,7 +387,8 @@ def one_line(name: object, kind: str) -> Iterator[None]:
     except SteperError:
         raise
     except Exception as error:
-        what = f"cannot be loaded as {kind}"
+        files = getattr(error, "model_files", None)
+        what = f"cannot be loaded as {kind}" + (f", while reading its {files}" if files else "")
         if isinstance(error, OSError) and not Path(str(name)).expanduser().exists():
             what = "no such folder, and the Hugging Face hub does not give it"
         raise ModelError(

@@ -21,10 +21,13 @@ def find_urls(name: str, base_url: Sequence[str] | None) -> list[str]:
 
     Raises FatalModelError for what is no web address, or comes twice.
     """
+    if base_url is not None and not base_url:
+        raise FatalModelError(f"{name}: base_url names no server; leave it out for OpenAI's own")
     urls = base_url or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]
     for url in urls:
         _check_address(name, url, base_url)
-    if double := next((url for n, url in enumerate(urls) if url in urls[:n]), None):
+    bare = [url.rstrip("/") for url in urls]
+    if double := next((url for n, url in enumerate(bare) if url in bare[:n]), None):
         raise FatalModelError(f"{name}: base_url names {without_password(double)} twice")
     return list(urls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from importlib import import_module
 from itertools import product
@@ -43,12 +44,39 @@ def check_beforehand(
         import_module("steper.training.job")
         for method, student in product(settings.recipes, settings.students):
             _check_tokens(settings, method, student)
+        check_launch(settings)
     for use in _template_uses(settings, stages):
         spec = locate_model(use.model).removeprefix("hf:")
         if use.arguments and use.form != "plain" and spec not in unmade:
             tokenizer = model_tokenizer(spec, **use.options)
             form: Form = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
             check_arguments(tokenizer, form, use.arguments, use.place)
+
+
+def check_launch(settings: PipelineSettings) -> None:
+    """Refuse, before anything is paid for, trainings that could not be started as they are to be.
+
+    Raises SettingsError, with the place in the configuration: a batch that the processes cannot
+    share, sharding that would not be in force on this machine; InputError for its file.
+    """
+    launched = settings.launch.processes
+    processes = launched if launched > 1 else int(os.environ.get("WORLD_SIZE", "1"))
+    for method, student in product(settings.recipes, settings.students):
+        if settings.recipes[method].student_of is not None:
+            continue
+        training = settings.train_settings(method, settings.seeds[0], student)
+        if processes == 1 and training.sharding is None and not training.trainer:
+            continue  # torch, which tells of GPUs, takes seconds to load
+        from steper.training.processes import check_launched
+
+        try:
+            check_launched(training, processes, here=settings.ray_address is None)
+        except SettingsError as error:
+            own = (
+                "train" if {"batch_size", "sharding"} & set(settings.recipes[method].train) else ""
+            )
+            place = f"recipes.{method}.train" if own else "train"
+            raise SettingsError(f"{place}: {error}") from None
 
 
 def check_models(

@@ -23,7 +23,10 @@ from steper.evaluation.statistics import Bootstrap
 from steper.reporting.contents import ReportSettings, gather
 from steper.reporting.provenance import shown_path
 from steper.reporting.wording import FILTERS
-from steper.store import atomic_writer
+from steper.store import atomic_writer, open_input
+
+DOCTYPE = b"<!doctype html"
+"""How our pages begin, in lower case."""
 
 
 def write_report(
@@ -48,7 +51,14 @@ def write_report(
 
 
 def write_page_file(out: Path, page: str) -> Path:
-    """Write a page to the file `out`, atomically; InputError where it cannot be written."""
+    """Write a page to the file `out`, atomically.
+
+    Raises InputError where it cannot be written, or where a file is that is no page.
+    """
+    if out.is_file() and out.stat().st_size:
+        with open_input(out) as file:
+            if file.read(len(DOCTYPE)).lower() != DOCTYPE:
+                raise InputError(f"{out} is there and no HTML page; name another --out")
     with atomic_writer(out) as file:
         file.write(page.encode())
     return out

@@ -78,7 +78,8 @@ _NO_ANSWER = re.compile(
 # "No, No, Nanette" and "Yes, the River Knows" are titles.
 _YES_OR_NO = re.compile(
     r"(?i:yes|no)(?:[.!](?=\s+[^\W\d])|(?=;\s)"
-    r"|(?=(?:,|\s[-–—])\s(?:both|they|neither|because|since|(?:he|she|it) (?:is|was|has|did|does))\b))"
+    r"|(?=(?:,|\s[-–—])\s"
+    r"(?:both|they|neither|because|since|(?:he|she|it) (?:is|was|has|did|does))\b))"
 )
 
 

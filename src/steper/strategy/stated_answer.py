@@ -28,8 +28,8 @@ _AGAIN = re.compile(
 )
 # "The answer is based on the first passage": said of an answer, no answer.
 _REMARK = re.compile(
-    r"\s*(?:based on|derived from|found in|taken from|(?:given|stated|supported|confirmed) (?:in|by)"
-    r"|(?:in|from|according to) (?:the|this|passage)\b|correct|consistent|clear|because|as follows)"
+    r"\s*(?:based on|derived from|found in|taken from|as follows|correct|consistent|clear|because"
+    r"|(?:in|from|according to) (?:the|this)|(?:given|stated|supported|confirmed) (?:in|by))\b"
 )
 _AT_ONCE = re.compile(
     r"\s*(?:(?:"

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from steper.artifact import as_json, settings_hash
 from steper.errors import SettingsError
-from steper.pipeline.beforehand import check_beforehand, check_models
+from steper.pipeline.beforehand import check_beforehand, check_launch, check_models
 from steper.pipeline.do_tasks import do_tasks
 from steper.pipeline.plan import (
     ASKS,
+    TRAINS,
     Advance,
     PlannedTask,
     Stage,
@@ -111,8 +112,11 @@ class Study:
         for cell in self.cells.values():
             cell.workspace.check_questions()
         plan = make_plan(self.tasks, Stamps(self.out), stages, overwrite_from)
+        left = stages_left(plan)
         for cell in self.cells.values():
-            check_models(cell.workspace.settings, stages_left(plan), cell.unmade)
+            check_models(cell.workspace.settings, left, cell.unmade)
+            if TRAINS & set(left):
+                check_launch(cell.workspace.settings)
         return plan
 
     def run(

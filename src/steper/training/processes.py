@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from steper.errors import SettingsError, missing_extra
-from steper.training.sharding import Sharding
+from steper.training.sharding import Sharding, asked_sharding
 from steper.training.train_settings import TrainSettings
 
 
@@ -23,11 +23,33 @@ def count_processes(settings: TrainSettings) -> int:
             f"torchrun --nproc-per-node {settings.processes} -m steper train … "
             "(accelerate launch --cpu starts a single one)"
         )
-    if settings.batch_size % count:
-        raise SettingsError(
-            f"batch_size is {settings.batch_size}, which {count} processes cannot share evenly"
-        )
+    check_shares(settings, count)
     return count
+
+
+def check_shares(settings: TrainSettings, processes: int) -> None:
+    """SettingsError where so many processes cannot take as many trajectories of a batch each."""
+    if settings.batch_size % processes:
+        raise SettingsError(
+            f"batch_size is {settings.batch_size}, which {processes} processes cannot share evenly"
+        )
+
+
+def check_launched(settings: TrainSettings, processes: int, here: bool) -> None:
+    """What a training would refuse that is to be started in so many processes, before that.
+
+    `here`: on this machine, so that its GPUs count. Raises as `check_shares`, `asked_sharding` and
+    `check_sharding` do.
+    """
+    check_shares(settings, processes)
+    asked = asked_sharding(settings.sharding, settings.trainer)
+    if not here:
+        return
+    on_gpu = settings.device == "auto" and torch.cuda.is_available()
+    if on_gpu and processes > 1:
+        check_gpus(processes)
+    on_cpu = settings.device == "cpu" or not (on_gpu or torch.backends.mps.is_available())
+    check_sharding(asked, on_cpu, processes, launched=processes > 1)
 
 
 def check_gpus(processes: int) -> None:
@@ -40,8 +62,13 @@ def check_gpus(processes: int) -> None:
         )
 
 
-def check_sharding(asked: Sharding, on_cpu: bool, processes: int) -> None:
-    """Refuse, before a model is loaded, sharding that would not be in force, or that others set."""
+def check_sharding(
+    asked: Sharding, on_cpu: bool, processes: int, *, launched: bool = False
+) -> None:
+    """Refuse, before a model is loaded, sharding that would not be in force, or that others set.
+
+    `launched`: torchrun is going to start the processes.
+    """
     for name, launcher in (("DEEPSPEED", asked.deepspeed), ("FSDP", asked.kind[:4] == "FSDP")):
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" and not launcher:
             raise SettingsError(
@@ -60,7 +87,7 @@ def check_sharding(asked: Sharding, on_cpu: bool, processes: int) -> None:
         )
     if asked.deepspeed and find_spec("deepspeed") is None:
         raise missing_extra("deepspeed", "deepspeed")
-    if asked.deepspeed and "LOCAL_RANK" not in os.environ:
+    if asked.deepspeed and not launched and "LOCAL_RANK" not in os.environ:
         raise SettingsError(
             f"{asked.kind} was asked for, and DeepSpeed's processes are started by torchrun, a "
             "single one, too: torchrun --nproc-per-node 1 -m steper train …"

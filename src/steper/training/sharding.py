@@ -116,7 +116,14 @@ def _zero(config: Any, place: str) -> Sharding:
         raise SettingsError(
             f"{place}: optimizer.type is {kind!r}, but the setting optimizer is adamw; leave it out"
         )
-    stage = _at(config, "zero_optimization.stage") or 0
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise SettingsError(f"{place}: zero_optimization is {zero!r}; a mapping was expected")
+    stage = zero.get("stage", 0)
+    if type(stage) is not int or not 0 <= stage <= 3:
+        raise SettingsError(
+            f"{place}: zero_optimization.stage is {stage!r}; 0, 1, 2 or 3 was expected"
+        )
     if stage == 3 and _at(config, f"zero_optimization.{WHOLE_EXPORT}") is not True:
         raise SettingsError(
             f"{place}: zero_optimization.{WHOLE_EXPORT} must be true; without it the student could "
@@ -140,4 +147,6 @@ def _fsdp(config: Any, place: str, fsdp: Any = True) -> Sharding:
     if not isinstance(config, dict):
         raise SettingsError(f"{place}: settings of FSDP, a mapping, were expected")
     version = config.get("version", config.get("fsdp_version", 2))
+    if type(version) is not int or version not in (1, 2):
+        raise SettingsError(f"{place}: version is {version!r}; 1 or 2 was expected")
     return Sharding(f"FSDP{version}", {"fsdp": fsdp, "fsdp_config": dict(config)})
