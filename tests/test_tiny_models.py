@@ -26,6 +26,7 @@ transformers = pytest.importorskip("transformers")
 
 MODELS = Path(str(resources.files("steper").joinpath("assets", "models")))
 NAMES = ("student-base", "teacher")
+DISTILLED = "student"
 
 
 def shipped(*names: str) -> pytest.MarkDecorator:
@@ -68,15 +69,18 @@ def test_the_student_is_small() -> None:
     assert parameters("student-base") <= 1_000_000
 
 
-@both
+@shipped(*NAMES, DISTILLED)
 def test_sizes() -> None:
     small, large = (parameters(name) for name in NAMES)
     assert large <= 8_000_000
     assert small * 8 <= large
-    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 16_000_000
+    assert parameters("student") == small
+    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 16 * 2**20
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=shipped(n)) for n in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=shipped(n)) for n in (*NAMES, DISTILLED)]
+)
 def test_plain_transformers_format(name: str) -> None:
     config = json.loads((MODELS / name / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
@@ -92,9 +96,10 @@ def test_one_token_for_each_name() -> None:
         assert len(tokens(name)["input_ids"]) == 1
 
 
-@both
+@shipped(*NAMES, DISTILLED)
 def test_tokenizers_are_the_same() -> None:
-    assert tokenizer("teacher").get_vocab() == tokenizer("student-base").get_vocab()
+    base = tokenizer("student-base").get_vocab()
+    assert tokenizer("teacher").get_vocab() == tokenizer(DISTILLED).get_vocab() == base
 
 
 @student
@@ -187,6 +192,13 @@ def test_the_teacher_answers_multi_hop_questions(
     strategy: str, settings: PromptSettings, least: float, tmp_path: Path
 ) -> None:
     assert loop_accuracy("teacher", strategy, settings, tmp_path, 150) >= least
+
+
+@shipped(DISTILLED)
+@pytest.mark.slow
+def test_the_student_answers_multi_hop_questions(tmp_path: Path) -> None:
+    """In another world than those that it learnt from: 85.8 % there, less four standard errors."""
+    assert loop_accuracy(DISTILLED, "ircot", FIRST, tmp_path, 200) >= 0.76
 
 
 @both

@@ -75,6 +75,7 @@ Two Llama-architecture models in plain transformers format that read the small w
 **student base** that answers single questions about passages and was never shown a multi-step
 trajectory. They share a tokenizer with one token for each entity name of the worlds and their own
 chat template. They know nothing else; use them for tests, tutorials and method comparisons.
+A third, **student**, is what StepER makes of the student base: student/README.md.
 
 Made by one command:
 

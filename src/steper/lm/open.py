@@ -27,7 +27,7 @@ SPECS = {
     "hf:FOLDER_OR_NAME": "a transformers model, local or of the hub; a bare folder will do",
     "hf:FILE.gguf": "a model packed by llama.cpp, local or of the hub (OWNER/MODEL/FILE.gguf)",
     "vllm:FOLDER_OR_NAME": "the same, run by vLLM in this process (GPUs)",
-    "shipped:NAME": "a small model that comes with the package: teacher, student-base",
+    "shipped:NAME": "a small model that comes with the package: teacher, student-base, student",
     "openai:MODEL": "a model of an OpenAI-compatible server (see base_url)",
     "package.module:NAME": "a language model of your own, or a function that answers a request",
 }
