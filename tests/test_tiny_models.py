@@ -78,9 +78,7 @@ def test_sizes() -> None:
     assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 16 * 2**20
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=shipped(n)) for n in (*NAMES, DISTILLED)]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=shipped(n)) for n in (*NAMES, DISTILLED)])
 def test_plain_transformers_format(name: str) -> None:
     config = json.loads((MODELS / name / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
