@@ -7,6 +7,7 @@ defaults wherever a student is opened; what is set explicitly goes over them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -60,14 +61,14 @@ class StudentCard(Record):
 def student_folder(model: Path | str) -> Path | None:
     """The folder of a model spec if it is a trained student's; None for any other model."""
     folder = model_folder(model)
-    return folder if (folder / STEPER).is_file() else None
+    return folder if os.path.lexists(folder / STEPER) else None
 
 
 def read_student_card(student: Path | str) -> StudentCard:
     """How a student is to be asked: a folder, or one that is shipped; InputError for any other."""
     folder = model_folder(student)
     path = folder / STEPER
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"{folder} is no student: it has no {STEPER}, which `steper train` writes")
     value = read_json(path)
     try:

@@ -100,6 +100,13 @@ def test_options_go_over_the_card(tmp_path, student, questions):
         evaluate_student(student, asked, None, tmp_path / "other", wrong)
 
 
+def test_a_folder_in_place_of_the_card_is_told(tmp_path):
+    (tmp_path / "steper.json").mkdir()
+    assert student_folder(tmp_path) == tmp_path
+    with pytest.raises(InputError, match=r"steper\.json is a folder; a file was expected"):
+        read_student_card(tmp_path)
+
+
 def test_what_is_no_student_is_refused(tmp_path, tiny):
     with pytest.raises(InputError, match=r"is no student: it has no steper\.json"):
         read_student_card(tiny)
