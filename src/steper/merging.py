@@ -22,7 +22,7 @@ from steper.journal import ACTIONS, TRAJECTORIES, ActionRow, RunFolder, comparab
 from steper.records import Question
 from steper.runs import Run, RunCounts, questions_hash
 from steper.shards import Shard, read_ids
-from steper.store import check_apart, open_input, parse_records, read_json, sha256_file
+from steper.store import check_out, open_input, parse_records, read_json, sha256_file
 from steper.stored import Stored, stored_questions
 
 NAMED = 5
@@ -59,7 +59,7 @@ def merge(runs: Sequence[Path | str], out: Path | str, *, overwrite: bool = Fals
     made with differing settings.
     """
     out = Path(out)
-    check_apart(out, *runs)
+    check_out(out, *runs)
     parts = [_read(Run(Path(run))) for run in runs]
     if not parts:
         raise InputError("there are no runs to merge")

@@ -22,7 +22,7 @@ from steper.lm.base import LanguageModel
 from steper.prompt.render import PromptSettings
 from steper.records import Attempt, StopReason, Trajectory
 from steper.runs import Run, check_questions, drive, make_strategy, questions_hash
-from steper.store import check_apart, sha256_file, validated
+from steper.store import check_out, sha256_file, validated
 from steper.stored import Stored, open_stored
 from steper.strategy import Strategy, load_strategy
 from steper.strategy.actions import Actions
@@ -79,7 +79,7 @@ def relabel(
     was made with other settings.
     """
     source = student_run if isinstance(student_run, Run) else Run(Path(student_run))
-    check_apart(out, source.path)
+    check_out(out, source.path)
     made_with = source.made_with()
     if source.of_states:
         raise InputError(

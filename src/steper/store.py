@@ -103,7 +103,7 @@ def cut_unfinished_line(fd: int) -> int:
     return end
 
 
-def check_apart(out: Path | str, *inputs: Path | str) -> None:
+def check_out(out: Path | str, *inputs: Path | str) -> None:
     """Raise InputError where `out` is one of the `inputs`: it would be gone before it is read."""
     place = Path(out).resolve()
     for one in inputs:

@@ -4,7 +4,8 @@ import pytest
 
 from steper.cli.main import run
 from steper.data.world import make_world, write_world
-from steper.store import check_apart
+from steper.errors import InputError
+from steper.store import check_out
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,6 @@ def test_a_page_goes_over_a_page_alone(made, monkeypatch, capsys):
 
 def test_links_and_names_of_the_hub(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "run")
-    with pytest.raises(Exception, match="is what is to be read"):
-        check_apart(tmp_path / "run", "org/model", tmp_path / "link")
-    check_apart(tmp_path / "other", "org/model", tmp_path / "run")
+    with pytest.raises(InputError, match="is what is to be read"):
+        check_out(tmp_path / "run", "org/model", tmp_path / "link")
+    check_out(tmp_path / "other", "org/model", tmp_path / "run")

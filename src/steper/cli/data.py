@@ -31,9 +31,9 @@ def data(what: Literal["hotpotqa-abstracts"], archive: Path, *, out: Path) -> No
         The corpus file to write: {"title", "text"} a line.
     """
     from steper.data.hotpotqa_abstracts import Abstracts
-    from steper.store import check_apart, write_jsonl
+    from steper.store import check_out, write_jsonl
 
-    check_apart(out, archive)
+    check_out(out, archive)
     began = time.perf_counter()
     abstracts = Abstracts(archive)
     count = write_jsonl(out, _rows(abstracts))

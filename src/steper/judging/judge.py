@@ -33,7 +33,7 @@ from steper.lm.judge import warn_of_own_work
 from steper.prompt.segments import Prompt
 from steper.records import Attempt, Question, Record, StopReason, Trajectory
 from steper.runs import Run, drive, make_strategy, questions_hash
-from steper.store import check_apart, sha256_file, write_json
+from steper.store import check_out, sha256_file, write_json
 from steper.stored import ByKey, Stored, open_stored, stored_questions
 from steper.strategy import StepSettings, Strategy
 from steper.strategy.actions import Actions, Generate
@@ -124,7 +124,7 @@ def judge(
     settings = settings or JudgeSettings()
     if len(runs) != 2:
         raise InputError(f"a judge compares two runs; {len(runs)} are named")
-    check_apart(out, *runs.values())
+    check_out(out, *runs.values())
     bootstrap = bootstrap or Bootstrap()
     methods = load_methods({name: [folder] for name, folder in runs.items()}, bootstrap=bootstrap)
     pairs = _Pairs(methods, settings)

@@ -44,7 +44,7 @@ def check_beforehand(
         import_module("steper.training.job")
         for method, student in product(settings.recipes, settings.students):
             _check_tokens(settings, method, student)
-        check_launch(settings)
+        _check_launch(settings)
     for use in _template_uses(settings, stages):
         spec = locate_model(use.model).removeprefix("hf:")
         if use.arguments and use.form != "plain" and spec not in unmade:
@@ -53,7 +53,16 @@ def check_beforehand(
             check_arguments(tokenizer, form, use.arguments, use.place)
 
 
-def check_launch(settings: PipelineSettings) -> None:
+def check_planned(
+    settings: PipelineSettings, stages: Collection[Stage], unmade: Container[str]
+) -> None:
+    """What a dry run of these stages looks for: models, and how trainings are started."""
+    check_models(settings, stages, unmade)
+    if TRAINS & set(stages):
+        _check_launch(settings)
+
+
+def _check_launch(settings: PipelineSettings) -> None:
     """Refuse, before anything is paid for, trainings that could not be started as they are to be.
 
     Raises SettingsError, with the place in the configuration: a batch that the processes cannot
@@ -67,16 +76,16 @@ def check_launch(settings: PipelineSettings) -> None:
         training = settings.train_settings(method, settings.seeds[0], student)
         if processes == 1 and training.sharding is None and not training.trainer:
             continue  # torch, which tells of GPUs, takes seconds to load
-        from steper.training.processes import check_launched
+        from steper.training.processes import check_machine, check_shares
 
         try:
-            check_launched(training, processes, here=settings.ray_address is None)
+            check_shares(training, processes)
+            asked = training.asked_sharding()
+            if settings.ray_address is None:  # else the GPUs of other machines count
+                check_machine(training, asked, processes, launched=launched > 1)
         except SettingsError as error:
-            own = (
-                "train" if {"batch_size", "sharding"} & set(settings.recipes[method].train) else ""
-            )
-            place = f"recipes.{method}.train" if own else "train"
-            raise SettingsError(f"{place}: {error}") from None
+            own = f"recipes.{method}." * bool(settings.recipes[method].train)
+            raise SettingsError(f"{own}train: {error}") from None
 
 
 def check_models(

@@ -11,13 +11,12 @@ from typing import Any
 
 from steper.errors import SettingsError
 from steper.evaluation.compare import Comparison
-from steper.pipeline.beforehand import check_beforehand, check_launch, check_models
+from steper.pipeline.beforehand import check_beforehand, check_planned
 from steper.pipeline.config import PipelineSettings
 from steper.pipeline.do_tasks import do_tasks, work
 from steper.pipeline.load import load_settings
 from steper.pipeline.plan import (
     ASKS,
-    TRAINS,
     PlannedTask,
     Stage,
     Stamps,
@@ -68,10 +67,7 @@ class Pipeline:
         """
         self.workspace.check_questions()
         plan = make_plan(self.tasks.all(), Stamps(self.out), stages, overwrite_from)
-        left = stages_left(plan)
-        check_models(self.settings, left, self.tasks.digests)
-        if TRAINS & set(left):
-            check_launch(self.settings)
+        check_planned(self.settings, stages_left(plan), self.tasks.digests)
         return plan
 
     def _check(self, stages: Collection[Stage]) -> None:

@@ -54,7 +54,7 @@ def contents(results: StudyResults, cells: dict[str, dict[str, str]]) -> dict[st
             ("scores", i): best(test)
             for i, test in enumerate(tests.values(), start=len(scores[0]) - len(tests))
         },
-        "step_ends": any(end for c in comparisons for end in c.step_end.values()),
+        "step_ends": len(scores[0]) - len(tests) > 1,
         "charts": [chart for _, _, chart in plots_of(results)],
         "parts": [_part(name, test) for name, test in tests.items()],
         "cells": cells,

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from steper.artifact import as_json, settings_hash
 from steper.errors import SettingsError
-from steper.pipeline.beforehand import check_beforehand, check_launch, check_models
+from steper.pipeline.beforehand import check_beforehand, check_planned
 from steper.pipeline.do_tasks import do_tasks
 from steper.pipeline.plan import (
     ASKS,
-    TRAINS,
     Advance,
     PlannedTask,
     Stage,
@@ -112,11 +111,8 @@ class Study:
         for cell in self.cells.values():
             cell.workspace.check_questions()
         plan = make_plan(self.tasks, Stamps(self.out), stages, overwrite_from)
-        left = stages_left(plan)
         for cell in self.cells.values():
-            check_models(cell.workspace.settings, left, cell.unmade)
-            if TRAINS & set(left):
-                check_launch(cell.workspace.settings)
+            check_planned(cell.workspace.settings, stages_left(plan), cell.unmade)
         return plan
 
     def run(

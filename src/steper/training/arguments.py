@@ -6,11 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 
 from steper.training.model import count_parameters, uses_bfloat16
-from steper.training.processes import check_gpus, check_sharding
+from steper.training.processes import check_machine
 from steper.training.sharding import Sharding
 from steper.training.train_settings import SHARDING_ARGUMENTS, TrainSettings
 
@@ -32,11 +31,8 @@ def make_arguments(
     Raises SettingsError for sharding that would not be in force here.
     """
     parameters = count_parameters(config, settings)
-    on_gpu = settings.device == "auto" and torch.cuda.is_available()
-    on_cpu = settings.device == "cpu" or not (on_gpu or torch.backends.mps.is_available())
-    if on_gpu and processes > 1:
-        check_gpus(processes)
-    check_sharding(asked, on_cpu, processes)
+    device = check_machine(settings, asked, processes)
+    on_gpu, on_cpu = device == "cuda", device == "cpu"
     share = settings.batch_size // processes
     micro = next(n for n in range(min(settings.micro_batch_size, share), 0, -1) if share % n == 0)
     distributed = {"ddp_backend": "gloo"} if on_cpu and processes > 1 else {}

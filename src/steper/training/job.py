@@ -24,7 +24,7 @@ from steper.lm.shipped import locate_model
 from steper.prompt.chat_template import check_arguments
 from steper.prompt.encode import Encoder
 from steper.prompt.segments import Form
-from steper.store import check_apart, provenance, read_json, sha256_file, write_json
+from steper.store import check_out, provenance, read_json, sha256_file, write_json
 from steper.text import brief
 from steper.training.train_folder import REFERENCE, STEPER, TrainFolder, student_card
 from steper.training.train_settings import TrainSettings
@@ -115,7 +115,7 @@ def train(
     """
     settings = settings or TrainSettings()
     student = locate_model(student).removeprefix("hf:")
-    check_apart(out, examples, student)
+    check_out(out, examples, student)
     source, out = ExampleFolder(Path(examples)), Path(out)
     folder = TrainFolder(out, _fingerprint(source, student, settings))
     main = int(os.environ.get("RANK", "0")) == 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from steper.errors import SettingsError, missing_extra
-from steper.training.sharding import Sharding, asked_sharding
+from steper.training.sharding import Sharding
 from steper.training.train_settings import TrainSettings
 
 
@@ -35,21 +35,19 @@ def check_shares(settings: TrainSettings, processes: int) -> None:
         )
 
 
-def check_launched(settings: TrainSettings, processes: int, here: bool) -> None:
-    """What a training would refuse that is to be started in so many processes, before that.
+def check_machine(
+    settings: TrainSettings, asked: Sharding, processes: int, *, launched: bool = False
+) -> Literal["cuda", "mps", "cpu"]:
+    """Where this machine trains; raises what `check_gpus` and `check_sharding` do.
 
-    `here`: on this machine, so that its GPUs count. Raises as `check_shares`, `asked_sharding` and
-    `check_sharding` do.
+    `launched`: torchrun is going to start the processes.
     """
-    check_shares(settings, processes)
-    asked = asked_sharding(settings.sharding, settings.trainer)
-    if not here:
-        return
     on_gpu = settings.device == "auto" and torch.cuda.is_available()
     if on_gpu and processes > 1:
         check_gpus(processes)
     on_cpu = settings.device == "cpu" or not (on_gpu or torch.backends.mps.is_available())
-    check_sharding(asked, on_cpu, processes, launched=processes > 1)
+    check_sharding(asked, on_cpu, processes, launched=launched)
+    return "cuda" if on_gpu else "cpu" if on_cpu else "mps"
 
 
 def check_gpus(processes: int) -> None:
