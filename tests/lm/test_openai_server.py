@@ -309,7 +309,7 @@ def test_concurrency_is_bounded_and_used():
     assert 4 <= fake.busiest <= 8
 
 
-def test_close_cancels_at_once_and_leaves_no_thread():
+def test_close_cancels_at_once_and_leaves_no_thread(monkeypatch):
     before = threading.active_count()
     release = threading.Event()
 
@@ -322,11 +322,20 @@ def test_close_cancels_at_once_and_leaves_no_thread():
         futures = model.submit([ask(form="chat") for _ in range(5)])
         assert futures[4].cancel()
         time.sleep(0.1)
+        ends, schedule = [], model._loop.call_soon_threadsafe
+
+        def scheduled(call, *arguments):
+            if call == model._loop.stop:
+                ends.append(all(f.cancelled() for f in futures))
+            return schedule(call, *arguments)
+
+        monkeypatch.setattr(model._loop, "call_soon_threadsafe", scheduled)
         start = time.monotonic()
         model.close()
         model.close()
         assert time.monotonic() - start < 2
         assert all(f.cancelled() for f in futures)
+        assert ends == [True]  # a thread that ends first tells them of it, instead
         with pytest.raises(ModelError, match="closed"):
             model.submit([ask(form="chat")])
         release.set()

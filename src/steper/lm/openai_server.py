@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -72,8 +73,8 @@ class OpenAIModel:
         """
         try:
             import openai  # noqa: F401
-        except ImportError:
-            raise missing_extra("openai", "openai") from None
+        except ImportError as error:
+            raise missing_extra("openai", "openai", error) from None
         self.name = f"openai:{model}"
         self._model = model
         self._generation = generation or GenerationSettings()
@@ -175,12 +176,13 @@ class OpenAIModel:
     def close(self) -> None:
         """Cancel what is pending, close the connections, end the thread."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._loop.call_soon_threadsafe(self._loop.stop)
+            first, self._closed = not self._closed, True
             pending = list(self._open)
-        for future in pending:
+        for future in pending:  # before the thread ends, and tells them that it did
             future.cancel()
+        if first:
+            with suppress(RuntimeError):  # the thread ended by itself meanwhile
+                self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread is not threading.current_thread():
             self._thread.join(CLOSE_SECONDS)
 
