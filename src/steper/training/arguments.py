@@ -58,6 +58,7 @@ def make_arguments(
         bf16=uses_bfloat16(settings, on_gpu, parameters),
         seed=settings.seed,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is no number ends the training (trainer.log)
         eval_strategy=_every(settings.eval_every) if evaluates else "no",
         eval_steps=settings.eval_every,
         save_strategy=_every(settings.save_every),

@@ -296,6 +296,6 @@ num_train_epochs max_steps learning_rate lr_scheduler_type warmup_steps weight_d
 bf16 activation_checkpointing gradient_checkpointing seed data_seed logging_steps logging_strategy
 eval_strategy eval_steps save_strategy save_steps save_total_limit report_to use_cpu
 remove_unused_columns label_smoothing_factor train_sampling_strategy dataloader_drop_last
-accelerator_config disable_tqdm label_names ignore_data_skip
+accelerator_config disable_tqdm label_names ignore_data_skip logging_nan_inf_filter
 """
 OWN_ARGUMENTS = frozenset(_OWN_ARGUMENTS.split())
