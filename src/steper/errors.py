@@ -108,8 +108,17 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} {name!r}; {hint}"
 
 
-def missing_extra(package: str, extra: str) -> MissingExtraError:
-    """The error for an optional `package` that the extra `extra` installs."""
+def missing_extra(package: str, extra: str, error: ImportError | None = None) -> MissingExtraError:
+    """The error for an optional `package` that the extra `extra` installs.
+
+    `error` is what its import raised: a package that is there, but does not fit the others, is not
+    called missing.
+    """
+    if error is None or isinstance(error, ModuleNotFoundError):
+        what, install = "is not installed", "pip install"
+    else:
+        what = f"cannot be imported ({brief_reason(error, 300).rstrip('.')})"
+        install = "pip install --upgrade"
     return MissingExtraError(
-        f"this needs the package {package}, which is not installed: pip install 'steper[{extra}]'"
+        f"this needs the package {package}, which {what}: {install} 'steper[{extra}]'"
     )

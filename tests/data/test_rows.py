@@ -96,18 +96,28 @@ def test_truncated_parquet_is_one_line(tmp_path):
     refused(lambda: load_corpus(path), str(path), "not a whole Parquet file")
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'pyarrow'"), r"is not installed: pip install '"),
+        (
+            ImportError("numpy<2 is required, but found 2.1."),
+            r"cannot be imported \(numpy<2 is required, but found 2\.1\): pip install --upgrade '",
+        ),
+    ],
+)
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch, error, said):
     path = tmp_path / "c.parquet"
     path.write_bytes(b"PAR1....PAR1")
     imported = builtins.__import__
 
     def no_pyarrow(name, *rest):
         if name.startswith("pyarrow"):
-            raise ImportError(f"No module named {name!r}", name=name)
+            raise error
         return imported(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", no_pyarrow)
-    with pytest.raises(MissingExtraError, match=r"pyarrow.*pip install 'steper\[parquet\]'"):
+    with pytest.raises(MissingExtraError, match=rf"pyarrow, which {said}steper\[parquet\]'"):
         list(load_corpus(path))
 
 

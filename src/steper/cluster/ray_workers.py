@@ -122,8 +122,8 @@ def started(address: str | None) -> Iterator[Any]:
     """
     try:
         import ray
-    except ImportError:
-        raise missing_extra("ray", "ray") from None
+    except ImportError as error:
+        raise missing_extra("ray", "ray", error) from None
     if ray.is_initialized():
         yield ray
         return

@@ -217,8 +217,8 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise missing_extra("pyarrow", "parquet") from None
+    except ImportError as error:
+        raise missing_extra("pyarrow", "parquet", error) from None
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

@@ -84,8 +84,8 @@ def _dataset(examples: Iterable[StepExample], folder: Path) -> Iterator[Any]:
     """
     try:
         datasets: Any = import_module("datasets")
-    except ImportError:
-        raise missing_extra("datasets", "train") from None
+    except ImportError as error:
+        raise missing_extra("datasets", "train", error) from None
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:

@@ -24,8 +24,8 @@ def model_tokenizer(model: str, **options: Any) -> Any:
     """
     try:
         return find_source(model.removeprefix("hf:")).tokenizer(**options)
-    except ImportError:
-        raise missing_extra("transformers", "hf") from None
+    except ImportError as error:
+        raise missing_extra("transformers", "hf", error) from None
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{model}: its tokenizer cannot be read ({brief_reason(error, 200)})"

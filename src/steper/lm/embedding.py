@@ -19,8 +19,8 @@ def open_similarity(model: str) -> Callable[[str, str], float]:
         from sentence_transformers import SentenceTransformer
 
         from steper.lm.hf_load import no_progress_bars
-    except ImportError:
-        raise missing_extra("sentence-transformers", "embedding") from None
+    except ImportError as error:
+        raise missing_extra("sentence-transformers", "embedding", error) from None
     try:
         with no_progress_bars():
             encoder = SentenceTransformer(model, device="cpu")

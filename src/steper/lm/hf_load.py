@@ -48,7 +48,7 @@ def load(name: str, settings: HFSettings) -> Loaded:
         import torch  # noqa: F401
         import transformers
     except ImportError as error:
-        raise missing_extra(error.name or "transformers", "hf") from None
+        raise missing_extra(error.name or "transformers", "hf", error) from None
     source = find_source(name)
     if settings.device_map and find_spec("accelerate") is None:
         raise missing_extra("accelerate", "train")

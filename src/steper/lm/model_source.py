@@ -262,8 +262,8 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
     """
     try:
         import peft
-    except ImportError:
-        raise missing_extra("peft", "train") from None
+    except ImportError as error:
+        raise missing_extra("peft", "train", error) from None
     from transformers import GenerationConfig
 
     make_room(model, learnt_tokens(adapter))

@@ -27,8 +27,8 @@ class ChatRenderer:
         """
         try:
             from transformers import AutoTokenizer
-        except ImportError:
-            raise missing_extra("transformers", "hf") from None
+        except ImportError as error:
+            raise missing_extra("transformers", "hf", error) from None
         with one_line(name, "a tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(name)
         if not getattr(tokenizer, "chat_template", None):

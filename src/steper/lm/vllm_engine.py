@@ -52,7 +52,7 @@ class VLLMModel(WorkerModel):
         try:
             import vllm
         except ImportError as error:
-            raise missing_extra(error.name or "vllm", "vllm") from None
+            raise missing_extra(error.name or "vllm", "vllm", error) from None
         self.name = f"vllm:{name}"
         self._path = name
         self._generation = generation or GenerationSettings()

@@ -97,7 +97,7 @@ def load_cross_encoder(
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
     except ImportError as error:
-        raise missing_extra(error.name or "transformers", "hf") from None
+        raise missing_extra(error.name or "transformers", "hf", error) from None
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=1, dtype=dtype

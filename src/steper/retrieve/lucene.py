@@ -269,8 +269,8 @@ def _lucene() -> Callable[[str], Any]:
     """Start Java, once a process; returns the class of a name below org.apache.lucene."""
     try:
         import jpype
-    except ImportError:
-        raise missing_extra("jpype1", "lucene") from None
+    except ImportError as error:
+        raise missing_extra("jpype1", "lucene", error) from None
     if not jpype.isJVMStarted():
         jars = _jars()
         # Lucene 9 maps files by what Java 23 and later warn of.

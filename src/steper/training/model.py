@@ -146,8 +146,8 @@ def with_lora(model: Any, settings: TrainSettings, added: Sequence[int] = ()) ->
     """
     try:
         import peft
-    except ImportError:
-        raise missing_extra("peft", "train") from None
+    except ImportError as error:
+        raise missing_extra("peft", "train", error) from None
     if settings.gradient_checkpointing:
         model.enable_input_require_grads()
     rows = {name: list(added) for name in _embeddings(model)} if added else None
