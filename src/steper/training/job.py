@@ -33,7 +33,7 @@ try:
     import torch
     import transformers
 except ImportError as error:
-    raise missing_extra(error.name or "torch", "train", error) from None
+    raise missing_extra(error.name or "transformers", "train", error) from None
 if missing := [name for name in ("accelerate", "datasets") if find_spec(name) is None]:
     raise missing_extra(missing[0], "train")
 
