@@ -57,6 +57,8 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "turns.yaml").write_text("prompt: {layout: append_only, reasoning: anew}\n")
     (tmp_path / "k.yaml").write_text("strategy: {k: 0}\n")
     (tmp_path / "sections.yaml").write_text("strategie:\n  k: 3\n")
+    (tmp_path / "address.yaml").write_text("openai: {base_url: {a: 1}}\n")
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     (tmp_path / "config.txt").write_text("strategy: [1,\n  2\nx: :")
     (tmp_path / "student").mkdir()
     card = {"form": "chat", "strategy": {"name": "ircot"}, "prompt": {"layout": "append_only"}}
@@ -162,6 +164,12 @@ CASES = [
         "error: --max-steps: Input should be greater than or equal to 1, not 0",
     ),
     ("an address that is none", f"{SERVER} --base-url foo", "error: --base-url: base_url is 'foo'"),
+    (
+        "an address that is no text",
+        f"{TEACH} --questions good.jsonl --config address.yaml",
+        "section openai: base_url: an address was expected, or a list of them",
+    ),
+    ("links in a circle", "run circle.yaml", "circle.yaml: cannot be read (Too many levels of"),
     ("jobs out of range", "run small-world --jobs 0", "error: --jobs: a number of tasks from 1 on"),
     ("jobs that are no YAML", "run small-world --jobs [", "error: --jobs [: the value is not YAML"),
     ("unknown section", f"{TEACH} --questions good.jsonl --config sections.yaml", "strategy"),

@@ -157,7 +157,14 @@ class VLLMSettings(Settings):
     )
 
 
-Addresses = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+def _addresses(value: Any) -> tuple[str, ...]:
+    listed = (value,) if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(each, str) for each in listed):
+        raise ValueError("an address was expected, or a list of them")
+    return tuple(listed)
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
 """One address, or several."""
 
 

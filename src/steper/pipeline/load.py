@@ -98,16 +98,19 @@ def find_configuration(given: str, what: str = "recipe", below: str = "") -> Con
         hint = f"; the shipped {what} is called {path.stem}" if path.stem in known else ""
         raise InputError(f"{path}: no such file{hint}")
     shipped = known.get(path.stem)
-    if shipped is not None and path.exists() and path.samefile(shipped):
+    if shipped is not None and path.is_file() and path.samefile(shipped):
         return Configuration(path, path.stem, Path.cwd())
     return Configuration(path, path.stem, path.absolute().parent)
 
 
 def _is_missing(path: Path) -> bool:
     try:
-        return not path.exists()
-    except OSError:  # whoever opens it says why it cannot be read
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # whoever opens it says why it cannot be read (links in a circle)
         return False
+    return False
 
 
 def load_settings(
