@@ -80,6 +80,9 @@ def test_lines_that_do_not_get_to_the_disk_are_told(tmp_path, monkeypatch):
             file.append(LINE % 2)
 
 
+TEACH = "teach --questions {0}/world/train.json --model gold --corpus {0}/index --out {0}/"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A world, its index, the gold teacher's run and examples."""
@@ -87,8 +90,11 @@ def made(tmp_path_factory):
     for line in (
         "world --out {0}/world --train 6 --dev 1 --test 2 --benchmark 2wikimultihopqa",
         "index --corpus {0}/world/corpus.jsonl --out {0}/index",
-        "teach --questions {0}/world/train.json --model gold --corpus {0}/index --out {0}/run",
+        TEACH + "run",
         "build {0}/run --out {0}/examples",
+        TEACH + "s1 --shard 1/2",
+        TEACH + "s2 --shard 2/2",
+        TEACH + "rerun --k 2",
     ):
         assert run(line.format(folder).split()) == 0
     return folder
@@ -101,6 +107,10 @@ COMMANDS = {
     "--out {out}/run",
     "build": "build {made}/run --out {out}/examples --export jsonl --export parquet --export hf",
     "eval": "eval {out}/copy",
+    "merge": "merge {made}/s1 {made}/s2 --out {out}/merged",
+    "relabel": "relabel {made}/run --model gold --out {out}/steps",
+    "judge": "judge a={made}/run b={made}/rerun --model test_full_disk:says_yes --in-flight 1 "
+    "--out {out}/verdicts",
     "report": "report {made}/run --out {out}/report.html",
 }
 
