@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from data.test_hotpotqa_abstracts import ROWS, dump, packed
+from lm.packed import pack
 from lm.tiny import make_tiny_llama
 from steper.cli.main import run
 from steper.journal import RunFolder
@@ -35,6 +37,7 @@ students: {tiny: {model: TINY}}
 recipes: [steper]
 jobs: 1
 """
+STUDY = "study: {title: A study}\n" + PIPELINE + "cells: {one: {}, two: {strategy: {k: 2}}}\n"
 
 MADE = (
     "world --out world --train 5 --dev 1 --test 2 --benchmark 2wikimultihopqa",
@@ -47,11 +50,15 @@ MADE = (
     "teach --questions world/train.json --model gold --corpus index --shard 2/2 --out s2",
     "merge s1 s2 --out merged",
     "relabel run --model gold --out steps",
+    "train examples --student tiny --max-steps 1 --batch-size 1 --dtype float32 --lora-rank 2 "
+    "--out adapter",
 )
 
+ASKED = "--questions world/test.json --corpus index --max-steps 2 --max-tokens 4 --out out"
 TRAIN = "train examples --student tiny --max-steps 1 --batch-size 1 --dtype float32 --out "
 TEACH = "teach --questions world/train.json --model gold --corpus index --config config.yaml --out "
 JUDGE = "judge a=run b=rerun --model tiny --max-tokens 2 --out "
+STUDIED = "--out studied --stages world,index,teach"
 ASK = "ask Who? --student student --corpus index --max-steps 2 --max-tokens 4"
 COMMANDS = {
     "index --corpus world/corpus.jsonl --out out": ["world/corpus.jsonl"],
@@ -73,8 +80,11 @@ COMMANDS = {
     "world --out world --train 5 --dev 1 --test 2 --benchmark 2wikimultihopqa": ["world"],
     f"{TRAIN}out": ["examples", "tiny"],
     f"{TRAIN}student": ["student"],
-    "eval --student student --questions world/test.json --corpus index --max-steps 2 --max-tokens 4"
-    " --out out": ["student"],
+    f"eval --student student {ASKED}": ["student"],
+    f"eval --student adapter {ASKED}": ["adapter"],
+    f"teach --model packed.gguf --limit 1 {ASKED}": ["packed.gguf"],
+    f"study study.yaml {STUDIED}": ["study.yaml", "studied"],
+    "data hotpotqa-abstracts abstracts.tar.bz2 --out corpus.jsonl": ["abstracts.tar.bz2"],
     "run pipeline.yaml --out all --stages world,index,teach": ["pipeline.yaml", "all"],
     "merge s1 s2 --out out": ["s1", "s2"],
     "merge s1 s2 --out merged": ["s1", "merged"],
@@ -88,7 +98,7 @@ COMMANDS = {
 """Command → files and folders that it reads."""
 
 OURS = (
-    *("index", "run", "half", "examples", "all", "student"),
+    *("index", "run", "half", "examples", "all", "student", "adapter", "studied"),
     *("s1", "s2", "merged", "steps", "verdicts", "rerun"),
 )
 """What we wrote ourselves; files of the user may say something else and be right."""
@@ -101,7 +111,9 @@ def whole(tmp_path_factory):
     with inside(folder), pytest.MonkeyPatch.context() as patched:
         Path("config.yaml").write_text(CONFIG)
         Path("pipeline.yaml").write_text(PIPELINE)
-        make_tiny_llama("tiny", window=8192)
+        Path("study.yaml").write_text(STUDY)
+        pack(make_tiny_llama("tiny", window=8192), Path("packed.gguf"))
+        dump(Path("abstracts.tar.bz2"), {"AA/wiki_00.bz2": packed(ROWS)})
         for line in MADE:
             assert run(line.split()) == 0
 
@@ -115,6 +127,7 @@ def whole(tmp_path_factory):
         assert run(f"{TEACH}rerun --k 2".split()) == 0  # a judge is asked where runs differ
         assert run(f"{JUDGE}verdicts".split()) == 0
         assert run(["run", "pipeline.yaml", "--out", "all", "--stages", "world,index,teach"]) == 0
+        assert run(f"study study.yaml {STUDIED}".split()) == 0
     return folder
 
 

@@ -171,7 +171,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     the folder that it was about to replace put back. Journals beside the new folder stay until one
     succeeds.
     """
-    path = path.resolve()  # a link to a folder stays, and the folder is replaced
+    path = Path(os.path.realpath(path))  # a link to a folder stays, and the folder is replaced
     work = path.with_name(f".{path.name}.steper.tmp")
     made = [folder for folder in path.parents if not folder.exists()]
     lock = Lock(work / LOCK, f"{path}: another steper process is writing it")

@@ -105,9 +105,9 @@ def cut_unfinished_line(fd: int) -> int:
 
 def check_out(out: Path | str, *inputs: Path | str) -> None:
     """Raise InputError where `out` is one of the `inputs`: it would be gone before it is read."""
-    place = Path(out).resolve()
+    place = os.path.realpath(out)  # Path.resolve raises at links in a circle
     for one in inputs:
-        if Path(one).resolve() == place:
+        if os.path.realpath(one) == place:
             raise InputError(f"--out {out} is what is to be read; name another place")
 
 

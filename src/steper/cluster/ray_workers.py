@@ -9,6 +9,7 @@ their shards lie.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -62,7 +63,7 @@ def teach_by_workers(
     goes on where an interrupted one stopped, with another number of workers, too. Raises
     MissingExtraError without Ray, SteperError for whatever a worker met that the user can mend.
     """
-    named, out = out, out.resolve()
+    named, out = out, Path(os.path.realpath(out))
     shards = shards_folder(out)
     whole = _is_whole(out) and not overwrite
     if overwrite:

@@ -6,6 +6,7 @@ same questions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,7 +112,7 @@ def parse_methods(runs: Iterable[str], groups: Iterable[str] = ()) -> dict[str, 
     specs = [(spec, False) for spec in runs] + [(spec, True) for spec in groups]
     lone = [Path(s).name for s, grouped in specs if not grouped and _is_folder(s)]
     methods: dict[str, tuple[Path, ...]] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for spec, grouped in specs:
         if not grouped and _is_folder(spec):
             paths: tuple[Path, ...] = (Path(spec),)
@@ -123,9 +124,10 @@ def parse_methods(runs: Iterable[str], groups: Iterable[str] = ()) -> dict[str, 
             if not name or not paths:
                 raise InputError(f"{spec!r} names no runs; NAME=RUN1,RUN2,… was expected")
         for path in paths:
-            if path.resolve() in seen:
+            place = os.path.realpath(path)
+            if place in seen:
                 raise InputError(f"{path} is given twice; each run can stand in one method only")
-            seen.add(path.resolve())
+            seen.add(place)
         if name in methods:
             raise InputError(f"two methods are named {name!r}; give them other names")
         methods[name] = paths

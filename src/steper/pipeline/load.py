@@ -9,6 +9,7 @@ folder), those in overrides to the working folder.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -204,8 +205,8 @@ def _resolved(name: str, value: str, base: Path) -> str:
         plain = without_scheme(value)
         folder = base / Path(plain).expanduser()
         is_path = plain.startswith((".", "~")) or folder.is_dir()
-        return f"{scheme}{folder.resolve()}" if is_path else value
-    return str((base / Path(value).expanduser()).resolve())
+        return f"{scheme}{os.path.realpath(folder)}" if is_path else value
+    return os.path.realpath(base / Path(value).expanduser())
 
 
 def _apply(value: dict[str, Any], override: str, given: str) -> Place:
