@@ -206,6 +206,24 @@ def test_lora_learns_the_embeddings_of_added_tokens_alone(lora):
     assert torch.equal(*rows(after, tokenizer)) == tied
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adamw_bf16"])
+def test_frozen_embeddings_learn_added_tokens_alone(lora, optimizer, tmp_path):
+    base, examples, _ = lora
+    # In bfloat16 weights, as one of the optimizers has them; the others keep them as they are.
+    whole = find_source(str(base)).model().to(torch.bfloat16)
+    place = tmp_path / "base"
+    whole.save_pretrained(place)
+    find_source(str(base)).tokenizer().save_pretrained(place)
+    asked = {"optimizer": optimizer, "max_steps": 2, "lr": 0.01, "device": "cpu"}
+    train(examples, place, tmp_path / "s", TrainSettings(freeze_embeddings=True, **asked))
+    before, after = find_source(str(place)).model(), find_source(str(tmp_path / "s")).model()
+    known = before.get_input_embeddings().num_embeddings
+    begun = before.resize_token_embeddings(known + len(TOKENS)) and before
+    for was, now in zip(embeddings(begun), embeddings(after), strict=True):
+        assert torch.equal(was[:known], now[:known])
+        assert not torch.equal(was[known:], now[known:])
+
+
 def embeddings(model):
     return [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())]
 
@@ -232,10 +250,13 @@ def test_a_lora_student_with_added_tokens_merges_into_the_same_model(lora, taugh
     assert answers[0] == answers[1]
 
 
-def test_added_tokens_are_not_for_lora_in_shards(base, taught, tmp_path):
+def test_added_tokens_are_not_for_lora_in_shards_nor_for_decay(base, taught, tmp_path):
     build = ["build", str(taught / "run"), "--recipe", "self_rag", "--student", str(base)]
     assert command([*build, "--out", str(tmp_path / "examples")]) == 0
     asked = TrainSettings(lora_rank=2, max_steps=1, sharding="zero3")
     with pytest.raises(SettingsError, match=r"adds 15 tokens, .* does not learn under ZeRO-3; "):
+        train(tmp_path / "examples", base, tmp_path / "s", asked)
+    asked = TrainSettings(freeze_embeddings=True, max_steps=1, weight_decay=0.1)
+    with pytest.raises(SettingsError, match=r"adds 15 tokens, .* weight_decay 0.1 shrinks as a "):
         train(tmp_path / "examples", base, tmp_path / "s", asked)
     assert not (tmp_path / "s").exists()

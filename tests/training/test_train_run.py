@@ -290,6 +290,18 @@ def test_muon_moves_matrices_and_adamw_the_rest(student, source, tmp_path):
     assert any(not torch.equal(other[name], after[name]) for name in after)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_embeddings_stay_and_the_rest_learns(student, source, tmp_path, optimizer):
+    given = settings(freeze_embeddings=True, optimizer=optimizer, max_steps=3)
+    done = train(source, student, tmp_path / "out", given)
+    before, after = weights_of(student), weights_of(done.path)
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {"model.embed_tokens.weight", "lm_head.weight"}
+    resolved = done.manifest["resolved"]
+    assert resolved["trained_parameters"] < resolved["parameters"]
+    assert done.manifest["settings"]["training"]["freeze_embeddings"] is True
+
+
 @pytest.mark.parametrize("merge", [False, True])
 def test_lora(student, source, tmp_path, merge):
     given = settings(lora_rank=2, merge=merge, max_steps=3)

@@ -112,7 +112,28 @@ def load_student(
     model = base.load(base.source.model, dtype=dtype, attn_implementation=attention)
     check_branching(model.config, trees)
     make_room(model, added)
-    return with_lora(model, base.settings, added) if frozen else model
+    if frozen:
+        return with_lora(model, base.settings, added)
+    if base.settings.freeze_embeddings:
+        freeze_embeddings(model, added)
+    return model
+
+
+def freeze_embeddings(model: Any, added: Sequence[int] = ()) -> None:
+    """Let the embeddings of tokens, and the output's, learn nothing but the rows of `added`.
+
+    Adam moves a parameter by its learning rate however small the gradient is; and the softmax of
+    every learnt token has one for every token that the training never shows.
+    """
+    # A tied output has the same parameter.
+    modules = [m for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None]
+    for weight in {id(module.weight): module.weight for module in modules}.values():
+        if not added:
+            weight.requires_grad_(False)
+            continue
+        rows = torch.zeros(len(weight), 1, device=weight.device, dtype=weight.dtype)
+        rows[list(added)] = 1
+        weight.register_hook(partial(torch.mul, rows))
 
 
 def check_branching(config: Any, trees: bool) -> None:

@@ -120,6 +120,11 @@ class TrainSettings(Settings):
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.0, ge=0, description="of the optimizer; never on σ")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to it (0: not)")
+    freeze_embeddings: bool = Field(
+        False,
+        description="leave the embeddings of tokens as they are, but for those that a recipe "
+        "adds: what training never shows stays as good as it was. LoRA leaves them anyway",
+    )
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank (0: all weights)")
     lora_alpha: int | None = Field(None, ge=1, description="LoRA's alpha (none: twice the rank)")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="LoRA's dropout")
@@ -227,14 +232,23 @@ class TrainSettings(Settings):
             raise ValueError("trainer.optim names another optimizer; leave trainer.optim out")
 
     def check_tokens(self, tokens: Sequence[str]) -> None:
-        """Refuse LoRA in shards, with a SettingsError, where a recipe adds tokens to the student's.
+        """Refuse, with a SettingsError, what cannot learn single rows of the embeddings.
 
-        peft learns rows of a whole matrix.
+        Where a recipe adds tokens to the student's, and LoRA or `freeze_embeddings` leaves the
+        others as they are.
         """
-        if tokens and self.lora_rank and (kind := self.asked_sharding().kind) != "none":
+        frozen = "lora_rank" if self.lora_rank else "freeze_embeddings"
+        if not tokens or not getattr(self, frozen):
+            return
+        added = f"the examples' recipe adds {len(tokens)} tokens, whose embeddings"
+        if (kind := self.asked_sharding().kind) != "none":
             raise SettingsError(
-                f"the examples' recipe adds {len(tokens)} tokens, whose embeddings LoRA does not "
-                f"learn under {kind}; leave lora_rank or sharding out"
+                f"{added} {frozen} does not learn under {kind}; leave {frozen} or sharding out"
+            )
+        if frozen == "freeze_embeddings" and self.weight_decay:
+            raise SettingsError(
+                f"{added} are rows of a matrix that weight_decay {self.weight_decay:g} shrinks as "
+                "a whole; leave weight_decay or freeze_embeddings out"
             )
 
     @property
@@ -277,6 +291,7 @@ LATER = {
     "divergence",
     "divergence_beta",
     "sigma_floor",
+    "freeze_embeddings",
 }
 """Settings that came later: at their defaults a fingerprint leaves them out."""
 
