@@ -23,9 +23,10 @@ def world(
 ) -> None:
     """Generate a small encyclopedia with multi-hop questions.
 
-    Writes corpus.jsonl, train.json, dev.json and test.json (in an official format), gold.jsonl
-    (the gold chain of every question) and world.json (how it was made). The same seed gives the
-    same files everywhere.
+    Writes corpus.jsonl, train-corpus.jsonl (articles that training questions are about: let the
+    teacher search these, and test articles never come up in training, not even as distractors),
+    train.json, dev.json and test.json (in an official format), gold.jsonl (the gold chain of every
+    question) and world.json (how it was made). The same seed gives the same files everywhere.
 
     Parameters
     ----------

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 HELD_OUT = 500
 """Test questions that are held out of the training file where no test file is named (IRCoT's)."""
 
+LEARNT = {"train", "apart"}
+"""Settings of a generated world that its test questions do not depend on."""
+
 
 @dataclass
 class DataSet:
@@ -119,7 +122,7 @@ class DataSet:
         for name in unasked:
             key.pop(name, None)
         if world := key.get("world"):
-            key["world"] = {name: value for name, value in world.items() if name != "train"}
+            key["world"] = {name: value for name, value in world.items() if name not in LEARNT}
         return key
 
     def _read(self, path: Path) -> QuestionFile:

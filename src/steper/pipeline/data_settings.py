@@ -28,6 +28,11 @@ class WorldSettings(Settings):
     domain: str = Field("culture", description="culture, or ood: other types and relations")
     train: int = Field(1200, ge=1, description="training questions")
     test: int = Field(500, ge=1, description="test questions, about entities of their own")
+    apart: bool = Field(
+        True,
+        description="training questions search the articles of the training part alone; otherwise "
+        "all, so that articles of test questions come up in training, always as distractors",
+    )
 
 
 class AskedSettings(Settings):

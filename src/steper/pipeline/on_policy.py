@@ -47,7 +47,7 @@ def collect(
     name = f"{data}/{student}/{method}-{seed}"
     answering = EvalRun(before, before, name, path, student, trained, data)
     lm, strategy = open_answering(ws, source, answering)
-    retriever = ws.retriever(data)
+    retriever = ws.retriever(ws.learnt_over(data))
     if retriever is not None:
         retriever = student_retriever(trained, retriever, ALLOWED.allow_code)
     run = teach(

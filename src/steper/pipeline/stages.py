@@ -81,7 +81,7 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
         source.train,
         _strategy(ws, lm, teacher.prompt),
         lm,
-        ws.retriever(data),
+        ws.retriever(ws.learnt_over(data)),
         ws.folder("teach", data),
         samples=teacher.samples,
         in_flight=teacher.in_flight,
@@ -147,7 +147,7 @@ def make_examples(
         strategy=ws.settings.strategy_kind,
         more_filters=method_settings.more_filters,
         exclude=[write_test_questions(ws, data)],
-        retriever=ws.retriever(data) if recipe.searches else None,
+        retriever=ws.retriever(ws.learnt_over(data)) if recipe.searches else None,
         judge=opened and LMJudge(opened, in_flight=ws.settings.teacher.in_flight),
         more_runs=more,
     )

@@ -99,13 +99,14 @@ class TaskList:
     @cached_property
     def _indexes(self) -> dict[str, Task]:
         indexes = {}
-        for name in self.ws.tests:
+        for name in [*self.ws.tests, *self.ws.apart]:
             folder = self.ws.index(name)
             if folder is None or not self.ws.settings.strategy_kind.searches:
                 continue
             bm25 = self.ws.settings.index.model_dump(mode="json")
             key = {"corpus": self._keys.corpus(name), "bm25": bm25}
-            work, world = partial(first_stages.make_index, data=name), self._worlds.get(name)
+            world = self._worlds.get(self.ws.data_set(name).name)
+            work = partial(first_stages.make_index, data=name)
             indexes[name] = self._task("index", name, folder / MANIFEST_FILE, key, work, world)
         return indexes
 
@@ -121,13 +122,16 @@ class TaskList:
                 **({"samples": teacher.samples} if teacher.samples > 1 else {}),
             }
             output = self.ws.folder("teach", name, "trajectories.jsonl")
-            work, before = partial(stages.run_teacher, data=name), self._before_asking(name)
+            work, before = partial(stages.run_teacher, data=name), self._before_learning(name)
             load = load_of(teacher.model, teacher.hf)
             taught[name] = self._task("teach", name, output, key, work, *before, load=load)
         return taught
 
     def _before_asking(self, name: str) -> tuple[Task | None, ...]:
         return self._worlds.get(name), self._indexes.get(name)
+
+    def _before_learning(self, name: str) -> tuple[Task | None, ...]:
+        return self._worlds.get(name), self._indexes.get(self.ws.learnt_over(name))
 
     @cached_property
     def _students(self) -> list[Task]:
@@ -245,7 +249,7 @@ class TaskList:
         }
         name, output = "/".join((data, student, f"{method}-{seed}")), self.ws.collected(*whose)
         trained = self._trained((data, student, method_settings.states_of, seed))
-        before, work = self._before_asking(data), partial(on_policy.collect, **_named(whose))
+        before, work = self._before_learning(data), partial(on_policy.collect, **_named(whose))
         load = self._student_load(student, self.ws.settings.students[student].hf)
         output /= "trajectories.jsonl"
         return self._once(

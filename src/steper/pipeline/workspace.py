@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steper.data import load_corpus
+from steper.data.world.generate import TRAIN_CORPUS
 from steper.evaluation.leakage import GRAVE, Leakage, demonstrated, find_leakage
 from steper.examples.student_form import student_form
 from steper.lm.base import LanguageModel
@@ -22,6 +23,9 @@ from steper.retrieve.base import Retriever
 from steper.retrieve.opening import names_code
 
 TEST_QUESTIONS = "test-questions.jsonl"
+
+TRAIN = ".train"
+"""What the name of a data set ends in where its training questions have an index of their own."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def also_named(method: str, name: str) -> str:
 class Workspace:
     """One pipeline at work in the folder `out`.
 
-        world/DATA/   index/DATA/   teach/DATA/   build/DATA/STUDENT/RECIPE/
+        world/DATA/   index/DATA/   index/DATA.train/   teach/DATA/   build/DATA/STUDENT/RECIPE/
         tune/DATA/STUDENT/RECIPE/…
         train/DATA/STUDENT/RECIPE-SEED/   eval/DATA/…   compare/DATA.json   report.html
         collect/DATA/STUDENT/RECIPE-SEED/   relabel/…   (on-policy)
@@ -88,8 +92,19 @@ class Workspace:
         return [*self.data, *self.asked]
 
     def data_set(self, name: str) -> DataSet:
-        """The questions of this name."""
+        """The questions of this name, or of the data set whose training index it names."""
+        name = name.removesuffix(TRAIN) if name in self.apart else name
         return self.data.get(name) or self.asked[name]
+
+    @property
+    def apart(self) -> list[str]:
+        """The names of indexes for training questions alone, of worlds that have them apart."""
+        worlds = {name: found.settings.world for name, found in self.data.items()}
+        return [f"{name}{TRAIN}" for name, world in worlds.items() if world and world.apart]
+
+    def learnt_over(self, data: str) -> str:
+        """The name of the index that a data set's training questions are asked over."""
+        return f"{data}{TRAIN}" if f"{data}{TRAIN}" in self.apart else data
 
     def check_apart(self, data: str, test: str) -> None:
         """Refuse, as an InputError, questions only asked that a data set trains on."""
@@ -280,7 +295,8 @@ class Workspace:
         source = self.data_set(data)
         world, corpus = source.world, source.settings.corpus
         if world is not None:
-            return list(load_corpus(world / "corpus.jsonl"))
+            file = TRAIN_CORPUS if data in self.apart else "corpus"
+            return list(load_corpus(world / f"{file}.jsonl"))
         if corpus == "auto":
             return source.corpus()
         return list(load_corpus(Path(corpus)))

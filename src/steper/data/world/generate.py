@@ -37,6 +37,9 @@ CONTEXT_SIZE = 10
 """Paragraphs in the context of a question, as in HotpotQA's distractor setting and 2Wiki."""
 
 
+TRAIN_CORPUS = "train-corpus"
+"""The file of the articles that training questions are about, and those alone."""
+
 ABOUT = "world.json"
 """The file that says how a world was made."""
 
@@ -157,9 +160,9 @@ def write_world(
     """Write the world to the folder `out`; returns what was written, by name.
 
     `train.json`, `dev.json`, `test.json` are in the format of `benchmark`, 2WikiMultiHopQA or
-    HotpotQA, `corpus.jsonl` holds the articles, `gold.jsonl` the gold chain of every question with
-    its sub-questions, and `world.json` says how the world was made, with a hash of each file.
-    Raises InputError where `out` holds a file that is no world's, or one that was changed since; a
+    HotpotQA, `corpus.jsonl` holds the articles, `train-corpus.jsonl` those of the training part,
+    `gold.jsonl` the gold chain of every question with its sub-questions, and `world.json` says how
+    the world was made, with a hash of each file. Raises InputError where `out` holds a file that is no world's, or one that was changed since; a
     world that was written there before, or in part, gives way.
     """
     if benchmark not in ROWS:
@@ -167,14 +170,18 @@ def write_world(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name a folder to write the world to")
-    texts = {"corpus": "".join(_line(row) for row in corpus_rows(world))}
+    articles = corpus_rows(world)
+    own = [row for row in articles if world.passages[row["title"]].part == "train"]
+    texts = {
+        name: "".join(map(_line, rows)) for name, rows in (("corpus", articles), (TRAIN_CORPUS, own))
+    }
     for part, questions in world.questions.items():
         rows = [ROWS[benchmark](world, question) for question in questions]
         texts[part] = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
     texts["gold"] = "".join(
         _line(asdict(question)) for part in world.questions.values() for question in part
     )
-    lines = {"corpus", "gold"}
+    lines = {"corpus", TRAIN_CORPUS, "gold"}
     files = {name: out / f"{name}.{'jsonl' if name in lines else 'json'}" for name in texts}
     hashes = {files[n].name: hashlib.sha256(text.encode()).hexdigest() for n, text in texts.items()}
     files["world"] = out / ABOUT

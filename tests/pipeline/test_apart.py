@@ -1,0 +1,30 @@
+"""A generated world's training questions search articles of their own."""
+
+import json
+
+import pytest
+
+from pipeline.made import CONFIG
+from steper.pipeline.load import load_settings
+from steper.pipeline.pipeline import Pipeline
+from steper.runs import Run
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_articles_of_test_questions_come_up_in_training_only_where_that_is_asked(tmp_path, apart):
+    world = f"world: {{train: 12, test: 6, apart: {str(apart).lower()}}}"
+    config = tmp_path / "c.yaml"
+    config.write_text(CONFIG.replace("questions: train.json", world).replace("test: test.json", ""))
+    out = tmp_path / "out"
+    pipeline = Pipeline(load_settings(config, ["strategy.k=4"]), out)
+    pipeline.run(["world", "index", "teach"])
+    own = {
+        json.loads(line)["title"]
+        for line in (out / "world/small/train-corpus.jsonl").read_text().splitlines()
+    }
+    found = {p.title for t in Run(out / "teach/small").trajectories() for p in t.passages}
+    assert (found <= own) == apart
+    # Tests are asked over all articles.
+    index = json.loads((out / "index/small/index.json").read_text())
+    assert index["passages"] > len(own)
+    assert (out / "index/small.train").exists() == apart
