@@ -271,7 +271,7 @@ def test_a_student_is_compared_with_the_baseline_of_its_own_size(tmp_path, tiny)
 def test_students_are_asked_further_questions(made, tmp_path):
     file, out, _, _, _ = made
     further = "evaluate.further.other={world: {domain: ood, train: 1, test: 3}}"
-    study = Study(load_study(file, [further]), out)
+    study = Study(load_study(file, [further]), shutil.copytree(out, tmp_path / "out"))
     states = {planned.task.id.rpartition("-")[0]: planned.state for planned in study.plan()}
     assert states["train/small/tiny/steper-0"] == "done"
     assert states["eval/other/small/tiny/steper-0"] == "to do"
