@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import steper
+from doubles import largest_file
 from steper.cli.main import run as command
 from steper.evaluation.leakage import Leakage, Overlap
 from steper.evaluation.tables import leakage_line
@@ -183,6 +184,23 @@ def test_a_done_study_does_nothing(made):
     watcher = Watcher()
     steper.study(file, out, watcher=watcher)
     assert not watcher.begun
+
+
+def test_a_study_on_a_full_disk_ends_in_one_line_and_goes_on(made, tmp_path, capsys):
+    file, out, _, _, _ = made
+    copy = shutil.copytree(out, tmp_path / "out")
+    for name in ("study.json", "report.html", "tables.md"):
+        (copy / name).unlink()
+    line = ["study", str(file), "--out", str(copy), "--overwrite-from", "compare"]
+    for size in (0, 2_000):
+        with largest_file(size):
+            assert command(line) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1].startswith("steper study: error: ")
+        assert "cannot be written (File too large)" in said[-1]
+    assert command(line) == 0
+    assert (copy / "tables.md").read_bytes() == (out / "tables.md").read_bytes()
+    assert not [path for path in copy.rglob("*.tmp")]
 
 
 def test_quick_puts_its_section_over_the_others(made, capsys):

@@ -126,7 +126,9 @@ def freeze_embeddings(model: Any, added: Sequence[int] = ()) -> None:
     every learnt token has one for every token that the training never shows.
     """
     # A tied output has the same parameter.
-    modules = [m for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None]
+    modules = [
+        m for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None
+    ]
     for weight in {id(module.weight): module.weight for module in modules}.values():
         if not added:
             weight.requires_grad_(False)

@@ -173,7 +173,8 @@ def write_world(
     articles = corpus_rows(world)
     own = [row for row in articles if world.passages[row["title"]].part == "train"]
     texts = {
-        name: "".join(map(_line, rows)) for name, rows in (("corpus", articles), (TRAIN_CORPUS, own))
+        name: "".join(map(_line, rows))
+        for name, rows in (("corpus", articles), (TRAIN_CORPUS, own))
     }
     for part, questions in world.questions.items():
         rows = [ROWS[benchmark](world, question) for question in questions]
