@@ -200,7 +200,7 @@ def test_a_study_on_a_full_disk_ends_in_one_line_and_goes_on(made, tmp_path, cap
         assert "cannot be written (File too large)" in said[-1]
     assert command(line) == 0
     assert (copy / "tables.md").read_bytes() == (out / "tables.md").read_bytes()
-    assert not [path for path in copy.rglob("*.tmp")]
+    assert not list(copy.rglob("*.tmp"))
 
 
 def test_quick_puts_its_section_over_the_others(made, capsys):

@@ -126,10 +126,8 @@ def freeze_embeddings(model: Any, added: Sequence[int] = ()) -> None:
     every learnt token has one for every token that the training never shows.
     """
     # A tied output has the same parameter.
-    modules = [
-        m for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None
-    ]
-    for weight in {id(module.weight): module.weight for module in modules}.values():
+    both = model.get_input_embeddings(), model.get_output_embeddings()
+    for weight in {id(m.weight): m.weight for m in both if m is not None}.values():
         if not added:
             weight.requires_grad_(False)
             continue

@@ -162,8 +162,9 @@ def write_world(
     `train.json`, `dev.json`, `test.json` are in the format of `benchmark`, 2WikiMultiHopQA or
     HotpotQA, `corpus.jsonl` holds the articles, `train-corpus.jsonl` those of the training part,
     `gold.jsonl` the gold chain of every question with its sub-questions, and `world.json` says how
-    the world was made, with a hash of each file. Raises InputError where `out` holds a file that is no world's, or one that was changed since; a
-    world that was written there before, or in part, gives way.
+    the world was made, with a hash of each file. Raises InputError where `out` holds a file that is
+    no world's, or one that was changed since; a world that was written there before, or in part,
+    gives way.
     """
     if benchmark not in ROWS:
         raise InputError(unknown_name("format of a world", benchmark, ROWS))
@@ -172,10 +173,7 @@ def write_world(
         raise InputError(f"{out} is not a folder; name a folder to write the world to")
     articles = corpus_rows(world)
     own = [row for row in articles if world.passages[row["title"]].part == "train"]
-    texts = {
-        name: "".join(map(_line, rows))
-        for name, rows in (("corpus", articles), (TRAIN_CORPUS, own))
-    }
+    texts = {"corpus": "".join(map(_line, articles)), TRAIN_CORPUS: "".join(map(_line, own))}
     for part, questions in world.questions.items():
         rows = [ROWS[benchmark](world, question) for question in questions]
         texts[part] = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
