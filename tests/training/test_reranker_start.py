@@ -70,14 +70,14 @@ def test_it_is_trained_in_float32_on_the_device_of_the_training(
 def test_cpu_is_heeded_where_there_is_a_gpu(student, source, tmp_path, monkeypatch):
     asked = []
 
-    def train_reranker(rankings, start, out, epochs, seed, device):
-        asked.append(device)
+    def train_reranker(rankings, start, out, epochs, seed, device, frozen):
+        asked.append((device, frozen))
         return {}
 
     monkeypatch.setattr(job, "train_reranker", train_reranker)
     train(source, student, tmp_path / "a", settings())
-    train(source, student, tmp_path / "b", settings(device="auto"))
-    assert asked == ["cpu", None]
+    train(source, student, tmp_path / "b", settings(device="auto", freeze_embeddings=True))
+    assert asked == [("cpu", False), (None, True)]
 
 
 def test_a_packed_start_is_refused_before_the_training(student, source, tmp_path):

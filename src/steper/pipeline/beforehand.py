@@ -32,9 +32,9 @@ def check_beforehand(
     """Look for what these stages would fail on; `unmade` are models that are yet to be made.
 
     Raises MissingExtraError where training packages are missing, SettingsError for examples that a
-    recipe cannot make, for LoRA in shards where a recipe adds tokens and for an argument that a
-    model's chat template does not ask for, ModelError where a model, or a tokenizer that tells
-    of one, is missing.
+    recipe cannot make, for trainings that cannot learn the tokens that a recipe adds and for an
+    argument that a model's chat template does not ask for, ModelError where a model, or a tokenizer
+    that tells of one, is missing.
     """
     if "build" in stages:
         for method in settings.recipes:
@@ -164,17 +164,20 @@ def _unique(values: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _check_tokens(settings: PipelineSettings, method: str, student: str) -> None:
-    """Refuse LoRA in shards where the recipe adds tokens, which the training would do much later.
+    """Refuse what cannot learn the tokens that a recipe adds, which the training would do late.
 
     A method that takes another's student trains none.
     """
     recipe = RECIPES.find(settings.example_settings(method).recipe)
-    training = settings.train_settings(method, settings.seeds[0], student)
-    if settings.recipes[method].student_of is None:
+    if settings.recipes[method].student_of is not None:
+        return
+    for over in _unique(values_of(v, "train") for v in values_tried(settings, method)):
+        training = settings.train_settings(method, settings.seeds[0], student, over)
         try:
             training.check_tokens(recipe.tokens)
         except SettingsError as error:
-            raise SettingsError(f"recipes.{method}, students.{student}: {error}") from None
+            told = f" with {described(over)} (tune.grid)" if over else ""
+            raise SettingsError(f"recipes.{method}, students.{student}{told}: {error}") from None
 
 
 class _TemplateUse(NamedTuple):

@@ -76,8 +76,7 @@ class DataSet:
         settings = self.settings
         sampled = settings.model_dump(include={"train_size", "test_size", "seed"})
         if settings.world is not None:
-            world = settings.world.model_dump(mode="json")
-            return {"world": world, **sampled, **self._later(digest)}
+            return {"world": settings.world.key(), **sampled, **self._later(digest)}
         hashes = {"questions": digest(self.train_file)}
         hashes["test"] = digest(self.test_file) if self.test_file else "held out"
         if settings.aliases:
@@ -234,7 +233,7 @@ class AskedSet(DataSet):
         settings = self.settings
         sampled = settings.model_dump(include={"test_size", "seed"})
         if settings.world is not None:
-            return {"world": settings.world.model_dump(mode="json"), **sampled}
+            return {"world": settings.world.test_key(), **sampled}
         hashes = {"test": digest(self.test_file)}
         if settings.aliases:
             hashes["aliases"] = digest(settings.aliases)

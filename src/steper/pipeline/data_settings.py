@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,14 @@ class WorldSettings(Settings):
         description="training questions search the articles of the training part alone; otherwise "
         "all, so that articles of test questions come up in training, always as distractors",
     )
+
+    def key(self) -> dict[str, Any]:
+        """As JSON values; without `apart` where all is searched, as it was before there was one."""
+        return self.model_dump(mode="json", exclude=set() if self.apart else {"apart"})
+
+    def test_key(self) -> dict[str, Any]:
+        """What its test questions and articles depend on, and the number of training questions."""
+        return self.model_dump(mode="json", exclude={"apart"})
 
 
 class AskedSettings(Settings):

@@ -58,7 +58,7 @@ def collect(
         path,
         in_flight=ws.settings.evaluate.in_flight,
         overwrite=overwrite,
-        inputs={"questions": source.inputs(source.train_file), "corpus": source.settings.corpus},
+        inputs={"questions": source.inputs(source.train_file), "corpus": ws.corpus_learnt(data)},
         progress=told(advance),
     )
     return outcome_line(run)

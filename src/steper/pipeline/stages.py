@@ -86,7 +86,7 @@ def run_teacher(ws: Workspace, overwrite: bool, advance: Advance, *, data: str) 
         samples=teacher.samples,
         in_flight=teacher.in_flight,
         overwrite=overwrite,
-        inputs={"questions": source.inputs(source.train_file), "corpus": source.settings.corpus},
+        inputs={"questions": source.inputs(source.train_file), "corpus": ws.corpus_learnt(data)},
         progress=told(advance),
     )
     return outcome_line(run)

@@ -91,7 +91,8 @@ class TaskList:
             data = self.ws.data_set(name)
             if data.world is None or data.settings.world is None:
                 continue
-            key = data.settings.world.model_dump(mode="json")
+            world = data.settings.world
+            key = world.key() if name in self.ws.data else world.test_key()
             work = partial(first_stages.make_world, data=name)
             worlds[name] = self._task("world", name, data.world / "world.json", key, work)
         return worlds

@@ -279,6 +279,12 @@ class Workspace:
             self._leakage[data] = find_leakage(self.data_set(data).test, sources)
         return self._leakage[data]
 
+    def corpus_learnt(self, data: str) -> str:
+        """What a manifest says of the corpus that training questions were asked over."""
+        if self.learnt_over(data) in self.apart:
+            return f"{TRAIN_CORPUS}.jsonl"
+        return self.data[data].settings.corpus
+
     def index(self, data: str) -> Path | None:
         """Where a data set's index is made; None where it names an index or a server itself."""
         corpus = self.data_set(data).settings.corpus

@@ -390,5 +390,5 @@ class TrainingJob:
             return {}
         settings, name = self.settings, self.manifest["settings"]["inference"]["reranker"]
         out, device = self.folder.path / name, "cpu" if settings.device == "cpu" else None
-        how = (settings.reranker_epochs, settings.seed, device)
+        how = (settings.reranker_epochs, settings.seed, device, settings.freeze_embeddings)
         return {name: train_reranker(rankings, self.reranker_start, out, *how)}

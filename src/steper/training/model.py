@@ -125,15 +125,21 @@ def freeze_embeddings(model: Any, added: Sequence[int] = ()) -> None:
     Adam moves a parameter by its learning rate however small the gradient is; and the softmax of
     every learnt token has one for every token that the training never shows.
     """
-    # A tied output has the same parameter.
     both = model.get_input_embeddings(), model.get_output_embeddings()
-    for weight in {id(m.weight): m.weight for m in both if m is not None}.values():
+    # A tied output has the same parameter.
+    found = {id(p): p for module in both if module is not None for p in module.parameters()}
+    for parameter in found.values():
         if not added:
-            weight.requires_grad_(False)
+            parameter.requires_grad_(False)
             continue
-        rows = torch.zeros(len(weight), 1, device=weight.device, dtype=weight.dtype)
+        rows = torch.zeros(len(parameter), *[1] * (parameter.ndim - 1))
         rows[list(added)] = 1
-        weight.register_hook(partial(torch.mul, rows))
+        parameter.register_hook(partial(_of_rows, rows))
+
+
+def _of_rows(rows: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    # Only now is it known where the model trains, and in what dtype.
+    return gradient * rows.to(gradient)
 
 
 def check_branching(config: Any, trees: bool) -> None:

@@ -79,6 +79,7 @@ def train_reranker(
     epochs: int,
     seed: int,
     device: str | None = None,
+    freeze_embeddings: bool = False,
 ) -> dict[str, Any]:
     """Train a reranker, write it to the folder `out`, and return what a manifest says of it.
 
@@ -100,7 +101,7 @@ def train_reranker(
     encoder = load_cross_encoder(start, device, "float32")
     before = evaluate(encoder, kept_out, seed)
     steps = epochs * math.ceil(len(learnt) / BATCH)
-    loss = _fit(encoder, learnt, epochs, steps, rng)
+    loss = _fit(encoder, learnt, epochs, steps, rng, freeze_embeddings)
     score, found = evaluate(encoder, kept_out, seed), against_retriever(encoder, kept_out)
     encoder.model.save_pretrained(out)
     encoder.tokenizer.save_pretrained(out)
@@ -182,10 +183,17 @@ def against_retriever(
 
 
 def _fit(
-    encoder: CrossEncoder, rankings: list[Ranking], epochs: int, steps: int, rng: Random
+    encoder: CrossEncoder,
+    rankings: list[Ranking],
+    epochs: int,
+    steps: int,
+    rng: Random,
+    frozen: bool,
 ) -> float:
-    """Train in place; returns the mean loss of the last epoch."""
+    """Train in place, `frozen`: without the embeddings; returns the last epoch's mean loss."""
     model = encoder.model.train()
+    if frozen:
+        model.get_input_embeddings().requires_grad_(False)
     lr = 1e-3 if model.num_parameters() < TINY else 1e-4  # the authors'
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     warm = max(1, round(WARMUP * steps))

@@ -122,8 +122,8 @@ class TrainSettings(Settings):
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to it (0: not)")
     freeze_embeddings: bool = Field(
         False,
-        description="leave the embeddings of tokens as they are, but for those that a recipe "
-        "adds: what training never shows stays as good as it was. LoRA leaves them anyway",
+        description="leave the embeddings of tokens as they are, the reranker's too, but for those "
+        "that a recipe adds: those that training never shows stay as good. LoRA does so anyway",
     )
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank (0: all weights)")
     lora_alpha: int | None = Field(None, ge=1, description="LoRA's alpha (none: twice the rank)")
