@@ -5,8 +5,10 @@ import json
 import pytest
 
 from pipeline.made import CONFIG
+from steper.pipeline import stages
 from steper.pipeline.load import load_settings
 from steper.pipeline.pipeline import Pipeline
+from steper.pipeline.workspace import Workspace
 from steper.runs import Run
 
 
@@ -46,3 +48,32 @@ def test_a_folder_of_before_goes_on_where_all_is_searched(tmp_path):
     assert "apart" not in repr(before)
     assert "apart" not in apart["world/other"]
     assert apart["eval/other/teacher"] == before["eval/other/teacher"]
+
+
+def test_students_states_and_searching_recipes_are_of_the_training_s_articles(tmp_path, tiny):
+    world = CONFIG.replace("questions: train.json", "world: {train: 12, test: 6}")
+    config = tmp_path / "c.yaml"
+    config.write_text(world.replace("test: test.json", ""))
+    recipes = "recipes={steper: null, kard: null, steper_onpolicy: {states_of: steper}}"
+    tune = "tune={questions: 3, grid: {train.lr: [0.1, 0.2]}}"
+    pipeline = Pipeline(
+        load_settings(config, [recipes, tune, f"students.tiny.model={tiny}"]), tmp_path / "out"
+    )
+    indexes = {
+        task.id: {before for before in task.needs if before.startswith("index/")}
+        for task in pipeline.tasks.all()
+    }
+    assert indexes["collect/small/tiny/steper_onpolicy-0"] == {"index/small.train"}
+    assert indexes["eval/small/tiny/kard-0"] == {"index/small"}
+    trials = [found for name, found in indexes.items() if name.startswith("tune/") and found]
+    assert trials
+    assert all(found == {"index/small"} for found in trials)
+    pipeline.run(["world", "index", "teach"])
+    asked = []
+    given = {"data": "small", "student": "tiny", "method": "kard", "seed": 0}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Workspace, "retriever", lambda ws, name: asked.append(name))
+        patched.setattr(stages, "build_examples", lambda *_, **given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stages.make_examples(pipeline.workspace, False, lambda *_: None, **given)
+    assert asked == ["small.train"]
