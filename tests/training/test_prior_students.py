@@ -126,7 +126,7 @@ def test_a_reranker_learns_what_the_rationale_prefers(base, tmp_path):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_reranker_s_embeddings_stay_where_that_is_wanted(base, tmp_path, frozen):
     out = tmp_path / "reranker"
-    train_reranker(rankings(8), str(base), out, epochs=1, seed=0, freeze_embeddings=frozen)
+    train_reranker(rankings(8), str(base), out, epochs=1, seed=0, frozen=frozen)
     before = load_file(base / "model.safetensors")["model.embed_tokens.weight"]
     after = load_file(out / "model.safetensors")["model.embed_tokens.weight"]
     assert torch.equal(before.to(after.dtype), after) == frozen

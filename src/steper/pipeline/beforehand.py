@@ -150,13 +150,17 @@ def _check_examples(settings: PipelineSettings, method: str) -> None:
         try:
             check_asked(settings, method, over, {})
         except SettingsError as error:
-            told = f" with {described(over)} (tune.grid)" if over else ""
-            raise SettingsError(f"{place}{told}: {error}") from None
+            raise SettingsError(f"{place}{_tried(over)}: {error}") from None
     for (name, asked), over in product(settings.evaluate.also.items(), forms):
         try:
             check_asked(settings, method, over, asked)
         except SettingsError as error:
             log.warning("evaluate.also.%s asks what %s did not teach: %s", name, place, error)
+
+
+def _tried(over: dict[str, Any]) -> str:
+    """What a message says of values that only a grid has."""
+    return f" with {described(over)} (tune.grid)" if over else ""
 
 
 def _unique(values: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -171,13 +175,13 @@ def _check_tokens(settings: PipelineSettings, method: str, student: str) -> None
     recipe = RECIPES.find(settings.example_settings(method).recipe)
     if settings.recipes[method].student_of is not None:
         return
+    place = f"recipes.{method}, students.{student}"
     for over in _unique(values_of(v, "train") for v in values_tried(settings, method)):
         training = settings.train_settings(method, settings.seeds[0], student, over)
         try:
             training.check_tokens(recipe.tokens)
         except SettingsError as error:
-            told = f" with {described(over)} (tune.grid)" if over else ""
-            raise SettingsError(f"recipes.{method}, students.{student}{told}: {error}") from None
+            raise SettingsError(f"{place}{_tried(over)}: {error}") from None
 
 
 class _TemplateUse(NamedTuple):

@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 HELD_OUT = 500
 """Test questions that are held out of the training file where no test file is named (IRCoT's)."""
 
-LEARNT = {"train", "apart"}
-"""Settings of a generated world that its test questions do not depend on."""
-
 
 @dataclass
 class DataSet:
@@ -120,8 +117,8 @@ class DataSet:
         )
         for name in unasked:
             key.pop(name, None)
-        if world := key.get("world"):
-            key["world"] = {name: value for name, value in world.items() if name not in LEARNT}
+        if self.settings.world is not None:
+            key["world"] = self.settings.world.key("train", "apart")
         return key
 
     def _read(self, path: Path) -> QuestionFile:
@@ -233,7 +230,7 @@ class AskedSet(DataSet):
         settings = self.settings
         sampled = settings.model_dump(include={"test_size", "seed"})
         if settings.world is not None:
-            return {"world": settings.world.test_key(), **sampled}
+            return {"world": settings.world.key("apart"), **sampled}
         hashes = {"test": digest(self.test_file)}
         if settings.aliases:
             hashes["aliases"] = digest(settings.aliases)

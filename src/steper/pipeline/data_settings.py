@@ -34,13 +34,13 @@ class WorldSettings(Settings):
         "all, so that articles of test questions come up in training, always as distractors",
     )
 
-    def key(self) -> dict[str, Any]:
-        """As JSON values; without `apart` where all is searched, as it was before there was one."""
-        return self.model_dump(mode="json", exclude=set() if self.apart else {"apart"})
+    def key(self, *without: str) -> dict[str, Any]:
+        """As JSON values, `without` the settings that what is keyed does not depend on.
 
-    def test_key(self) -> dict[str, Any]:
-        """What its test questions and articles depend on, and the number of training questions."""
-        return self.model_dump(mode="json", exclude={"apart"})
+        And without `apart` where all is searched, as it was before there was one.
+        """
+        left_out = {*without, *(() if self.apart else ("apart",))}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 class AskedSettings(Settings):

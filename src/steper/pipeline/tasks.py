@@ -91,8 +91,8 @@ class TaskList:
             data = self.ws.data_set(name)
             if data.world is None or data.settings.world is None:
                 continue
-            world = data.settings.world
-            key = world.key() if name in self.ws.data else world.test_key()
+            without = () if name in self.ws.data else ("apart",)  # nothing is learnt from others
+            key = data.settings.world.key(*without)
             work = partial(first_stages.make_world, data=name)
             worlds[name] = self._task("world", name, data.world / "world.json", key, work)
         return worlds

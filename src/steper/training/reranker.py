@@ -28,6 +28,7 @@ from steper.lm.model_source import find_source
 from steper.lm.shipped import locate_model
 from steper.recipes.base import Ranking
 from steper.retrieve.cross_encoder import CrossEncoder, load_cross_encoder
+from steper.training.model import freeze_embeddings
 from steper.training.train_settings import TINY, TrainSettings
 
 log = logging.getLogger(__name__)
@@ -79,13 +80,14 @@ def train_reranker(
     epochs: int,
     seed: int,
     device: str | None = None,
-    freeze_embeddings: bool = False,
+    frozen: bool = False,
 ) -> dict[str, Any]:
     """Train a reranker, write it to the folder `out`, and return what a manifest says of it.
 
     `start` is a model's folder or hub name (see `find_start`); it is trained in float32, whatever
-    its files are in, on `device` (None: a GPU where there is one). Raises ModelError where it
-    cannot be loaded, InputError where no ranking has two candidates.
+    its files are in, on `device` (None: a GPU where there is one); `frozen`: without its
+    embeddings. Raises ModelError where it cannot be loaded, InputError where no ranking has two
+    candidates.
     """
     rng = Random(f"{seed}/reranker")
     usable = [ranking for ranking in rankings if len(ranking.candidates) > 1]
@@ -99,9 +101,11 @@ def train_reranker(
     learnt = [ranking for ranking in usable if ranking.question_id not in apart]
     torch.manual_seed(seed)
     encoder = load_cross_encoder(start, device, "float32")
+    if frozen:
+        freeze_embeddings(encoder.model)
     before = evaluate(encoder, kept_out, seed)
     steps = epochs * math.ceil(len(learnt) / BATCH)
-    loss = _fit(encoder, learnt, epochs, steps, rng, freeze_embeddings)
+    loss = _fit(encoder, learnt, epochs, steps, rng)
     score, found = evaluate(encoder, kept_out, seed), against_retriever(encoder, kept_out)
     encoder.model.save_pretrained(out)
     encoder.tokenizer.save_pretrained(out)
@@ -183,17 +187,10 @@ def against_retriever(
 
 
 def _fit(
-    encoder: CrossEncoder,
-    rankings: list[Ranking],
-    epochs: int,
-    steps: int,
-    rng: Random,
-    frozen: bool,
+    encoder: CrossEncoder, rankings: list[Ranking], epochs: int, steps: int, rng: Random
 ) -> float:
-    """Train in place, `frozen`: without the embeddings; returns the last epoch's mean loss."""
+    """Train in place; returns the mean loss of the last epoch."""
     model = encoder.model.train()
-    if frozen:
-        model.get_input_embeddings().requires_grad_(False)
     lr = 1e-3 if model.num_parameters() < TINY else 1e-4  # the authors'
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     warm = max(1, round(WARMUP * steps))
